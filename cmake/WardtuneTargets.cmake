@@ -1,0 +1,50 @@
+# wt_cc_library(NAME <n> SRCS ... HDRS ... DEPS ...)   -> target wt_<n>, alias wt::<n>
+# wt_cc_binary (NAME <n> SRCS ... DEPS ...)            -> executable <n>
+# wt_cc_test   (NAME <n> SRCS ... DEPS ... [LABELS ..] [TIMEOUT s]) -> executable and ctest <n>
+#
+# Every target compiles with the project's warnings as errors and sees the
+# repository root as its one include folder.
+
+add_library(wt_warnings INTERFACE)
+target_compile_options(wt_warnings INTERFACE -Wall -Wextra -Werror -Wshadow=local
+                                             -Wno-missing-field-initializers)
+
+function(_wt_configure target)
+  target_include_directories(${target} PUBLIC "${CMAKE_SOURCE_DIR}")
+  target_link_libraries(${target} PRIVATE wt_warnings)
+endfunction()
+
+function(wt_cc_library)
+  cmake_parse_arguments(ARG "" "NAME" "SRCS;HDRS;DEPS" ${ARGN})
+  set(target wt_${ARG_NAME})
+  if(ARG_SRCS)
+    add_library(${target} STATIC ${ARG_SRCS} ${ARG_HDRS})
+    _wt_configure(${target})
+    target_link_libraries(${target} PUBLIC ${ARG_DEPS})
+  else()
+    add_library(${target} INTERFACE)
+    target_include_directories(${target} INTERFACE "${CMAKE_SOURCE_DIR}")
+    target_link_libraries(${target} INTERFACE ${ARG_DEPS})
+  endif()
+  add_library(wt::${ARG_NAME} ALIAS ${target})
+endfunction()
+
+function(wt_cc_binary)
+  cmake_parse_arguments(ARG "" "NAME" "SRCS;DEPS" ${ARGN})
+  add_executable(${ARG_NAME} ${ARG_SRCS})
+  _wt_configure(${ARG_NAME})
+  target_link_libraries(${ARG_NAME} PRIVATE ${ARG_DEPS})
+endfunction()
+
+function(wt_cc_test)
+  cmake_parse_arguments(ARG "" "NAME;TIMEOUT" "SRCS;DEPS;LABELS" ${ARGN})
+  add_executable(${ARG_NAME} ${ARG_SRCS})
+  _wt_configure(${ARG_NAME})
+  target_link_libraries(${ARG_NAME} PRIVATE ${ARG_DEPS} GTest::gmock GTest::gtest_main)
+  add_test(NAME ${ARG_NAME} COMMAND ${ARG_NAME} WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}")
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  set_tests_properties(${ARG_NAME} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT}
+    ENVIRONMENT "WARDTUNE_CACHE_DIR=${WARDTUNE_CACHE_DIR};WARDTUNE_SOURCE_DIR=${CMAKE_SOURCE_DIR}")
+endfunction()
