@@ -1,0 +1,103 @@
+// LoRA fine-tuning of a decoder: the loop that security vectors and customers' jobs share.
+//
+// One call of Step() is one optimizer step. The caller owns the loop, and with it cancelling,
+// pausing, heartbeats and checkpoints:
+//
+//   WT_ASSIGN_OR_RETURN(auto trainer, Trainer::Create(options, std::move(streams), &clock));
+//   while (!trainer->done()) {
+//     WT_ASSIGN_OR_RETURN(StepReport report, trainer->Step());
+//     if (report.step % 50 == 0) { WT_ASSIGN_OR_RETURN(std::string state, trainer->SaveState()); }
+//   }
+//   LoraAdapter adapter = trainer->Adapter();
+//
+// A step is a function of (options, rows, models, state before it): a trainer that restores a saved
+// state goes on to the very bytes that an uninterrupted one reaches, given the same machine and
+// number of threads. Thread safety: one trainer belongs to one thread at a time.
+#ifndef WARDTUNE_WORKER_TRAINING_TRAINER_H_
+#define WARDTUNE_WORKER_TRAINING_TRAINER_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/clock.h"
+#include "worker/model/adapter.h"
+#include "worker/training/lr_schedule.h"
+#include "worker/training/training_row.h"
+
+namespace wardtune {
+
+struct TrainerOptions {
+  LoraSpec lora;
+  // Passes over stream 0; ignored when max_steps > 0.
+  int64_t epochs = 1;
+  // Optimizer steps; 0 means "by epochs".
+  int64_t max_steps = 0;
+  LrScheduleOptions schedule;
+  // AdamW (Loshchilov & Hutter, arXiv 1711.05101) in fp32; the decay is decoupled.
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+  double weight_decay = 0.0;
+  // The global L2 norm of the gradient is scaled down to this; 0 switches clipping off.
+  double max_grad_norm = 1.0;
+  // A step runs its rows in micro-batches of at most this many tokens (one row at least), which
+  // bounds memory and leaves the loss unchanged.
+  int64_t micro_batch_tokens = 2048;
+  // Rows with more tokens are refused by Create.
+  int64_t max_row_tokens = 2048;
+  // Decides the start of the adapter and the order of the rows.
+  uint64_t seed = 0;
+};
+
+struct StepReport {
+  int64_t step = 0;  // steps done, this one included
+  int64_t total_steps = 0;
+  double loss = 0.0;                  // sum over streams, weighted; nats per supervised token
+  std::vector<double> stream_losses;  // per stream, unweighted
+  double learning_rate = 0.0;
+  double grad_norm = 0.0;  // before clipping
+  int64_t tokens = 0;      // tokens that went through the model in this step
+  int64_t supervised_tokens = 0;
+  double seconds = 0.0;
+};
+
+class Trainer {
+ public:
+  // Checks all options and rows. `clock` measures StepReport::seconds and must outlive the trainer.
+  // Errors: INVALID_ARGUMENT naming the option or the stream and row: an option out of range or not
+  // finite, no usable row, a token id outside the vocabulary, a row longer than allowed, models of
+  // different shapes; RESOURCE_EXHAUSTED when memory runs out.
+  static absl::StatusOr<std::unique_ptr<Trainer>> Create(const TrainerOptions& options,
+                                                         std::vector<TrainingStream> streams,
+                                                         Clock* clock);
+  virtual ~Trainer() = default;
+
+  virtual int64_t step() const = 0;         // steps done
+  virtual int64_t total_steps() const = 0;  // of the whole run
+  bool done() const { return step() >= total_steps(); }
+
+  // Runs one optimizer step.
+  // Errors: FAILED_PRECONDITION when done(); ABORTED, naming step and reason, when a loss or a
+  // gradient is NaN or infinite: the adapter is then as it was before the step, and the run is
+  // over.
+  virtual absl::StatusOr<StepReport> Step() = 0;
+
+  // A copy of the adapter as it stands.
+  virtual LoraAdapter Adapter() const = 0;
+
+  // Everything that the next step depends on (adapter, AdamW moments, step), as safetensors bytes
+  // with a digest of options and rows. As secret as the adapter itself.
+  virtual absl::StatusOr<std::string> SaveState() const = 0;
+  // Errors: INVALID_ARGUMENT when the bytes are damaged; FAILED_PRECONDITION when they come from
+  // other options, rows or models. The trainer is unchanged on error.
+  virtual absl::Status RestoreState(std::string_view bytes) = 0;
+};
+
+}  // namespace wardtune
+
+#endif  // WARDTUNE_WORKER_TRAINING_TRAINER_H_
