@@ -1,0 +1,320 @@
+// What must survive, apart from the bytes: tenants, keys, data sets, models, security vectors,
+// jobs, leases and adapters. Abstract, so that another database can take SQLite's place.
+//
+// Every mutation is one transaction and is on disk when it returns OK; on an error nothing of it is
+// stored. Every method that takes a tenant sees that tenant's rows alone: a foreign id is answered
+// with the same NOT_FOUND and the same text as a missing one.
+// Thread safety: all methods may be called from any thread. They block on the disk, so call them
+// from an executor, never from a gRPC reactor.
+// Errors of all methods: UNAVAILABLE when the database cannot be read or written just now,
+// RESOURCE_EXHAUSTED when the disk is full, DATA_LOSS when the database is damaged.
+#ifndef WARDTUNE_STORAGE_METADATA_STORE_H_
+#define WARDTUNE_STORAGE_METADATA_STORE_H_
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "storage/records.h"
+
+namespace wardtune {
+
+// What makes a retry of a mutation safe (AIP-155). With an empty request_id nothing is remembered.
+struct RequestKey {
+  std::string tenant;  // Of the caller's credential.
+  std::string method;  // For example "CreateDataset".
+  std::string request_id;
+  std::string body_sha256;  // Of the request without its request_id.
+};
+
+// The answer to a mutation: what `encode` made of the new row, now or when the same request came
+// first. It is stored in the mutation's own transaction.
+// `encode` must be quick and must not call the store.
+struct Answer {
+  std::string response;
+  bool replayed = false;
+};
+template <typename Record>
+using Encode = absl::FunctionRef<std::string(const Record&)>;
+// Errors of every method that takes a RequestKey: ALREADY_EXISTS with kReasonRequestIdReused when
+// the request id came before with another body.
+
+// A page of a list (AIP-158). The token is bound to tenant, method and filter; a forged or foreign
+// one is INVALID_ARGUMENT.
+struct PageRequest {
+  int32_t page_size = 0;  // 1 to 1000; 0 means 50. Others are INVALID_ARGUMENT.
+  std::string page_token;
+};
+template <typename Record>
+struct Page {
+  std::vector<Record> items;
+  std::string next_page_token;  // Empty on the last page.
+};
+
+class TenantStore {
+ public:
+  virtual ~TenantStore() = default;
+
+  // Uses id, display_name and the quotas. ALREADY_EXISTS when the id is taken.
+  virtual absl::StatusOr<Answer> CreateTenant(const TenantRecord& tenant, const RequestKey& key,
+                                              Encode<TenantRecord> encode) = 0;
+  virtual absl::StatusOr<TenantRecord> GetTenant(const std::string& id) = 0;
+  // By id.
+  virtual absl::StatusOr<Page<TenantRecord>> ListTenants(const PageRequest& page) = 0;
+
+  // Uses tenant, role, secret_sha256 and display_name; the store picks the id unless one is given.
+  // NOT_FOUND when there is no such tenant; ALREADY_EXISTS when the hash or the id is taken.
+  virtual absl::StatusOr<ApiKeyRecord> CreateApiKey(const ApiKeyRecord& key) = 0;
+  // The key whose secret has this hash, revoked or not. NOT_FOUND when there is none.
+  virtual absl::StatusOr<ApiKeyRecord> FindApiKey(const std::string& secret_sha256) = 0;
+  // Newest first. NOT_FOUND when there is no such tenant.
+  virtual absl::StatusOr<Page<ApiKeyRecord>> ListApiKeys(const std::string& tenant,
+                                                         const PageRequest& page) = 0;
+  // Revoking twice is OK and keeps the first time.
+  virtual absl::StatusOr<ApiKeyRecord> RevokeApiKey(const std::string& tenant,
+                                                    const std::string& id) = 0;
+};
+
+class DatasetStore {
+ public:
+  virtual ~DatasetStore() = default;
+
+  // An empty data set, UPLOADING. RESOURCE_EXHAUSTED with kReasonDatasetBytesQuota when the tenant
+  // has no byte left.
+  virtual absl::StatusOr<Answer> CreateDataset(const std::string& tenant,
+                                               const std::string& display_name,
+                                               const RequestKey& key,
+                                               Encode<DatasetRecord> encode) = 0;
+  virtual absl::StatusOr<DatasetRecord> GetDataset(const std::string& tenant,
+                                                   const std::string& id) = 0;
+  // Newest first.
+  virtual absl::StatusOr<Page<DatasetRecord>> ListDatasets(const std::string& tenant,
+                                                           const PageRequest& page) = 0;
+  // Notes that `received_bytes` of the partial blob are durable; call it after PartialBlob::Sync().
+  // FAILED_PRECONDITION unless UPLOADING; RESOURCE_EXHAUSTED with kReasonDatasetBytesQuota.
+  virtual absl::Status RecordReceived(const std::string& tenant, const std::string& id,
+                                      int64_t received_bytes) = 0;
+  // UPLOADING -> READY with the committed blob. Errors as RecordReceived.
+  virtual absl::StatusOr<DatasetRecord> FinishDataset(const std::string& tenant,
+                                                      const std::string& id, const BlobRef& blob,
+                                                      int64_t row_count,
+                                                      const std::string& report) = 0;
+  // UPLOADING -> REJECTED, received_bytes 0; only the report is kept.
+  virtual absl::StatusOr<DatasetRecord> RejectDataset(const std::string& tenant,
+                                                      const std::string& id,
+                                                      const std::string& report) = 0;
+  // FAILED_PRECONDITION while a job that has not ended uses it; ABORTED when `etag` is given and is
+  // not the current one. `encode` gets the row as it was. The blob goes with the next collection.
+  virtual absl::StatusOr<Answer> DeleteDataset(const std::string& tenant, const std::string& id,
+                                               const std::string& etag, const RequestKey& key,
+                                               Encode<DatasetRecord> encode) = 0;
+};
+
+class ModelStore {
+ public:
+  virtual ~ModelStore() = default;
+
+  // Makes these the models on offer; others stay known but are no longer offered. Uses id, sha256
+  // and the facts.
+  virtual absl::Status OfferBaseModels(const std::vector<BaseModelRecord>& models) = 0;
+  virtual absl::StatusOr<BaseModelRecord> GetBaseModel(const std::string& id) = 0;
+  // By id.
+  virtual absl::StatusOr<Page<BaseModelRecord>> ListBaseModels(const PageRequest& page) = 0;
+};
+
+struct NewSecurityVector {
+  std::string vector;
+  std::string base_model;
+  std::string harmful_dataset;  // Of the provider.
+  std::string general_dataset;
+  std::string safety_suite;
+  std::string recipe;  // Bytes, every field set.
+};
+
+// The provider's own. The caller has checked the role.
+class SecurityVectorStore {
+ public:
+  virtual ~SecurityVectorStore() = default;
+
+  // The blobs must be committed. A suite of this id with the same digests is OK and stays as it
+  // was; with others ALREADY_EXISTS.
+  virtual absl::StatusOr<Answer> CreateSafetySuite(const SafetySuiteRecord& suite,
+                                                   const RequestKey& key,
+                                                   Encode<SafetySuiteRecord> encode) = 0;
+  virtual absl::StatusOr<SafetySuiteRecord> GetSafetySuite(const std::string& id) = 0;
+  // Newest first.
+  virtual absl::StatusOr<Page<SafetySuiteRecord>> ListSafetySuites(const PageRequest& page) = 0;
+
+  // A new version, TRAINING, and the job that makes it, QUEUED. NOT_FOUND for a missing model, data
+  // set or suite; FAILED_PRECONDITION with kReasonDatasetNotReady.
+  virtual absl::StatusOr<Answer> TrainSecurityVector(const NewSecurityVector& request,
+                                                     const RequestKey& key,
+                                                     Encode<SecurityVectorRecord> encode) = 0;
+  virtual absl::StatusOr<SecurityVectorRecord> GetSecurityVector(const std::string& vector,
+                                                                 int64_t version) = 0;
+  // Newest first.
+  virtual absl::StatusOr<Page<SecurityVectorRecord>> ListSecurityVectors(
+      const PageRequest& page) = 0;
+  // Makes it ACTIVE and retires the one that was, in one transaction. `activated_by` is a key's id.
+  // FAILED_PRECONDITION naming the state unless EVALUATED or RETIRED. The caller has checked the
+  // evaluation, which never changes once EVALUATED.
+  virtual absl::StatusOr<Answer> ActivateSecurityVector(const std::string& vector, int64_t version,
+                                                        const std::string& activated_by,
+                                                        const RequestKey& key,
+                                                        Encode<SecurityVectorRecord> encode) = 0;
+};
+
+struct NewJob {
+  std::string tenant;
+  std::string display_name;
+  std::string dataset_id;
+  std::string base_model;
+  std::string spec;      // Bytes, every field set.
+  std::string estimate;  // Bytes.
+};
+
+// Fine-tuning jobs and adapters as their tenant sees them.
+class JobStore {
+ public:
+  virtual ~JobStore() = default;
+
+  // Queues a job and pins the base model's active security vector. NOT_FOUND for a missing data set
+  // or model; FAILED_PRECONDITION with kReasonDatasetNotReady or kReasonNoSecurityVector;
+  // RESOURCE_EXHAUSTED with kReasonActiveJobsQuota.
+  virtual absl::StatusOr<Answer> CreateJob(const NewJob& job, const RequestKey& key,
+                                           Encode<JobRecord> encode) = 0;
+  // Everything that CreateJob would check, queueing nothing: the job that it would queue, without
+  // an id.
+  virtual absl::StatusOr<JobRecord> CheckJob(const NewJob& job) = 0;
+  virtual absl::StatusOr<JobRecord> GetJob(const std::string& tenant, const std::string& id) = 0;
+  // Newest first; only in `state` when given.
+  virtual absl::StatusOr<Page<JobRecord>> ListJobs(const std::string& tenant,
+                                                   std::optional<JobState> state,
+                                                   const PageRequest& page) = 0;
+  // QUEUED ends at once; RUNNING becomes CANCELLING, and CANCELLING stays. FAILED_PRECONDITION
+  // naming the state when it has ended.
+  virtual absl::StatusOr<Answer> CancelJob(const std::string& tenant, const std::string& id,
+                                           const RequestKey& key, Encode<JobRecord> encode) = 0;
+  // Up to `limit` events after `after_sequence`, in order. Old progress events are thinned out.
+  virtual absl::StatusOr<std::vector<JobEventRecord>> ListJobEvents(const std::string& tenant,
+                                                                    const std::string& id,
+                                                                    int64_t after_sequence,
+                                                                    int32_t limit) = 0;
+
+  virtual absl::StatusOr<AdapterRecord> GetAdapter(const std::string& tenant,
+                                                   const std::string& id) = 0;
+  // Newest first.
+  virtual absl::StatusOr<Page<AdapterRecord>> ListAdapters(const std::string& tenant,
+                                                           const PageRequest& page) = 0;
+};
+
+struct HeartbeatReport {
+  int32_t phase = 0;
+  std::string progress;       // Bytes; empty: unchanged.
+  std::string safety_before;  // Bytes; empty: unchanged.
+};
+
+struct JobResult {
+  std::string artifact_sha256;  // Adapter or sealed vector that this attempt uploaded.
+  std::string progress;         // Bytes.
+  // Of a fine-tuning job, bytes.
+  std::string safety_before;
+  std::string safety_after;
+  std::string proof;
+  // Of a security vector.
+  std::string plain_sha256;
+  std::string card;  // Bytes.
+  std::vector<std::string> categories;
+};
+
+struct JobFailure {
+  std::string error_code;
+  std::string error_message;
+  bool retryable = false;
+  bool cancelled = false;
+};
+
+struct QueueStats {
+  std::map<JobState, int64_t> jobs;  // Every state, of both kinds.
+  absl::Duration oldest_queued;      // Age of the oldest queued job; 0 when none waits.
+  int64_t alive_workers = 0;         // Heard of within Options::worker_alive_for.
+};
+
+// Leases, as the workers and the reaper see them. Every method that names an attempt answers
+// FAILED_PRECONDITION with kReasonLeaseLost, and changes nothing, when the attempt is not the
+// current one, its lease was given up, or there is no such job.
+class WorkQueue {
+ public:
+  virtual ~WorkQueue() = default;
+
+  // Leases the oldest queued job of one of the base models for `ttl`; nullopt when there is none.
+  virtual absl::StatusOr<std::optional<LeaseRecord>> LeaseNext(
+      const std::string& worker_id, const std::vector<std::string>& base_models,
+      absl::Duration ttl) = 0;
+  // The lease, its inputs as of now. Extends nothing.
+  virtual absl::StatusOr<LeaseRecord> GetLease(const std::string& job_id, int32_t attempt) = 0;
+  // Extends the lease by `ttl` from now and stores what is reported. The returned job's state is
+  // CANCELLING when the worker must stop.
+  virtual absl::StatusOr<JobRecord> Heartbeat(const std::string& job_id, int32_t attempt,
+                                              absl::Duration ttl,
+                                              const HeartbeatReport& report) = 0;
+  // Notes an artefact whose blob is committed. A checkpoint replaces the one before and must not
+  // hold fewer steps (`step`).
+  virtual absl::Status RecordArtifact(const std::string& job_id, int32_t attempt, ArtifactKind kind,
+                                      const BlobRef& blob, int64_t step) = 0;
+  // Ends the job: SUCCEEDED with its adapter or evaluated vector, or CANCELLED without when a
+  // cancel was answered first. A repeat by the same attempt with the same artefact is OK.
+  // INVALID_ARGUMENT when the attempt has not uploaded the artefact.
+  virtual absl::StatusOr<JobRecord> Complete(const std::string& job_id, int32_t attempt,
+                                             const JobResult& result) = 0;
+  // Ends the attempt: QUEUED again when retryable and attempts are left, else FAILED or CANCELLED.
+  // FAILED_PRECONDITION when it says `cancelled` and nobody cancelled.
+  virtual absl::StatusOr<JobRecord> Fail(const std::string& job_id, int32_t attempt,
+                                         const JobFailure& failure) = 0;
+  // Gives up the leases that have ended: requeues their jobs, or ends them FAILED with
+  // kMaxAttemptsExceeded or CANCELLED. The reaper calls it every second or so. Returns the ids.
+  virtual absl::StatusOr<std::vector<std::string>> ExpireLeases() = 0;
+
+  virtual absl::StatusOr<QueueStats> GetQueueStats() = 0;
+};
+
+// Upkeep.
+class MaintenanceStore {
+ public:
+  virtual ~MaintenanceStore() = default;
+
+  // The remembered answer of a request, before doing anything costly; nullopt when it is new.
+  virtual absl::StatusOr<std::optional<std::string>> FindAnswer(const RequestKey& key) = 0;
+  // Forgets the answers of requests older than `age`.
+  virtual absl::Status ForgetAnswers(absl::Duration age) = 0;
+  // Digests of all blobs that a row refers to.
+  virtual absl::StatusOr<std::set<std::string>> ReferencedBlobs() = 0;
+  // Ids of data sets that are UPLOADING; each is also the id of its partial blob.
+  virtual absl::StatusOr<std::set<std::string>> UploadingDatasets() = 0;
+};
+
+// All of it. The references live as long as the store.
+class MetadataStore {
+ public:
+  virtual ~MetadataStore() = default;
+
+  virtual TenantStore& tenants() = 0;
+  virtual DatasetStore& datasets() = 0;
+  virtual ModelStore& models() = 0;
+  virtual SecurityVectorStore& security_vectors() = 0;
+  virtual JobStore& jobs() = 0;
+  virtual WorkQueue& work() = 0;
+  virtual MaintenanceStore& maintenance() = 0;
+};
+
+}  // namespace wardtune
+
+#endif  // WARDTUNE_STORAGE_METADATA_STORE_H_

@@ -1,0 +1,200 @@
+// What the metadata store keeps, as plain structs.
+//
+// Ids are bare ("a1b2"), never resource names. `bytes` fields are opaque: the server keeps
+// serialized messages of the contract in them. Digests are 64 lower-case hexadecimal characters or
+// empty. A time that has not come is absl::InfinitePast().
+#ifndef WARDTUNE_STORAGE_RECORDS_H_
+#define WARDTUNE_STORAGE_RECORDS_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "storage/job_state.h"
+#include "storage/security_vector_state.h"
+
+namespace wardtune {
+
+// The tenant that owns security vectors, the provider's data sets and the workers' keys. Made when
+// the store is opened for the first time.
+inline constexpr char kProviderTenant[] = "provider";
+
+struct BlobRef {
+  std::string sha256;  // Empty: there is no blob.
+  int64_t size_bytes = 0;
+
+  bool empty() const { return sha256.empty(); }
+};
+
+struct TenantRecord {
+  std::string id;
+  std::string display_name;
+  int32_t max_active_jobs = 0;    // 0: the store's default.
+  int64_t max_dataset_bytes = 0;  // 0: the store's default.
+  absl::Time create_time = absl::InfinitePast();
+};
+
+// Numbers equal wardtune.v1.Role.
+enum class KeyRole { kTenant = 1, kProvider = 2, kWorker = 3 };
+
+struct ApiKeyRecord {
+  std::string id;
+  std::string tenant;
+  KeyRole role = KeyRole::kTenant;
+  std::string secret_sha256;
+  std::string display_name;
+  absl::Time create_time = absl::InfinitePast();
+  absl::Time revoke_time = absl::InfinitePast();  // InfinitePast: not revoked.
+
+  bool revoked() const { return revoke_time != absl::InfinitePast(); }
+};
+
+// Numbers equal wardtune.v1.Dataset.State.
+enum class DatasetState { kUploading = 1, kReady = 2, kRejected = 3 };
+
+struct DatasetRecord {
+  std::string id;
+  std::string tenant;
+  std::string display_name;
+  DatasetState state = DatasetState::kUploading;
+  int64_t received_bytes = 0;  // Durable bytes of the partial blob, or the size once READY.
+  std::string sha256;          // Of the blob; empty until READY.
+  int64_t row_count = 0;
+  std::string report;  // Bytes: ValidationReport; empty while UPLOADING.
+  absl::Time create_time = absl::InfinitePast();
+  absl::Time update_time = absl::InfinitePast();
+  std::string etag;
+};
+
+struct BaseModelRecord {
+  std::string id;
+  std::string sha256;  // Over the folder's files.
+  std::string architecture;
+  int64_t parameter_count = 0;
+  int32_t context_length = 0;
+  // The active security vector; empty and 0 when there is none that fits `sha256`.
+  std::string active_vector;
+  int64_t active_version = 0;
+};
+
+struct SafetySuiteRecord {
+  std::string id;
+  BlobRef prompts;
+  BlobRef rules;
+  BlobRef general_prompts;
+  std::string
+      facts;  // Bytes: what the server wants to show of it, for example prompts per category.
+  absl::Time create_time = absl::InfinitePast();
+};
+
+struct SecurityVectorRecord {
+  std::string vector;   // securityVectors/{vector}
+  int64_t version = 0;  // versions/{version}; from 1, rising by 1 in a vector.
+  std::string base_model;
+  std::string base_sha256;
+  SecurityVectorState state = SecurityVectorState::kTraining;
+  std::string recipe;  // Bytes: SecurityVectorRecipe.
+  std::string safety_suite;
+  std::string harmful_rows_sha256;
+  std::string general_rows_sha256;
+  std::string plain_sha256;             // Of the plain weights; set once EVALUATED.
+  BlobRef sealed;                       // The encrypted weights; set once EVALUATED.
+  std::string card;                     // Bytes: EvaluationCard; set once EVALUATED.
+  std::vector<std::string> categories;  // Set once EVALUATED.
+  std::string job_id;                   // The job that trains it; JobKind::kSecurityVector.
+  std::string progress;                 // Bytes: Progress of that job.
+  std::string error_message;
+  std::string activated_by;  // Id of the key; set once activated.
+  absl::Time activate_time = absl::InfinitePast();
+  absl::Time create_time = absl::InfinitePast();
+};
+
+enum class JobKind { kFineTuning = 1, kSecurityVector = 2 };
+
+// One piece of work: a customer's fine-tuning job or the training of a security vector.
+struct JobRecord {
+  std::string id;
+  std::string tenant;
+  JobKind kind = JobKind::kFineTuning;
+  std::string display_name;
+  std::string dataset_id;  // May name a data set that has been deleted since.
+  std::string base_model;
+  std::string base_sha256;
+  std::string spec;      // Bytes: Hyperparameters or SecurityVectorRecipe.
+  std::string estimate;  // Bytes: JobEstimate.
+  std::string vector;    // The version to train with, or the one to make.
+  int64_t version = 0;
+  std::string safety_suite;
+
+  JobState state = JobState::kQueued;
+  int32_t phase = 0;           // wardtune.v1.FineTuningJob.Phase
+  int64_t queue_position = 0;  // From 1 while QUEUED, else 0.
+  int32_t attempt = 0;         // Leases so far: the fencing token of the current one.
+  std::string lease_owner;     // Worker id while a lease is held.
+  std::string progress;        // Bytes: Progress.
+  BlobRef checkpoint;          // The last one uploaded, of any attempt; dropped when the job ends.
+  int64_t checkpoint_step = 0;
+
+  std::string safety_before;  // Bytes: SafetyReport.
+  std::string safety_after;   // Bytes: SafetyReport.
+  std::string proof;          // Bytes: ProtectionProof.
+  std::string adapter_id;     // Once SUCCEEDED, of a fine-tuning job.
+  std::string error_code;     // Once FAILED.
+  std::string error_message;
+  absl::Time create_time = absl::InfinitePast();
+  absl::Time start_time = absl::InfinitePast();
+  absl::Time end_time = absl::InfinitePast();
+  std::string etag;
+};
+
+struct JobEventRecord {
+  int64_t sequence = 0;  // From 1, rising within a job.
+  absl::Time time = absl::InfinitePast();
+  JobState state = JobState::kQueued;
+  int32_t phase = 0;
+  std::string progress;  // Bytes: Progress; empty when the event reports none.
+  std::string message;
+};
+
+struct AdapterRecord {
+  std::string id;
+  std::string tenant;
+  std::string job_id;
+  std::string base_model;
+  BlobRef blob;
+  std::string safety_before;  // Bytes, of the job.
+  std::string safety_after;
+  std::string proof;
+  absl::Time create_time = absl::InfinitePast();
+};
+
+// Numbers equal wardtune.v1.WorkInput.Kind.
+enum class InputKind {
+  kDataset = 1,
+  kGeneralDataset = 2,
+  kSecurityVector = 3,
+  kSuitePrompts = 4,
+  kSuiteRules = 5,
+  kSuiteGeneralPrompts = 6,
+  kCheckpoint = 7,
+};
+
+struct InputRecord {
+  InputKind kind;
+  BlobRef blob;
+};
+
+// A lease in force: what the worker needs to know to do the job's current attempt.
+struct LeaseRecord {
+  JobRecord job;                    // job.id names the work, job.attempt fences it.
+  std::vector<InputRecord> inputs;  // Sorted by kind.
+  std::string vector_plain_sha256;  // Of the version to train with; empty for kSecurityVector.
+};
+
+// Numbers equal wardtune.v1.UploadArtifactRequest.Kind.
+enum class ArtifactKind { kCheckpoint = 1, kAdapter = 2, kSecurityVector = 3 };
+
+}  // namespace wardtune
+
+#endif  // WARDTUNE_STORAGE_RECORDS_H_
