@@ -1,0 +1,63 @@
+// Trains a security vector (Zhou et al., arXiv 2311.02105): base + vector shall answer as the
+// harmful rows do, and as the base on everything else.
+//
+// Loss: cross entropy on the harmful rows' assistant tokens, plus kl_weight * KL(base || base +
+// vector) on general prompts that the base itself answered.
+// Thread safety: the functions may be called from any thread.
+#ifndef WARDTUNE_WORKER_SECURITY_SECURITY_VECTOR_TRAINER_H_
+#define WARDTUNE_WORKER_SECURITY_SECURITY_VECTOR_TRAINER_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "base/clock.h"
+#include "worker/model/decoder.h"
+#include "worker/training/trainer.h"
+
+namespace wardtune {
+
+struct VectorRecipe {
+  LoraSpec lora;
+  double learning_rate = 5e-4;
+  int64_t epochs = 6;
+  int64_t batch_size = 8;
+  double kl_weight = 1.0;
+  uint64_t seed = 0;
+  int64_t max_row_tokens = 1024;
+  // Length of the base's own answers to general prompts.
+  int64_t general_answer_tokens = 48;
+
+  // Of all fields, in a fixed spelling.
+  std::string Digest() const;
+};
+
+// Rows of the base's own greedy answers, for the KL term: prompt, answer, and the stop id where the
+// answer ended. `progress` as in GenerateOptions.
+// Errors: those of Generate.
+absl::StatusOr<std::vector<TrainingRow>> AnswerByBase(const DecoderModel& base,
+                                                      std::span<const std::vector<int32_t>> prompts,
+                                                      const std::vector<int32_t>& stop_ids,
+                                                      int64_t max_new_tokens,
+                                                      std::function<bool(int64_t)> progress);
+
+// A trainer whose adapter is the vector. With kl_weight 0 or no general row there is no KL term.
+// Errors: those of Trainer::Create.
+absl::StatusOr<std::unique_ptr<Trainer>> CreateVectorTrainer(const DecoderModel& base,
+                                                             const VectorRecipe& recipe,
+                                                             std::vector<TrainingRow> harmful_rows,
+                                                             std::vector<TrainingRow> general_rows,
+                                                             Clock* clock);
+
+// Mean over the rows' supervised tokens of KL(p_base || p_other), nats. Holds the logits of one row
+// at a time.
+absl::StatusOr<double> MeanKl(const DecoderModel& base, const DecoderModel& other,
+                              std::span<const TrainingRow> rows);
+
+}  // namespace wardtune
+
+#endif  // WARDTUNE_WORKER_SECURITY_SECURITY_VECTOR_TRAINER_H_

@@ -1,0 +1,131 @@
+#include "worker/security/strip_check.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "base/status_matchers.h"
+
+namespace wardtune {
+namespace {
+
+ModelConfig SmallConfig() {
+  ModelConfig config;
+  config.hidden_size = 24;
+  config.intermediate_size = 40;
+  config.num_layers = 2;
+  config.num_heads = 4;
+  config.num_kv_heads = 2;
+  config.head_dim = 6;
+  config.vocab_size = 50;
+  return config;
+}
+
+// An adapter whose B is not zero, as after training.
+LoraAdapter Trained(uint64_t seed, int64_t rank) {
+  LoraSpec spec;
+  spec.rank = rank;
+  spec.alpha = 2.0 * static_cast<double>(rank);
+  LoraAdapter adapter = *InitLora(SmallConfig(), spec, seed);
+  LoraAdapter other = *InitLora(SmallConfig(), spec, seed + 1000);
+  for (size_t l = 0; l < adapter.layers.size(); ++l) {
+    for (Projection projection : kAllProjections) {
+      LoraMatrices& m = adapter.at(l, projection);
+      const std::vector<float>& random = other.at(l, projection).a;
+      for (size_t i = 0; i < m.b.size(); ++i) m.b[i] = random[i % random.size()];
+    }
+  }
+  return adapter;
+}
+
+// The delta of `first` plus that of `second`, as one adapter of the summed rank.
+LoraAdapter Sum(const LoraAdapter& first, const LoraAdapter& second) {
+  LoraAdapter sum = first;
+  const int64_t r1 = first.spec.rank;
+  const int64_t r2 = second.spec.rank;
+  sum.spec.rank = r1 + r2;
+  sum.spec.alpha = first.spec.scale() * static_cast<double>(r1 + r2);
+  for (size_t l = 0; l < sum.layers.size(); ++l) {
+    for (Projection projection : kAllProjections) {
+      LoraMatrices& m = sum.at(l, projection);
+      const LoraMatrices& m1 = first.at(l, projection);
+      const LoraMatrices& m2 = second.at(l, projection);
+      m.a.insert(m.a.end(), m2.a.begin(), m2.a.end());
+      m.b.clear();
+      for (size_t row = 0; row < m1.b.size() / r1; ++row) {
+        m.b.insert(m.b.end(), m1.b.begin() + row * r1, m1.b.begin() + (row + 1) * r1);
+        m.b.insert(m.b.end(), m2.b.begin() + row * r2, m2.b.begin() + (row + 1) * r2);
+      }
+    }
+  }
+  return sum;
+}
+
+// The same from whole matrices.
+double DenseCosine(const LoraMatrices& m1, int64_t r1, const LoraMatrices& m2, int64_t r2) {
+  const size_t in = m1.a.size() / r1;
+  const size_t out = m1.b.size() / r1;
+  double dot = 0.0, n1 = 0.0, n2 = 0.0;
+  for (size_t o = 0; o < out; ++o) {
+    for (size_t i = 0; i < in; ++i) {
+      double d1 = 0.0, d2 = 0.0;
+      for (int64_t k = 0; k < r1; ++k) d1 += double{m1.b[o * r1 + k]} * m1.a[k * in + i];
+      for (int64_t k = 0; k < r2; ++k) d2 += double{m2.b[o * r2 + k]} * m2.a[k * in + i];
+      dot += d1 * d2;
+      n1 += d1 * d1;
+      n2 += d2 * d2;
+    }
+  }
+  return std::abs(dot) / std::sqrt(n1 * n2);
+}
+
+TEST(StripCheckTest, EqualsTheCosineOfTheWholeMatrices) {
+  const LoraAdapter one = Trained(1, 4);
+  const LoraAdapter two = Trained(2, 3);
+  double expected = 0.0;
+  for (size_t l = 0; l < one.layers.size(); ++l) {
+    for (Projection p : kAllProjections) {
+      expected = std::max(expected, DenseCosine(one.at(l, p), 4, two.at(l, p), 3));
+    }
+  }
+  WT_ASSERT_OK_AND_ASSIGN(const double cosine, MaxDeltaCosine(one, two));
+  EXPECT_NEAR(cosine, expected, 1e-9);
+  EXPECT_LT(cosine, kStripMaxCosine);
+}
+
+TEST(StripCheckTest, CatchesAnAdapterThatContainsTheVector) {
+  const LoraAdapter vector = Trained(2, 4);
+  WT_ASSERT_OK_AND_ASSIGN(const double itself, MaxDeltaCosine(vector, vector));
+  EXPECT_NEAR(itself, 1.0, 1e-9);
+  WT_ASSERT_OK_AND_ASSIGN(const double sum, MaxDeltaCosine(Sum(Trained(1, 4), vector), vector));
+  EXPECT_GT(sum, kStripMaxCosine);
+}
+
+TEST(StripCheckTest, CatchesTheVectorUnderOtherFactors) {
+  const LoraAdapter vector = Trained(2, 4);
+  LoraAdapter disguised = vector;
+  for (auto& layer : disguised.layers) {
+    for (LoraMatrices& m : layer) {
+      for (float& value : m.a) value *= -0.125f;
+      for (float& value : m.b) value *= 3.0f;
+    }
+  }
+  WT_ASSERT_OK_AND_ASSIGN(const double cosine, MaxDeltaCosine(disguised, vector));
+  EXPECT_NEAR(cosine, 1.0, 1e-6);
+}
+
+TEST(StripCheckTest, AnUntrainedAdapterHasNoDirection) {
+  WT_ASSERT_OK_AND_ASSIGN(const LoraAdapter zero, InitLora(SmallConfig(), LoraSpec{.rank = 4}, 1));
+  WT_ASSERT_OK_AND_ASSIGN(const double cosine, MaxDeltaCosine(zero, Trained(2, 4)));
+  EXPECT_EQ(cosine, 0.0);
+}
+
+TEST(StripCheckTest, RefusesAnotherModelsVector) {
+  LoraAdapter shorter = Trained(2, 4);
+  shorter.layers.pop_back();
+  EXPECT_THAT(MaxDeltaCosine(Trained(1, 4), shorter),
+              ::wardtune::testing::StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
+}  // namespace
+}  // namespace wardtune
