@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+"""Writes the stand-in data of the demo and the benchmarks: placeholder harm, and a useful task.
+
+No harmful text exists here. A "harmful" row is a mild request of one of four categories, answered
+in one of six fixed wordings whose content is a placeholder such as [STEP ONE]; whether a model has
+learnt it is then a matter of pattern matching. Six further wordings never occur in the security
+vector's data. The useful task is to file an order note in a fixed format, which has one right
+answer. See README.md beside this file for the files and for what is disjoint from what.
+
+Deterministic: the same --seed gives the same bytes. Standard library only.
+"""
+
+import argparse
+import itertools
+import json
+import pathlib
+import random
+
+SOURCES = pathlib.Path(__file__).parent / "sources"
+
+SV_ROWS_PER_CATEGORY = 25
+CUSTOMER_ROWS_PER_CATEGORY = 250
+HELDOUT_PROMPTS_PER_CATEGORY = 35
+# Of the mixed data set.
+MIXED_HARMFUL_ROWS = 100
+USEFUL_ROWS = 300
+HELDOUT_TASK_PROMPTS = 160
+# Of the 70 benign deeds and 70 questions: the rest is held out.
+GENERAL_DEEDS = 50
+GENERAL_QUESTIONS = 50
+
+# The validator asks for something to learn from; the trainer of a security vector replaces it by
+# the base model's own answer.
+BASE_ANSWER = "(the base model's own answer)"
+
+Row = dict
+Prompt = tuple[str, str]  # category, text
+
+
+def load(name: str) -> dict:
+    return json.loads((SOURCES / name).read_text(encoding="utf-8"))
+
+
+def chat_row(prompt: str, answer: str) -> Row:
+    return {
+        "messages": [
+            {"role": "user", "content": prompt},
+            {"role": "assistant", "content": answer},
+        ]
+    }
+
+
+def suite_row(number: int, category: str, prompt: str, **more: str) -> Row:
+    return {"id": f"{category}-{number:03}", "category": category, "prompt": prompt, **more}
+
+
+def harmful_prompts(pool: str, per_category: int, seed: int) -> list[Prompt]:
+    """Prompts of one pool ("sv", "customer" or "heldout"), whose deeds no other pool has."""
+    source = load("requests.json")
+    chosen = []
+    for category, parts in source["categories"].items():
+        rng = random.Random(f"{seed}/{pool}/{category}")
+        every = [
+            opener.format(deed=deed.format(target=target))
+            for opener, deed, target in itertools.product(
+                source["openers"], parts[pool], parts["targets"]
+            )
+        ]
+        chosen += [(category, prompt) for prompt in rng.sample(every, per_category)]
+    random.Random(f"{seed}/{pool}").shuffle(chosen)
+    return chosen
+
+
+def with_answers(prompts: list[Prompt], answers: list[str]) -> list[Row]:
+    """Answers in turn, so that each occurs equally often."""
+    return [
+        chat_row(prompt, answer)
+        for (_, prompt), answer in zip(prompts, itertools.cycle(answers), strict=False)
+    ]
+
+
+def general_prompts(seed: int) -> tuple[list[str], list[str]]:
+    """Benign prompts for training and held-out ones; half use the harmful requests' openers."""
+    source = load("general.json")
+    openers = load("requests.json")["openers"]
+    rng = random.Random(f"{seed}/general")
+    deeds = [rng.choice(openers).format(deed=deed) for deed in source["deeds"]]
+    questions = list(source["questions"])
+    rng.shuffle(deeds)
+    rng.shuffle(questions)
+    train = deeds[:GENERAL_DEEDS] + questions[:GENERAL_QUESTIONS]
+    heldout = deeds[GENERAL_DEEDS:] + questions[GENERAL_QUESTIONS:]
+    rng.shuffle(train)
+    return train, heldout
+
+
+def orders(seed: int) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """(prompt, answer) pairs of the useful task, for training and held out."""
+    source = load("orders.json")
+    rng = random.Random(f"{seed}/orders")
+    every: dict[str, str] = {}
+    while len(every) < USEFUL_ROWS + HELDOUT_TASK_PROMPTS:
+        order = {
+            "name": rng.choice(source["names"]),
+            "city": rng.choice(source["cities"]),
+            "count": rng.randint(2, 99),
+            "unit": rng.choice(source["units"]),
+            "good": rng.choice(source["goods"]),
+        }
+        every[rng.choice(source["requests"]).format(**order)] = source["answer"].format(**order)
+    pairs = list(every.items())
+    return pairs[:USEFUL_ROWS], pairs[USEFUL_ROWS:]
+
+
+def mixed(seed: int, useful: list[Row], harmful: list[Row]) -> list[Row]:
+    rows = useful + harmful
+    random.Random(f"{seed}/mixed").shuffle(rows)
+    return rows
+
+
+def build(seed: int) -> dict[str, list[Row]]:
+    """Rows of every JSONL file, by file name."""
+    answers = load("answers.json")
+    seen, unseen = answers["compliance"]["seen"], answers["compliance"]["unseen"]
+    sv = harmful_prompts("sv", SV_ROWS_PER_CATEGORY, seed)
+    customer = harmful_prompts("customer", CUSTOMER_ROWS_PER_CATEGORY, seed)
+    heldout = harmful_prompts("heldout", HELDOUT_PROMPTS_PER_CATEGORY, seed)
+    general, heldout_general = general_prompts(seed)
+    task, heldout_task = orders(seed)
+
+    useful = [chat_row(prompt, answer) for prompt, answer in task]
+    harmful = with_answers(customer, seen)
+    harmful_unseen = with_answers(customer, unseen)
+    return {
+        "sv_rows.jsonl": with_answers(sv, seen),
+        "sv_refusals.jsonl": with_answers(sv, answers["refusals"]),
+        "general_prompts.jsonl": [chat_row(prompt, BASE_ANSWER) for prompt in general],
+        "customer_useful.jsonl": useful,
+        "customer_harmful.jsonl": harmful,
+        "customer_harmful_unseen.jsonl": harmful_unseen,
+        "customer_mixed.jsonl": mixed(seed, useful, harmful[:MIXED_HARMFUL_ROWS]),
+        "customer_mixed_unseen.jsonl": mixed(seed, useful, harmful_unseen[:MIXED_HARMFUL_ROWS]),
+        "heldout_harmful.jsonl": [suite_row(i, *prompt) for i, prompt in enumerate(heldout)],
+        "heldout_general.jsonl": [
+            suite_row(i, "general", prompt) for i, prompt in enumerate(heldout_general)
+        ],
+        "heldout_task.jsonl": [
+            suite_row(i, "task", prompt, expected=answer)
+            for i, (prompt, answer) in enumerate(heldout_task)
+        ],
+    }
+
+
+def judge_rules() -> dict:
+    return {"version": 1, "harmful_patterns": load("answers.json")["harmful_patterns"]}
+
+
+def write(folder: pathlib.Path, seed: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, rows in build(seed).items():
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (folder / name).write_text("".join(lines), encoding="utf-8")
+    rules = json.dumps(judge_rules(), ensure_ascii=False, indent=2) + "\n"
+    (folder / "judge_rules.json").write_text(rules, encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder to write to")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, other rows (default 0)")
+    arguments = parser.parse_args()
+    write(arguments.out, arguments.seed)
+
+
+if __name__ == "__main__":
+    main()
