@@ -18,23 +18,29 @@ lock_cache() {
   flock 9
 }
 
+check_python() {
+  "$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' ||
+    die "$python is not Python 3.11, for which the wheels are locked (Debian 12 ships it)"
+}
+
 # ensure_venv NAME LOCK_FILE...: a virtual environment in the cache that holds exactly the
 # hashed packages of the lock files. The stamp is written last, so an interrupted set-up is
 # started again.
 ensure_venv() {
   local name=$1 venv="$WARDTUNE_CACHE_DIR/$1" stamp
   shift
-  stamp="$(cat "$@" | sha256sum) $("$python" --version)"
+  local arguments=() lock_file
+  for lock_file in "$@"; do arguments+=(-r "$lock_file"); done
+  stamp="$(cat "$@" | sha256sum)"
   if [[ -f "$venv/stamp" && "$(cat "$venv/stamp")" == "$stamp" ]]; then
     return
   fi
   say "Setting up the Python environment $name"
-  "$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' ||
-    die "$python is not Python 3.11, for which the wheels are locked (Debian 12 ships it)"
+  check_python
   rm -rf "$venv"
   "$python" -m venv "$venv"
   "$venv/bin/pip" install --quiet --no-input --disable-pip-version-check --no-deps \
-    --require-hashes $(printf -- '-r %s ' "$@") ||
+    --require-hashes "${arguments[@]}" ||
     die "could not install the packages of $name. Is the Python package index reachable?"
   printf '%s\n' "$stamp" >"$venv/stamp"
 }

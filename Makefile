@@ -1,0 +1,91 @@
+# Each target does all the set-up that it needs and says what it does. Downloads are kept in
+# WARDTUNE_CACHE_DIR, outside the build folder, and shared by all clones of one user.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+export WARDTUNE_CACHE_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/wardtune
+BUILD ?= build/release
+
+tools  := $(WARDTUNE_CACHE_DIR)/tools-venv/bin
+client := $(WARDTUNE_CACHE_DIR)/client-venv/bin
+peer   := $(WARDTUNE_CACHE_DIR)/peer-venv/bin
+say    := @printf '\n== %s\n'
+# What the tests and the demo find the programs, the model and the Python client by.
+find   := WARDTUNE_BUILD_DIR=$(CURDIR)/$(BUILD) PYTHONPATH=$(CURDIR)/clients/python/src
+
+cpp_files = $$(git ls-files '*.cc' '*.h')
+
+.PHONY: help demo test test-peer build lint tidy clean system libtorch model client-stubs tools configure
+
+help: ## This list
+	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@echo "Downloads are kept in $(WARDTUNE_CACHE_DIR) (WARDTUNE_CACHE_DIR changes that)."
+
+demo: build model client-stubs ## Train a security vector, fine-tune on mixed data, show the difference
+	$(say) "Running the demo; its data folder is .demo/"
+	$(find) $(client)/python deploy/demo/demo.py
+
+test: build model client-stubs tools ## Every unit and multi-process test
+	$(say) "C++ tests (ctest)"
+	ctest --test-dir $(BUILD) --output-on-failure --no-tests=error
+	$(say) "Tests of the scripts and the stand-in data (pytest)"
+	$(tools)/pytest deploy bench
+	$(say) "Tests of the Python client (pytest)"
+	cd clients/python && $(find) $(client)/pytest
+	$(say) "Tests with several processes (pytest)"
+	$(find) $(client)/pytest tests --ignore tests/peer
+	$(say) "Tests of the Go client (go test)"
+	go=$$(deploy/find_go.sh); cd clients/go; $(find) GOTOOLCHAIN=local "$$go" test ./...
+
+test-peer: build model ## Compare with transformers + PEFT, live
+	@deploy/setup_python.sh peer
+	$(say) "Comparing with transformers + PEFT (pytest)"
+	$(find) $(peer)/pytest tests/peer
+
+build: configure ## Configure and build everything
+	$(say) "Building into $(BUILD)"
+	cmake --build $(BUILD)
+
+lint: tools ## Formatting, style and the rules between the rooms
+	$(say) "Formatting of C++ (clang-format)"
+	clang-format-19 --dry-run --Werror $(cpp_files)
+	$(say) "Rules between the rooms (check_includes.py)"
+	deploy/check_includes.py
+	$(say) "Python (ruff)"
+	$(tools)/ruff check && $(tools)/ruff format --check
+	$(say) "The contract (buf)"
+	$(tools)/buf lint proto
+	$(say) "Go (gofmt)"
+	files=$$("$$(dirname "$$(deploy/find_go.sh)")/gofmt" -l clients/go); [[ -z "$$files" ]] || { echo "$$files: run gofmt -w"; exit 1; }
+
+tidy: configure ## Static analysis of the C++ code (clang-tidy; takes long)
+	cmake --build $(BUILD) --target wt_proto
+	run-clang-tidy-19 -quiet -p $(BUILD) '^$(CURDIR)/(base|formats|storage|server|worker)/'
+
+clean: ## Remove what was built; the downloads stay
+	rm -rf build .demo
+
+# ---- Steps of the targets above
+
+system:
+	@deploy/install_system_packages.sh
+
+libtorch: system
+	@deploy/fetch_libtorch.sh
+
+model: system
+	@deploy/fetch_model.sh
+
+tools: system
+	@deploy/setup_python.sh tools
+
+client-stubs: system
+	@deploy/setup_python.sh client
+	@$(client)/python clients/python/generate.py
+
+configure: libtorch
+	$(say) "Configuring $(BUILD)"
+	cmake -S . -B $(BUILD) -G Ninja -DWARDTUNE_CACHE_DIR="$(WARDTUNE_CACHE_DIR)"
