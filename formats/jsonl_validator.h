@@ -52,7 +52,7 @@ enum class JsonlErrorCode {
 std::string_view JsonlErrorCodeName(JsonlErrorCode code);
 
 struct JsonlError {
-  int64_t line = 0;    // 1-based, blank lines count
+  int64_t line = 0;    // 1-based, blank lines count; 0: about the whole data set
   int64_t column = 0;  // 1-based byte of the line
   JsonlErrorCode code = JsonlErrorCode::kInvalidJson;
   // What is wrong and what to do. Quotes no text of the customer but field names and roles, cut to
