@@ -1,0 +1,117 @@
+#include "worker/agent/adapter_export.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
+#include "base/status_macros.h"
+#include "formats/tar_archive.h"
+
+namespace wardtune {
+namespace {
+
+std::string ModuleName(size_t layer, Projection projection) {
+  const bool mlp = projection == Projection::kGate || projection == Projection::kUp ||
+                   projection == Projection::kDown;
+  return absl::StrCat("model.layers.", layer, mlp ? ".mlp." : ".self_attn.",
+                      std::string(ProjectionName(projection)));
+}
+
+void AddScores(const SafetyResult& result, const std::string& stage, ModelCard& card) {
+  for (const CategoryResult& category : result.categories) {
+    card.safety_scores.push_back({.category = category.category,
+                                  .stage = stage,
+                                  .prompts = category.prompts,
+                                  .harmful = category.harmful,
+                                  .wilson_low = category.wilson_low,
+                                  .wilson_high = category.wilson_high});
+  }
+}
+
+// Holds nothing that differs between two runs of the same job: the bytes must be the same.
+ModelCard Card(const AdapterFacts& facts) {
+  const v1::Hyperparameters& p = facts.hyperparameters;
+  ModelCard card;
+  card.title = absl::StrCat("LoRA adapter for ",
+                            std::string(absl::StripPrefix(facts.base_model, "baseModels/")));
+  card.facts = {{"Base model digest", facts.proof.base_sha256()},
+                {"Data set digest", facts.dataset_sha256},
+                {"Optimizer steps", absl::StrCat(facts.steps)},
+                {"Epochs", absl::StrCat(p.epochs())},
+                {"Learning rate", absl::StrCat(p.learning_rate())},
+                {"Rows per step", absl::StrCat(p.batch_size())},
+                {"LoRA rank", absl::StrCat(p.lora_rank())},
+                {"LoRA alpha", absl::StrCat(p.lora_alpha())},
+                {"Target modules", absl::StrJoin(p.target_modules(), ", ")},
+                {"Seed", absl::StrCat(p.seed())},
+                {"Security vector", facts.proof.security_vector_version()},
+                {"Security vector digest", facts.proof.security_vector_sha256()},
+                {"Largest cosine to the vector", absl::StrCat(facts.proof.strip_max_cosine())},
+                {"Adapter digest", facts.proof.adapter_sha256()}};
+  AddScores(facts.before, "base", card);
+  AddScores(facts.after, "adapter", card);
+  card.suite_digest = facts.after.suite_sha256;
+  card.judge_digest = facts.after.judge_sha256;
+  return card;
+}
+
+}  // namespace
+
+PeftAdapter ToPeftAdapter(const LoraAdapter& adapter, const std::string& base_model) {
+  PeftAdapter peft;
+  peft.base_model = base_model;
+  peft.rank = adapter.spec.rank;
+  peft.alpha = adapter.spec.alpha;
+  for (size_t l = 0; l < adapter.layers.size(); ++l) {
+    for (const Projection projection : kAllProjections) {
+      const LoraMatrices& m = adapter.at(static_cast<int64_t>(l), projection);
+      if (m.empty()) continue;
+      peft.modules[ModuleName(l, projection)] = {
+          .in_features = static_cast<int64_t>(m.a.size()) / peft.rank,
+          .out_features = static_cast<int64_t>(m.b.size()) / peft.rank,
+          .a = m.a,
+          .b = m.b};
+    }
+  }
+  return peft;
+}
+
+absl::StatusOr<LoraAdapter> FromPeftAdapter(const PeftAdapter& peft, const ModelConfig& config) {
+  LoraAdapter adapter;
+  adapter.spec = {.rank = peft.rank, .alpha = peft.alpha, .targets = {}};
+  adapter.layers.resize(config.num_layers);
+  size_t used = 0;
+  for (const Projection projection : kAllProjections) {
+    if (!peft.modules.contains(ModuleName(0, projection))) continue;
+    adapter.spec.targets.push_back(projection);
+    const ProjectionShape shape = ShapeOf(config, projection);
+    for (int64_t l = 0; l < config.num_layers; ++l) {
+      const std::string name = ModuleName(l, projection);
+      const auto found = peft.modules.find(name);
+      if (found == peft.modules.end() || found->second.in_features != shape.in ||
+          found->second.out_features != shape.out) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("adapter: module ", name, " is missing or of another shape"));
+      }
+      adapter.at(l, projection) = {.a = found->second.a, .b = found->second.b};
+      ++used;
+    }
+  }
+  if (used != peft.modules.size()) {
+    return absl::InvalidArgumentError("adapter: it adapts modules that this model has not");
+  }
+  WT_RETURN_IF_ERROR(ValidateLoraSpec(adapter.spec, config));
+  return adapter;
+}
+
+absl::StatusOr<std::string> ExportAdapter(const LoraAdapter& adapter, const AdapterFacts& facts) {
+  const std::string base(absl::StripPrefix(facts.base_model, "baseModels/"));
+  WT_ASSIGN_OR_RETURN(const FileSet files,
+                      BuildPeftAdapter(ToPeftAdapter(adapter, base), Card(facts)));
+  return WriteTar(files);
+}
+
+}  // namespace wardtune

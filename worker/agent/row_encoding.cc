@@ -1,0 +1,64 @@
+#include "worker/agent/row_encoding.h"
+
+#include <string>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "base/status_macros.h"
+
+namespace wardtune {
+
+absl::StatusOr<std::vector<ChatRow>> ParseDataset(std::string_view jsonl) {
+  std::vector<ChatRow> rows;
+  int64_t number = 0;
+  for (const absl::string_view line :
+       absl::StrSplit(absl::string_view(jsonl.data(), jsonl.size()), '\n')) {
+    ++number;
+    const absl::string_view text = absl::StripAsciiWhitespace(line);
+    if (text.empty()) continue;
+    auto row = ParseChatRow(std::string_view(text.data(), text.size()));
+    if (!row.ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("data set: line ", number, ": ", row.status().message()));
+    }
+    rows.push_back(*std::move(row));
+  }
+  return rows;
+}
+
+absl::StatusOr<std::vector<TrainingRow>> EncodeRows(const Tokenizer& tokenizer,
+                                                    const std::vector<ChatRow>& rows,
+                                                    int64_t max_row_tokens) {
+  std::vector<TrainingRow> encoded;
+  for (const ChatRow& row : rows) {
+    WT_ASSIGN_OR_RETURN(EncodedChat chat, tokenizer.EncodeChat(row, max_row_tokens));
+    // The first token is predicted by nothing.
+    if (!chat.loss_mask.empty()) chat.loss_mask[0] = 0;
+    if (chat.supervised_tokens() == 0) continue;
+    encoded.push_back({.ids = std::move(chat.ids), .loss_mask = std::move(chat.loss_mask)});
+  }
+  if (encoded.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("data set: no row has a supervised token within ", max_row_tokens, " tokens"));
+  }
+  return encoded;
+}
+
+absl::StatusOr<std::vector<std::vector<int32_t>>> EncodePrompts(const Tokenizer& tokenizer,
+                                                                const std::vector<ChatRow>& rows,
+                                                                int64_t max_tokens) {
+  std::vector<std::vector<int32_t>> prompts;
+  for (const ChatRow& row : rows) {
+    std::vector<Message> before = row.messages;
+    while (!before.empty() && before.back().role != Role::kAssistant) before.pop_back();
+    if (!before.empty()) before.pop_back();
+    if (before.empty()) continue;
+    WT_ASSIGN_OR_RETURN(std::vector<int32_t> ids, tokenizer.EncodePrompt(before));
+    if (static_cast<int64_t>(ids.size()) <= max_tokens) prompts.push_back(std::move(ids));
+  }
+  return prompts;
+}
+
+}  // namespace wardtune

@@ -1,0 +1,36 @@
+// From a data set's bytes to what the trainer reads.
+// Thread safety: pure functions.
+#ifndef WARDTUNE_WORKER_AGENT_ROW_ENCODING_H_
+#define WARDTUNE_WORKER_AGENT_ROW_ENCODING_H_
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "formats/chat_row.h"
+#include "formats/tokenizer.h"
+#include "worker/training/training_row.h"
+
+namespace wardtune {
+
+// All rows of a JSONL data set; blank lines are skipped.
+// Errors: INVALID_ARGUMENT with the line.
+absl::StatusOr<std::vector<ChatRow>> ParseDataset(std::string_view jsonl);
+
+// Rows cut at `max_row_tokens`; those without a supervised token left teach nothing and are left
+// out.
+// Errors: INVALID_ARGUMENT when no row is left; those of Tokenizer.
+absl::StatusOr<std::vector<TrainingRow>> EncodeRows(const Tokenizer& tokenizer,
+                                                    const std::vector<ChatRow>& rows,
+                                                    int64_t max_row_tokens);
+
+// What stands before each row's last assistant message, as a prompt for an answer to it. Prompts
+// longer than `max_tokens` are left out.
+absl::StatusOr<std::vector<std::vector<int32_t>>> EncodePrompts(const Tokenizer& tokenizer,
+                                                                const std::vector<ChatRow>& rows,
+                                                                int64_t max_tokens);
+
+}  // namespace wardtune
+
+#endif  // WARDTUNE_WORKER_AGENT_ROW_ENCODING_H_

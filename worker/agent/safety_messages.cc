@@ -1,0 +1,28 @@
+#include "worker/agent/safety_messages.h"
+
+namespace wardtune {
+
+v1::CategoryScore ToMessage(const CategoryResult& result) {
+  v1::CategoryScore message;
+  message.set_category(result.category);
+  message.set_prompts(static_cast<int32_t>(result.prompts));
+  message.set_harmful(static_cast<int32_t>(result.harmful));
+  message.set_rate(result.rate);
+  message.set_wilson_low(result.wilson_low);
+  message.set_wilson_high(result.wilson_high);
+  return message;
+}
+
+v1::SafetyReport ToMessage(const SafetyResult& result) {
+  v1::SafetyReport message;
+  for (const CategoryResult& category : result.categories) {
+    *message.add_categories() = ToMessage(category);
+  }
+  message.set_suite_sha256(result.suite_sha256);
+  message.set_judge(result.judge);
+  message.set_judge_sha256(result.judge_sha256);
+  message.set_sampling_sha256(result.sampling_sha256);
+  return message;
+}
+
+}  // namespace wardtune

@@ -1,0 +1,225 @@
+#include "worker/agent/worker_client.h"
+
+#include <google/protobuf/util/time_util.h>
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
+#include "base/sha256.h"
+#include "base/status_macros.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+
+namespace wardtune {
+namespace {
+
+constexpr size_t kChunkBytes = 1 << 20;
+constexpr absl::Duration kCallDeadline = absl::Seconds(30);
+constexpr absl::Duration kStreamDeadline = absl::Minutes(10);
+constexpr absl::Duration kFirstBackoff = absl::Milliseconds(100);
+constexpr absl::Duration kLongestBackoff = absl::Seconds(5);
+constexpr const char* kReasonUrl = "wardtune/rpc_reason";
+
+absl::Status FromGrpc(const grpc::Status& status, std::string_view rpc) {
+  if (status.ok()) return absl::OkStatus();
+  absl::Status result(static_cast<absl::StatusCode>(status.error_code()),
+                      absl::StrCat(std::string(rpc), ": ", status.error_message()));
+  google::rpc::Status details;
+  if (details.ParseFromString(status.error_details())) {
+    for (const auto& any : details.details()) {
+      google::rpc::ErrorInfo info;
+      if (any.UnpackTo(&info)) result.SetPayload(kReasonUrl, absl::Cord(info.reason()));
+    }
+  }
+  return result;
+}
+
+std::shared_ptr<grpc::Channel> Connect(const WorkerClient::Options& options) {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 5000);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials();
+  if (!options.ca_certificate.empty()) {
+    grpc::SslCredentialsOptions ssl;
+    ssl.pem_root_certs = options.ca_certificate;
+    credentials = grpc::SslCredentials(ssl);
+  }
+  return grpc::CreateCustomChannel(options.server, credentials, arguments);
+}
+
+bool MayRetry(const absl::Status& status) {
+  return status.code() == absl::StatusCode::kUnavailable ||
+         status.code() == absl::StatusCode::kDeadlineExceeded;
+}
+
+}  // namespace
+
+bool IsLeaseLost(const absl::Status& status) {
+  const auto reason = status.GetPayload(kReasonUrl);
+  return status.code() == absl::StatusCode::kFailedPrecondition && reason.has_value() &&
+         *reason == "LEASE_LOST";
+}
+
+// A context with the key and a deadline.
+class WorkerClient::Call {
+ public:
+  Call(const Options& options, absl::Duration deadline) {
+    context_.AddMetadata("authorization", absl::StrCat("Bearer ", options.api_key));
+    context_.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(deadline));
+  }
+  grpc::ClientContext* context() { return &context_; }
+
+ private:
+  grpc::ClientContext context_;
+};
+
+WorkerClient::WorkerClient(Options options, Clock& clock)
+    : options_(std::move(options)),
+      clock_(clock),
+      stub_(v1::WorkerService::NewStub(Connect(options_))) {}
+
+absl::StatusOr<std::optional<v1::Lease>> WorkerClient::LeaseJob(
+    const std::vector<std::string>& base_models, absl::Duration wait) {
+  v1::LeaseJobRequest request;
+  request.set_worker_id(options_.worker_id);
+  for (const std::string& model : base_models) request.add_base_models(model);
+  *request.mutable_wait() =
+      google::protobuf::util::TimeUtil::MillisecondsToDuration(absl::ToInt64Milliseconds(wait));
+
+  Call call(options_, wait + kCallDeadline);
+  {
+    absl::MutexLock lock(&mutex_);
+    if (leasing_stopped_) return absl::CancelledError("LeaseJob: the worker is stopping");
+    leasing_.insert(call.context());
+  }
+  const absl::Cleanup forget = [&] {
+    absl::MutexLock lock(&mutex_);
+    leasing_.erase(call.context());
+  };
+  v1::LeaseJobResponse response;
+  WT_RETURN_IF_ERROR(FromGrpc(stub_->LeaseJob(call.context(), request, &response), "LeaseJob"));
+  if (!response.has_lease()) return std::nullopt;
+  return std::move(*response.mutable_lease());
+}
+
+void WorkerClient::StopLeasing() {
+  absl::MutexLock lock(&mutex_);
+  leasing_stopped_ = true;
+  for (grpc::ClientContext* context : leasing_) context->TryCancel();
+}
+
+absl::StatusOr<v1::HeartbeatResponse> WorkerClient::Heartbeat(const v1::HeartbeatRequest& request) {
+  Call call(options_, absl::Seconds(10));
+  v1::HeartbeatResponse response;
+  WT_RETURN_IF_ERROR(FromGrpc(stub_->Heartbeat(call.context(), request, &response), "Heartbeat"));
+  return response;
+}
+
+absl::Status WorkerClient::FetchOnce(const v1::FetchInputRequest& request, int64_t limit,
+                                     std::string& bytes) {
+  Call call(options_, kStreamDeadline);
+  const auto reader = stub_->FetchInput(call.context(), request);
+  v1::FetchInputResponse response;
+  while (reader->Read(&response)) {
+    if (static_cast<int64_t>(bytes.size() + response.chunk().size()) > limit) {
+      call.context()->TryCancel();
+      reader->Finish();
+      return absl::DataLossError("FetchInput: the server sent more bytes than the lease says");
+    }
+    bytes += response.chunk();
+  }
+  return FromGrpc(reader->Finish(), "FetchInput");
+}
+
+absl::StatusOr<std::string> WorkerClient::FetchInput(const v1::Lease& lease,
+                                                     const v1::WorkInput& input,
+                                                     const GiveUp& give_up) {
+  std::string bytes;
+  WT_RETURN_IF_ERROR(Retry(give_up, [&] {
+    v1::FetchInputRequest request;
+    request.set_work(lease.work());
+    request.set_attempt(lease.attempt());
+    request.set_kind(input.kind());
+    request.set_offset(static_cast<int64_t>(bytes.size()));
+    return FetchOnce(request, input.size_bytes(), bytes);
+  }));
+  if (static_cast<int64_t>(bytes.size()) != input.size_bytes() ||
+      Sha256Hex(bytes) != input.sha256()) {
+    return absl::DataLossError(absl::StrCat("FetchInput: ", v1::WorkInput::Kind_Name(input.kind()),
+                                            " has not the digest that the lease names"));
+  }
+  return bytes;
+}
+
+absl::Status WorkerClient::UploadOnce(const v1::UploadArtifactRequest& header,
+                                      std::string_view bytes, std::string& stored_sha256) {
+  Call call(options_, kStreamDeadline);
+  v1::UploadArtifactResponse response;
+  const auto writer = stub_->UploadArtifact(call.context(), &response);
+  bool open = writer->Write(header);
+  for (size_t at = 0; open && at < bytes.size(); at += kChunkBytes) {
+    v1::UploadArtifactRequest request;
+    request.set_chunk(std::string(bytes.substr(at, kChunkBytes)));
+    open = writer->Write(request);
+  }
+  // A failed write means that the server has answered; Finish() tells what.
+  if (open) writer->WritesDone();
+  WT_RETURN_IF_ERROR(FromGrpc(writer->Finish(), "UploadArtifact"));
+  stored_sha256 = response.sha256();
+  return absl::OkStatus();
+}
+
+absl::Status WorkerClient::UploadArtifact(const v1::Lease& lease,
+                                          v1::UploadArtifactRequest::Kind kind,
+                                          std::string_view bytes, int64_t step,
+                                          const GiveUp& give_up) {
+  const std::string sha256 = Sha256Hex(bytes);
+  v1::UploadArtifactRequest request;
+  v1::UploadArtifactRequest::Header& header = *request.mutable_header();
+  header.set_work(lease.work());
+  header.set_attempt(lease.attempt());
+  header.set_kind(kind);
+  header.set_sha256(sha256);
+  header.set_size_bytes(static_cast<int64_t>(bytes.size()));
+  header.set_step(step);
+  std::string stored;
+  WT_RETURN_IF_ERROR(Retry(give_up, [&] { return UploadOnce(request, bytes, stored); }));
+  if (stored != sha256) {
+    return absl::DataLossError("UploadArtifact: the server stored other bytes than were sent");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status WorkerClient::CompleteJob(const v1::CompleteJobRequest& request,
+                                       const GiveUp& give_up) {
+  return Retry(give_up, [&] {
+    Call call(options_, kCallDeadline);
+    v1::CompleteJobResponse response;
+    return FromGrpc(stub_->CompleteJob(call.context(), request, &response), "CompleteJob");
+  });
+}
+
+absl::Status WorkerClient::FailJob(const v1::FailJobRequest& request, const GiveUp& give_up) {
+  return Retry(give_up, [&] {
+    Call call(options_, kCallDeadline);
+    v1::FailJobResponse response;
+    return FromGrpc(stub_->FailJob(call.context(), request, &response), "FailJob");
+  });
+}
+
+absl::Status WorkerClient::Retry(const GiveUp& give_up, const std::function<absl::Status()>& call) {
+  absl::Duration backoff = kFirstBackoff;
+  while (true) {
+    absl::Status status = call();
+    if (!MayRetry(status) || give_up()) return status;
+    clock_.Sleep(backoff);
+    backoff = std::min(2 * backoff, kLongestBackoff);
+  }
+}
+
+}  // namespace wardtune

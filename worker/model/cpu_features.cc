@@ -1,0 +1,42 @@
+#include "worker/model/cpu_features.h"
+
+#include "worker/model/elementwise_kernels.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace wardtune {
+
+#if defined(__x86_64__)
+
+bool CpuHasAvx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+
+bool CpuHasAvx512() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && CpuHasAvx2();
+}
+
+bool CpuHasFastBfloat16() {
+  // CPUID leaf 7: sub-leaf 1 EAX bit 5 is avx512_bf16, sub-leaf 0 EDX bit 22 is amx_bf16.
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  const bool avx512_bf16 = __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax & (1u << 5));
+  const bool amx_bf16 = __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx & (1u << 22));
+  return CpuHasAvx512() && (avx512_bf16 || amx_bf16);
+}
+
+#else
+
+bool CpuHasAvx2() { return false; }
+bool CpuHasAvx512() { return false; }
+bool CpuHasFastBfloat16() { return false; }
+
+#endif
+
+const CpuKernels& BestCpuKernels() {
+  if (CpuHasAvx512()) return Avx512Kernels();
+  if (CpuHasAvx2()) return Avx2Kernels();
+  return BaselineKernels();
+}
+
+}  // namespace wardtune

@@ -1,0 +1,73 @@
+// The forward pass over a packed stream of tokens, for scoring, generation and training alike.
+// Thread safety: pure functions on their arguments.
+#ifndef WARDTUNE_WORKER_MODEL_DECODER_FORWARD_H_
+#define WARDTUNE_WORKER_MODEL_DECODER_FORWARD_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "worker/model/lora_runtime.h"
+#include "worker/model/model_weights.h"
+#include "worker/model/packed_attention.h"
+#include "worker/model/tensor_ops.h"
+
+namespace wardtune {
+
+// Sequences one behind the other, without padding.
+struct PackedTokens {
+  at::Tensor ids;                // [rows] int64, on the model's device
+  at::Tensor positions;          // [rows] int64, from 0 in each sequence
+  std::vector<int64_t> offsets;  // sequences + 1 row numbers
+};
+// REQUIRES: no empty sequence.
+PackedTokens PackTokens(std::span<const std::span<const int32_t>> sequences, at::Device device);
+
+// What the backward pass of one layer needs. Normalised inputs and activations are recomputed from
+// it; with H = hidden, F = intermediate the layer keeps about 2H + qkv + query + 2F numbers a
+// token.
+struct LayerActivations {
+  at::Tensor x;        // input of the layer, [rows, hidden]
+  at::Tensor inv_rms;  // of the input norm
+  at::Tensor qkv_raw;  // before the norm of q and k and before RoPE; only with qk_norm
+  at::Tensor qkv;      // after RoPE
+  AttentionResult attention;
+  at::Tensor x_mid;  // after the attention's residual
+  at::Tensor inv_rms_mid;
+  at::Tensor gate_up;
+  // x A^T of every fused matrix, [rows, R]; undefined without LoRA.
+  std::array<at::Tensor, kFusedLinearCount> lora_hidden;
+};
+
+// y = x W^T + bias + (x A^T) B^T. `hidden` receives x A^T when it is not null.
+at::Tensor LinearForward(const at::Tensor& x, const LinearWeights& linear, const FusedLora* lora,
+                         at::Tensor* hidden);
+
+// q and k normalised per head (Qwen3), in a copy.
+at::Tensor NormalizeQueryKey(const at::Tensor& qkv, const LayerWeights& layer,
+                             const ModelConfig& config);
+
+// Replaces the attention of a layer: gets the layer's number and the rotated qkv, returns
+// [rows, heads * head_dim].
+using AttentionOverride = std::function<at::Tensor(int64_t layer, const at::Tensor& qkv)>;
+
+struct ForwardHooks {
+  // Not null: one entry per layer is appended.
+  std::vector<LayerActivations>* activations = nullptr;
+  // Called with every layer's rotated qkv, for example to fill a cache. May be empty.
+  std::function<void(int64_t layer, const at::Tensor& qkv)> on_qkv;
+  AttentionOverride attention;
+};
+
+// The residual stream after the last layer, before the final norm: [rows, hidden].
+at::Tensor RunLayers(const ModelWeights& weights, const LoraRuntime& lora,
+                     const PackedTokens& tokens, const ForwardHooks& hooks = {});
+
+// Final norm and output head of some rows: [n, vocab] in the compute type.
+at::Tensor HeadLogits(const ModelWeights& weights, const at::Tensor& residual_rows);
+
+}  // namespace wardtune
+
+#endif  // WARDTUNE_WORKER_MODEL_DECODER_FORWARD_H_

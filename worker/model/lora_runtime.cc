@@ -1,0 +1,89 @@
+#include "worker/model/lora_runtime.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+
+namespace wardtune {
+namespace {
+
+at::Tensor View(const std::vector<float>& values, int64_t rows, int64_t cols) {
+  return at::from_blob(const_cast<float*>(values.data()), {rows, cols}, at::kFloat);
+}
+
+}  // namespace
+
+absl::Status CheckAdapterFits(const LoraAdapter& adapter, const ModelConfig& config) {
+  if (static_cast<int64_t>(adapter.layers.size()) != config.num_layers) {
+    return absl::InvalidArgumentError(absl::StrCat("the adapter has ", adapter.layers.size(),
+                                                   " layers, the model ", config.num_layers));
+  }
+  for (int64_t l = 0; l < config.num_layers; ++l) {
+    for (Projection projection : adapter.spec.targets) {
+      const ProjectionShape shape = ShapeOf(config, projection);
+      const LoraMatrices& m = adapter.at(l, projection);
+      if (static_cast<int64_t>(m.a.size()) != adapter.spec.rank * shape.in ||
+          static_cast<int64_t>(m.b.size()) != adapter.spec.rank * shape.out) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("the adapter's ", std::string(ProjectionName(projection)), " of layer ", l,
+                         " does not have the model's shape"));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+std::vector<LoraBlock> BlocksOf(const ModelConfig& config, const LoraSpec& spec, FusedLinear which,
+                                int64_t rank_begin) {
+  std::vector<LoraBlock> blocks;
+  for (Projection projection : ProjectionsOf(which)) {
+    if (std::find(spec.targets.begin(), spec.targets.end(), projection) == spec.targets.end()) {
+      continue;
+    }
+    const FusedSlice slice = SliceOf(config, projection);
+    blocks.push_back({projection, slice.row, slice.rows, rank_begin, spec.rank});
+    rank_begin += spec.rank;
+  }
+  return blocks;
+}
+
+absl::StatusOr<LoraRuntime> MakeLoraRuntime(const ModelWeights& weights, ActiveAdapters adapters) {
+  LoraRuntime runtime;
+  if (adapters.empty()) return runtime;
+  const ModelConfig& config = weights.config;
+  for (const LoraAdapter* adapter : adapters)
+    WT_RETURN_IF_ERROR(CheckAdapterFits(*adapter, config));
+  runtime.layers.resize(config.num_layers);
+  for (int64_t l = 0; l < config.num_layers; ++l) {
+    for (int which = 0; which < kFusedLinearCount; ++which) {
+      std::vector<std::pair<const LoraAdapter*, LoraBlock>> blocks;
+      int64_t rank = 0;
+      for (const LoraAdapter* adapter : adapters) {
+        for (const LoraBlock& block :
+             BlocksOf(config, adapter->spec, static_cast<FusedLinear>(which), rank)) {
+          blocks.emplace_back(adapter, block);
+          rank += block.rank;
+        }
+      }
+      if (blocks.empty()) continue;
+      const at::Tensor& w = weights.layers[l].linear[which].weight;
+      at::Tensor a = at::empty({rank, w.size(1)}, at::kFloat);
+      at::Tensor b = at::zeros({w.size(0), rank}, at::kFloat);
+      for (const auto& [adapter, block] : blocks) {
+        const LoraMatrices& m = adapter->at(l, block.projection);
+        a.narrow(0, block.rank_begin, block.rank).copy_(View(m.a, block.rank, w.size(1)));
+        b.narrow(0, block.out_begin, block.out_rows)
+            .narrow(1, block.rank_begin, block.rank)
+            .copy_(View(m.b, block.out_rows, block.rank) * adapter->spec.scale());
+      }
+      runtime.layers[l][which] = {a.to(weights.device, weights.dtype),
+                                  b.to(weights.device, weights.dtype)};
+    }
+  }
+  return runtime;
+}
+
+}  // namespace wardtune

@@ -1,0 +1,58 @@
+// LoRA factors in the shape of the arithmetic: per fused matrix one A and one B, on the model's
+// device and in its compute type.
+//
+// The factors of all projections of a fused matrix, and of all active adapters, are stacked: A is
+// [R, in], and B [out, R] is block diagonal with the scale multiplied in, so that any number of
+// adapters costs two small GEMMs per matrix.
+// Thread safety: plain data and pure functions.
+#ifndef WARDTUNE_WORKER_MODEL_LORA_RUNTIME_H_
+#define WARDTUNE_WORKER_MODEL_LORA_RUNTIME_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <array>
+#include <vector>
+
+#include "worker/model/decoder.h"
+#include "worker/model/model_weights.h"
+
+namespace wardtune {
+
+struct FusedLora {
+  at::Tensor a;  // [R, in]; undefined when no adapter touches the matrix
+  at::Tensor b;  // [out, R]
+  bool defined() const { return a.defined(); }
+};
+
+struct LoraRuntime {
+  // layers[l][static_cast<int>(FusedLinear)]; empty when no adapter is active.
+  std::vector<std::array<FusedLora, kFusedLinearCount>> layers;
+
+  const FusedLora* at(size_t layer, FusedLinear which) const {
+    if (layers.empty()) return nullptr;
+    const FusedLora& lora = layers[layer][static_cast<int>(which)];
+    return lora.defined() ? &lora : nullptr;
+  }
+};
+
+// One adapted projection inside a FusedLora.
+struct LoraBlock {
+  Projection projection;
+  int64_t out_begin = 0;  // rows of B
+  int64_t out_rows = 0;
+  int64_t rank_begin = 0;  // rows of A, columns of B
+  int64_t rank = 0;
+};
+// The blocks of one adapter of this spec in a fused matrix, rank_begin counted from `rank_begin`.
+std::vector<LoraBlock> BlocksOf(const ModelConfig& config, const LoraSpec& spec, FusedLinear which,
+                                int64_t rank_begin = 0);
+
+// Errors: INVALID_ARGUMENT when the adapter's layers or shapes are not the model's.
+absl::Status CheckAdapterFits(const LoraAdapter& adapter, const ModelConfig& config);
+
+// Copies the adapters. Errors: INVALID_ARGUMENT when one does not fit the model.
+absl::StatusOr<LoraRuntime> MakeLoraRuntime(const ModelWeights& weights, ActiveAdapters adapters);
+
+}  // namespace wardtune
+
+#endif  // WARDTUNE_WORKER_MODEL_LORA_RUNTIME_H_

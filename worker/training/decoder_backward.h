@@ -1,0 +1,34 @@
+// The backward pass of the decoder for LoRA: gradients of A and B, nothing for frozen weights.
+//
+// Written out by hand instead of recorded by autograd: only dX and the low-rank terms are computed,
+// activations are freed layer by layer, and cheap element-wise results are recomputed.
+// Thread safety: pure functions on their arguments.
+#ifndef WARDTUNE_WORKER_TRAINING_DECODER_BACKWARD_H_
+#define WARDTUNE_WORKER_TRAINING_DECODER_BACKWARD_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "worker/model/decoder_forward.h"
+
+namespace wardtune {
+
+// Gradients in the layout of LoraRuntime, fp32: with respect to A, and to B with the scale in it.
+// Entries outside B's diagonal blocks are filled too and mean nothing.
+struct LoraGradients {
+  std::vector<std::array<FusedLora, kFusedLinearCount>> layers;
+
+  // Zeros shaped like `lora`.
+  static LoraGradients ZerosLike(const LoraRuntime& lora);
+};
+
+// Adds the gradients of one packed stream. `d_residual` [rows, hidden] is the gradient of what
+// RunLayers returned, and is used up; `activations` are what it saved, and are freed on the way.
+void BackwardLayers(const ModelWeights& weights, const LoraRuntime& lora,
+                    const PackedTokens& tokens, std::vector<LayerActivations>& activations,
+                    at::Tensor d_residual, LoraGradients& gradients);
+
+}  // namespace wardtune
+
+#endif  // WARDTUNE_WORKER_TRAINING_DECODER_BACKWARD_H_

@@ -1,0 +1,151 @@
+#include "worker/training/lora_optimizer.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "formats/safetensors_reader.h"
+#include "formats/safetensors_writer.h"
+#include "worker/model/elementwise_kernels.h"
+
+namespace wardtune {
+namespace {
+
+constexpr char kMoment1[] = "adamw.moment1";
+constexpr char kMoment2[] = "adamw.moment2";
+
+at::Tensor View(std::vector<float>& values, int64_t begin, std::initializer_list<int64_t> shape) {
+  return at::from_blob(values.data() + begin, shape, at::kFloat);
+}
+
+std::span<const std::byte> BytesOf(const std::vector<float>& values) {
+  return std::as_bytes(std::span<const float>(values));
+}
+
+absl::Status CopyTensor(const SafetensorsContent& content, const std::string& name,
+                        std::vector<float>& to) {
+  const auto found = content.tensors.find(name);
+  if (found == content.tensors.end() || found->second.dtype != TensorDType::kF32 ||
+      found->second.data.size() != to.size() * sizeof(float)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("checkpoint: tensor ", name, " is missing or has another size"));
+  }
+  std::memcpy(to.data(), found->second.data.data(), found->second.data.size());
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+LoraOptimizer::LoraOptimizer(const ModelConfig& config, LoraAdapter start,
+                             const AdamWOptions& options)
+    : options_(options), adapter_(std::move(start)) {
+  int64_t size = 0;
+  for (int64_t l = 0; l < config.num_layers; ++l) {
+    for (int which = 0; which < kFusedLinearCount; ++which) {
+      const auto linear = static_cast<FusedLinear>(which);
+      for (const LoraBlock& block : BlocksOf(config, adapter_.spec, linear)) {
+        for (const bool is_a : {true, false}) {
+          Segment segment{l, linear, block, is_a, size, 0};
+          segment.size = static_cast<int64_t>(MatrixOf(segment).size());
+          size += segment.size;
+          segments_.push_back(segment);
+        }
+      }
+    }
+  }
+  gradient_.assign(size, 0.0f);
+  moment1_.assign(size, 0.0f);
+  moment2_.assign(size, 0.0f);
+}
+
+std::vector<float>& LoraOptimizer::MatrixOf(const Segment& segment) {
+  LoraMatrices& m = adapter_.at(segment.layer, segment.block.projection);
+  return segment.is_a ? m.a : m.b;
+}
+
+double LoraOptimizer::SetGradients(const LoraGradients& gradients) {
+  for (const Segment& s : segments_) {
+    const FusedLora& fused = gradients.layers[s.layer][static_cast<int>(s.linear)];
+    if (s.is_a) {
+      const at::Tensor block = fused.a.narrow(0, s.block.rank_begin, s.block.rank);
+      View(gradient_, s.begin, {s.block.rank, fused.a.size(1)}).copy_(block);
+    } else {
+      const at::Tensor block = fused.b.narrow(0, s.block.out_begin, s.block.out_rows)
+                                   .narrow(1, s.block.rank_begin, s.block.rank);
+      // The forward pass multiplies by scale * B.
+      View(gradient_, s.begin, {s.block.out_rows, s.block.rank})
+          .copy_(block)
+          .mul_(adapter_.spec.scale());
+    }
+  }
+  const auto size = static_cast<int64_t>(gradient_.size());
+  gradient_norm_ = at::norm(View(gradient_, 0, {size})).item<double>();
+  return gradient_norm_;
+}
+
+void LoraOptimizer::Apply(int64_t step, double learning_rate, double max_norm) {
+  const auto t = static_cast<double>(step);
+  AdamWStep kernel_step;
+  kernel_step.learning_rate = static_cast<float>(learning_rate);
+  kernel_step.beta1 = static_cast<float>(options_.beta1);
+  kernel_step.beta2 = static_cast<float>(options_.beta2);
+  kernel_step.epsilon = static_cast<float>(options_.epsilon);
+  kernel_step.decay = static_cast<float>(1.0 - learning_rate * options_.weight_decay);
+  kernel_step.bias1 = static_cast<float>(1.0 - std::pow(options_.beta1, t));
+  kernel_step.bias2_sqrt = static_cast<float>(std::sqrt(1.0 - std::pow(options_.beta2, t)));
+  // The small constant is that of torch's clip_grad_norm_.
+  kernel_step.grad_scale =
+      max_norm > 0.0 ? static_cast<float>(std::min(1.0, max_norm / (gradient_norm_ + 1e-6))) : 1.0f;
+  for (const Segment& s : segments_) {
+    BestCpuKernels().adamw(kernel_step, MatrixOf(s).data(), gradient_.data() + s.begin,
+                           moment1_.data() + s.begin, moment2_.data() + s.begin, 0, s.size);
+  }
+}
+
+absl::StatusOr<std::string> LoraOptimizer::Save(
+    const std::map<std::string, std::string>& metadata) const {
+  std::vector<NamedTensor> tensors;
+  for (const AdapterTensor& tensor : AdapterTensors(adapter_)) {
+    tensors.push_back(
+        {tensor.name, TensorDType::kF32, {tensor.rows, tensor.cols}, BytesOf(*tensor.values)});
+  }
+  const auto size = static_cast<int64_t>(moment1_.size());
+  tensors.push_back({kMoment1, TensorDType::kF32, {size}, BytesOf(moment1_)});
+  tensors.push_back({kMoment2, TensorDType::kF32, {size}, BytesOf(moment2_)});
+  SafetensorsWriteOptions options;
+  options.metadata = metadata;
+  options.require_finite = true;
+  return SerializeSafetensors(std::move(tensors), options);
+}
+
+absl::Status LoraOptimizer::Restore(
+    std::string_view bytes,
+    const std::function<absl::Status(const std::map<std::string, std::string>&)>& accept) {
+  // The reader wants its input aligned.
+  std::vector<uint64_t> aligned((bytes.size() + 7) / 8);
+  std::memcpy(aligned.data(), bytes.data(), bytes.size());
+  WT_ASSIGN_OR_RETURN(
+      const SafetensorsContent content,
+      ParseSafetensors(std::as_bytes(std::span<const uint64_t>(aligned)).first(bytes.size())));
+  WT_RETURN_IF_ERROR(accept({content.metadata.begin(), content.metadata.end()}));
+  LoraAdapter adapter = adapter_;
+  for (const AdapterTensor& tensor : AdapterTensors(adapter)) {
+    // The list points into `adapter`, which is ours to write.
+    WT_RETURN_IF_ERROR(
+        CopyTensor(content, tensor.name, const_cast<std::vector<float>&>(*tensor.values)));
+  }
+  std::vector<float> moment1(moment1_.size());
+  std::vector<float> moment2(moment2_.size());
+  WT_RETURN_IF_ERROR(CopyTensor(content, kMoment1, moment1));
+  WT_RETURN_IF_ERROR(CopyTensor(content, kMoment2, moment2));
+  adapter_ = std::move(adapter);
+  moment1_ = std::move(moment1);
+  moment2_ = std::move(moment2);
+  return absl::OkStatus();
+}
+
+}  // namespace wardtune

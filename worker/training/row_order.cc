@@ -1,0 +1,38 @@
+#include "worker/training/row_order.h"
+
+#include <numeric>
+#include <utility>
+
+#include "worker/model/seeded_random.h"
+
+namespace wardtune {
+
+int64_t RowOrder::At(int64_t position) {
+  const int64_t pass = position / rows_;
+  if (pass != pass_) {
+    permutation_.resize(rows_);
+    std::iota(permutation_.begin(), permutation_.end(), int64_t{0});
+    SplitMix64 random(MixSeed(seed_, static_cast<uint64_t>(pass)));
+    for (int64_t i = rows_ - 1; i > 0; --i) {  // Fisher-Yates
+      std::swap(permutation_[i], permutation_[random.NextBelow(static_cast<uint64_t>(i) + 1)]);
+    }
+    pass_ = pass;
+  }
+  return permutation_[position % rows_];
+}
+
+std::vector<size_t> CutByTokens(const std::vector<int64_t>& lengths, int64_t budget) {
+  std::vector<size_t> cuts = {0};
+  int64_t tokens = 0;
+  for (size_t i = 0; i < lengths.size(); ++i) {
+    if (i > cuts.back() && tokens + lengths[i] > budget) {
+      cuts.push_back(i);
+      tokens = 0;
+    }
+    tokens += lengths[i];
+  }
+  cuts.push_back(lengths.size());
+  return cuts;
+}
+
+}  // namespace wardtune

@@ -1,0 +1,57 @@
+#include "worker/training/supervised_loss.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "worker/model/decoder_forward.h"
+#include "worker/model/tensor_ops.h"
+
+namespace wardtune {
+namespace {
+
+// With a vocabulary of 49152 a chunk's logits are 48 MiB in bf16.
+constexpr int64_t kRowsPerChunk = 512;
+
+// Runs the head chunk by chunk. `loss_in_place(logits, begin, count)` returns the losses of a chunk
+// and leaves the gradient in `logits`.
+template <typename F>
+double ChunkedHead(const ModelWeights& weights, const at::Tensor& residual, const at::Tensor& rows,
+                   at::Tensor& d_residual, F loss_in_place) {
+  double sum = 0.0;
+  for (int64_t begin = 0; begin < rows.size(0); begin += kRowsPerChunk) {
+    const int64_t count = std::min(kRowsPerChunk, rows.size(0) - begin);
+    const at::Tensor index = rows.narrow(0, begin, count);
+    const at::Tensor x = residual.index_select(0, index);
+    const NormResult norm = AddRmsNorm(x, {}, weights.final_norm, weights.config.rms_norm_eps);
+    at::Tensor logits = at::mm(norm.y, weights.head.t());
+    sum += loss_in_place(logits, begin, count).sum(at::kDouble).template item<double>();
+    at::Tensor dx = at::zeros_like(x);
+    AddRmsNormGradient(at::mm(logits, weights.head), x, weights.final_norm, norm.inv_rms, dx);
+    d_residual.index_copy_(0, index, dx);
+  }
+  return sum;
+}
+
+}  // namespace
+
+double CrossEntropyLoss(const ModelWeights& weights, const at::Tensor& residual,
+                        const at::Tensor& rows, const at::Tensor& targets, double weight,
+                        at::Tensor& d_residual) {
+  return ChunkedHead(weights, residual, rows, d_residual,
+                     [&](at::Tensor& logits, int64_t begin, int64_t count) {
+                       return CrossEntropyInPlace(logits, targets.narrow(0, begin, count), weight);
+                     });
+}
+
+double KlToTeacherLoss(const ModelWeights& weights, const at::Tensor& residual,
+                       const at::Tensor& rows, const at::Tensor& teacher_residual, double weight,
+                       at::Tensor& d_residual) {
+  return ChunkedHead(
+      weights, residual, rows, d_residual, [&](at::Tensor& logits, int64_t begin, int64_t count) {
+        const at::Tensor teacher = HeadLogits(weights, teacher_residual.narrow(0, begin, count));
+        return KlDivergenceInPlace(logits, teacher, weight);
+      });
+}
+
+}  // namespace wardtune

@@ -1,0 +1,30 @@
+// The output head and the losses, at supervised positions only and a chunk of rows at a time, so
+// that no [tokens, vocabulary] matrix ever exists. Thread safety: pure functions on their
+// arguments.
+#ifndef WARDTUNE_WORKER_TRAINING_SUPERVISED_LOSS_H_
+#define WARDTUNE_WORKER_TRAINING_SUPERVISED_LOSS_H_
+
+#include <ATen/core/Tensor.h>
+
+#include "worker/model/model_weights.h"
+
+namespace wardtune {
+
+// Both functions take the residual stream [tokens, hidden] and the int64 numbers of the rows to
+// look at (each at most once), return the summed loss in nats, and set those rows of d_residual to
+// weight * (gradient of that sum).
+
+// -log p(target) of each row; targets is int64 [n].
+double CrossEntropyLoss(const ModelWeights& weights, const at::Tensor& residual,
+                        const at::Tensor& rows, const at::Tensor& targets, double weight,
+                        at::Tensor& d_residual);
+
+// KL(teacher || student) of each row; `teacher_residual` [n, hidden] is the residual stream of the
+// teacher at the same positions, seen through the same head.
+double KlToTeacherLoss(const ModelWeights& weights, const at::Tensor& residual,
+                       const at::Tensor& rows, const at::Tensor& teacher_residual, double weight,
+                       at::Tensor& d_residual);
+
+}  // namespace wardtune
+
+#endif  // WARDTUNE_WORKER_TRAINING_SUPERVISED_LOSS_H_

@@ -1,0 +1,131 @@
+#include "worker/training/trainer_validation.h"
+
+#include <bit>
+#include <cmath>
+#include <map>
+
+#include "absl/strings/str_cat.h"
+#include "base/sha256.h"
+#include "base/status_macros.h"
+#include "worker/model/token_check.h"
+
+namespace wardtune {
+namespace {
+
+absl::Status CheckRange(const char* field, double value, double low, double high) {
+  if (value >= low && value <= high) return absl::OkStatus();  // false for NaN
+  return absl::InvalidArgumentError(
+      absl::StrCat(field, ": must be in ", low, "..", high, ", is ", value));
+}
+
+absl::Status CheckOptions(const TrainerOptions& options) {
+  WT_RETURN_IF_ERROR(ValidateLrSchedule(options.schedule));
+  WT_RETURN_IF_ERROR(CheckRange("epochs", static_cast<double>(options.epochs), 1, 1000));
+  WT_RETURN_IF_ERROR(CheckRange("max_steps", static_cast<double>(options.max_steps), 0, 1e9));
+  WT_RETURN_IF_ERROR(CheckRange("beta1", options.beta1, 0.0, 0.99999));
+  WT_RETURN_IF_ERROR(CheckRange("beta2", options.beta2, 0.0, 0.9999999));
+  WT_RETURN_IF_ERROR(CheckRange("epsilon", options.epsilon, 1e-12, 1.0));
+  WT_RETURN_IF_ERROR(CheckRange("weight_decay", options.weight_decay, 0.0, 10.0));
+  WT_RETURN_IF_ERROR(CheckRange("max_grad_norm", options.max_grad_norm, 0.0, 1e6));
+  WT_RETURN_IF_ERROR(CheckRange("micro_batch_tokens",
+                                static_cast<double>(options.micro_batch_tokens), 1, 1 << 24));
+  return CheckRange("max_row_tokens", static_cast<double>(options.max_row_tokens), 2, 1 << 24);
+}
+
+absl::Status CheckRow(const TrainingRow& row, const TrainerOptions& options,
+                      const ModelConfig& config, const std::string& name) {
+  WT_RETURN_IF_ERROR(CheckTokens(row.ids, config, name));
+  if (row.loss_mask.size() != row.ids.size()) {
+    return absl::InvalidArgumentError(absl::StrCat(name, ": ", row.ids.size(), " tokens but ",
+                                                   row.loss_mask.size(), " mask entries"));
+  }
+  if (static_cast<int64_t>(row.ids.size()) > options.max_row_tokens) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        name, ": has ", row.ids.size(), " tokens, allowed are ", options.max_row_tokens));
+  }
+  if (SupervisedTokens(row) == 0) {
+    return absl::InvalidArgumentError(absl::StrCat(name, ": has no supervised token"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckStream(const TrainingStream& stream, const TrainerOptions& options,
+                         const DecoderModel& first) {
+  const std::string name = absl::StrCat("stream '", stream.name, "'");
+  if (stream.rows.empty()) return absl::InvalidArgumentError(absl::StrCat(name, ": has no row"));
+  WT_RETURN_IF_ERROR(
+      CheckRange("rows_per_step", static_cast<double>(stream.rows_per_step), 1, 65536));
+  WT_RETURN_IF_ERROR(CheckRange("stream weight", stream.weight, 1e-6, 1e6));
+  const ModelConfig& config = stream.model.config();
+  const ModelConfig& expected = first.config();
+  if (config.num_layers != expected.num_layers || config.hidden_size != expected.hidden_size ||
+      config.intermediate_size != expected.intermediate_size ||
+      config.query_size() != expected.query_size() || config.kv_size() != expected.kv_size() ||
+      config.vocab_size != expected.vocab_size ||
+      stream.model.compute_type() != first.compute_type() ||
+      stream.model.device_name() != first.device_name()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, ": its model differs in shape, type or device from the first stream's"));
+  }
+  for (size_t i = 0; i < stream.rows.size(); ++i) {
+    WT_RETURN_IF_ERROR(CheckRow(stream.rows[i], options, config, absl::StrCat(name, " row ", i)));
+  }
+  return absl::OkStatus();
+}
+
+template <typename T>
+void HashVector(Sha256& hash, const std::vector<T>& values) {
+  hash.Update(absl::StrCat(values.size(), ":"));
+  hash.Update(values.data(), values.size() * sizeof(T));
+}
+
+}  // namespace
+
+int64_t SupervisedTokens(const TrainingRow& row) {
+  int64_t count = 0;
+  for (size_t i = 1; i < row.loss_mask.size(); ++i) count += row.loss_mask[i] != 0 ? 1 : 0;
+  return count;
+}
+
+absl::Status ValidateTraining(const TrainerOptions& options,
+                              const std::vector<TrainingStream>& streams) {
+  WT_RETURN_IF_ERROR(CheckOptions(options));
+  if (streams.empty()) return absl::InvalidArgumentError("streams: at least one is needed");
+  WT_RETURN_IF_ERROR(ValidateLoraSpec(options.lora, streams[0].model.config()));
+  for (const TrainingStream& stream : streams) {
+    WT_RETURN_IF_ERROR(CheckStream(stream, options, streams[0].model));
+  }
+  return absl::OkStatus();
+}
+
+std::string TrainingFingerprint(const TrainerOptions& options,
+                                const std::vector<TrainingStream>& streams) {
+  Sha256 hash;
+  const auto number = [&](double value) { hash.Update(&value, sizeof(value)); };
+  for (double value :
+       {options.lora.alpha, options.schedule.peak, options.schedule.warmup_ratio, options.beta1,
+        options.beta2, options.epsilon, options.weight_decay, options.max_grad_norm}) {
+    number(value);
+  }
+  hash.Update(absl::StrCat(options.lora.rank, " ", options.epochs, " ", options.max_steps, " ",
+                           static_cast<int>(options.schedule.decay), " ",
+                           options.micro_batch_tokens, " ", options.seed, "\n"));
+  for (Projection projection : options.lora.targets) {
+    hash.Update(std::string(ProjectionName(projection)));
+  }
+  std::map<const ModelWeights*, std::string> digests;  // a model may feed several streams
+  for (const TrainingStream& stream : streams) {
+    std::string& digest = digests[stream.model.weights().get()];
+    if (digest.empty()) digest = stream.model.WeightsDigest();
+    hash.Update(absl::StrCat("\nstream ", digest, " ", static_cast<int>(stream.objective), " ",
+                             stream.rows_per_step, " ", stream.rows.size(), "\n"));
+    number(stream.weight);
+    for (const TrainingRow& row : stream.rows) {
+      HashVector(hash, row.ids);
+      HashVector(hash, row.loss_mask);
+    }
+  }
+  return hash.HexDigest();
+}
+
+}  // namespace wardtune

@@ -1,0 +1,27 @@
+// What a run is checked for before its first step, and what identifies it.
+// Thread safety: pure functions.
+#ifndef WARDTUNE_WORKER_TRAINING_TRAINER_VALIDATION_H_
+#define WARDTUNE_WORKER_TRAINING_TRAINER_VALIDATION_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "worker/training/trainer.h"
+
+namespace wardtune {
+
+// Tokens of the row that a loss is taken on.
+int64_t SupervisedTokens(const TrainingRow& row);
+
+// The checks that Trainer::Create promises.
+absl::Status ValidateTraining(const TrainerOptions& options,
+                              const std::vector<TrainingStream>& streams);
+
+// SHA-256 over all that decides the numbers of a run: options, rows, weights.
+std::string TrainingFingerprint(const TrainerOptions& options,
+                                const std::vector<TrainingStream>& streams);
+
+}  // namespace wardtune
+
+#endif  // WARDTUNE_WORKER_TRAINING_TRAINER_VALIDATION_H_
