@@ -2,7 +2,7 @@
 //
 // SHA-256 over one line per file, sorted by name: "<sha256 of the file>  <name>\n". Covered are the
 // files that decide what the model computes (*.safetensors, *.json, *.jinja, *.model, *.txt), not
-// README, licence or dot-files, and no sub-folders.
+// README, LICENSE* or dot-files, and no sub-folders.
 // Thread safety: re-entrant.
 #ifndef WARDTUNE_FORMATS_FOLDER_DIGEST_H_
 #define WARDTUNE_FORMATS_FOLDER_DIGEST_H_
