@@ -120,6 +120,10 @@ class Tokenizer::Impl {
       WtString text{};
       failed = wt_model_special_text(model(), static_cast<uint32_t>(id), &text, &error);
       WT_ASSIGN_OR_RETURN(std::string spelling, TakeText(failed, text, error));
+      if (spelling.size() < 2) {
+        return absl::InvalidArgumentError(
+            "a special token of one character cannot be told from text; mark it as not special");
+      }
       const bool ends = std::find(eos_ids_.begin(), eos_ids_.end(), id) != eos_ids_.end();
       if (id == bos && !ends) facts_.bos = spelling;
       facts_.control_tokens.push_back(std::move(spelling));
