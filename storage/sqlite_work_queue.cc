@@ -1,0 +1,399 @@
+#include "storage/sqlite_work_queue.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "storage/error_reason.h"
+#include "storage/job_rows.h"
+#include "storage/random_id.h"
+#include "storage/sqlite_security_vector_store.h"
+
+namespace wardtune {
+namespace {
+
+// A stored end that lies further ahead was written before the monotonic clock began anew.
+constexpr absl::Duration kLongestLease = absl::Hours(1);
+
+constexpr int32_t kPhasePreparing = 1;
+
+constexpr char kOldestQueued[] =
+    "SELECT seq, id FROM job WHERE state = 1 AND base_model = ? ORDER BY seq LIMIT 1";
+constexpr char kTake[] =
+    "UPDATE job SET state = ?, phase = ?, attempt = attempt + 1, lease_owner = ?,"
+    " lease_expires = ?, lease_boot = ?, start_time = COALESCE(start_time, ?),"
+    " revision = revision + 1 WHERE id = ? AND state = ? AND attempt = ?";
+constexpr char kExtend[] =
+    "UPDATE job SET phase = ?, progress = ?, safety_before = ?, lease_expires = ?, lease_boot = ?,"
+    " revision = revision + 1 WHERE id = ? AND state IN (2, 3) AND attempt = ?";
+constexpr char kSetCheckpoint[] =
+    "UPDATE job SET checkpoint_sha256 = ?, checkpoint_size = ?, checkpoint_step = ?,"
+    " revision = revision + 1 WHERE id = ? AND state IN (2, 3) AND attempt = ?";
+constexpr char kPutArtifact[] =
+    "INSERT OR REPLACE INTO artifact (job_id, attempt, kind, sha256, size) VALUES (?, ?, ?, ?, ?)";
+constexpr char kGetArtifact[] =
+    "SELECT sha256, size FROM artifact WHERE job_id = ? AND attempt = ? AND kind = ?";
+constexpr char kSetResult[] =
+    "UPDATE job SET progress = ?, safety_before = ?, safety_after = ?, proof = ?"
+    " WHERE id = ? AND state = 2 AND attempt = ?";
+constexpr char kInsertAdapter[] =
+    "INSERT INTO adapter (id, tenant, job_id, base_model, sha256, size, create_time)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?)";
+constexpr char kResultOf[] =
+    "SELECT sha256 FROM adapter WHERE job_id = ?1"
+    " UNION ALL SELECT sealed_sha256 FROM security_vector WHERE job_id = ?1";
+constexpr char kPinnedInputs[] =
+    "SELECT dataset_sha256, dataset_size, general_sha256, general_size FROM job WHERE id = ?";
+constexpr char kEndedLeases[] =
+    "SELECT id FROM job WHERE state IN (2, 3)"
+    " AND (lease_boot <> ? OR lease_expires <= ? OR lease_expires > ?)";
+constexpr char kCountByState[] = "SELECT state, COUNT(*) FROM job GROUP BY state";
+constexpr char kOldestCreateTime[] = "SELECT MIN(create_time) FROM job WHERE state = 1";
+
+absl::Status LeaseLost(const std::string& job_id, int32_t attempt) {
+  return WithReason(
+      absl::FailedPreconditionError(absl::StrCat("attempt ", attempt, " of work ", job_id,
+                                                 " holds no lease; stop working on it")),
+      kReasonLeaseLost);
+}
+
+// The job, if the attempt holds its lease.
+absl::StatusOr<JobRecord> FindLeased(Database& database, const std::string& job_id,
+                                     int32_t attempt) {
+  absl::StatusOr<JobRecord> job = FindJob(database, job_id);
+  if (absl::IsNotFound(job.status())) return LeaseLost(job_id, attempt);
+  WT_RETURN_IF_ERROR(job.status());
+  if (job->attempt != attempt || !HasLease(job->state)) return LeaseLost(job_id, attempt);
+  return job;
+}
+
+// The fencing token is checked once more by the UPDATE itself.
+absl::Status RequireOneRow(const absl::StatusOr<int64_t>& updated, const std::string& job_id,
+                           int32_t attempt) {
+  WT_RETURN_IF_ERROR(updated.status());
+  return *updated == 1 ? absl::OkStatus() : LeaseLost(job_id, attempt);
+}
+
+ArtifactKind ResultKind(const JobRecord& job) {
+  return job.kind == JobKind::kFineTuning ? ArtifactKind::kAdapter : ArtifactKind::kSecurityVector;
+}
+
+absl::StatusOr<LeaseRecord> DescribeLease(Database& database, const JobRecord& job) {
+  LeaseRecord lease;
+  lease.job = job;
+  auto add = [&lease](InputKind kind, const BlobRef& blob) {
+    if (!blob.empty()) lease.inputs.push_back({kind, blob});
+  };
+  {
+    WT_ASSIGN_OR_RETURN(Statement row, database.Query(kPinnedInputs, job.id));
+    WT_RETURN_IF_ERROR(row.Step().status());
+    BlobRef dataset, general;
+    for (BlobRef* blob : {&dataset, &general}) {
+      blob->sha256 = row.Text();
+      blob->size_bytes = row.Int();
+    }
+    add(InputKind::kDataset, dataset);
+    add(InputKind::kGeneralDataset, general);
+  }
+  if (job.kind == JobKind::kFineTuning) {
+    WT_ASSIGN_OR_RETURN(const SecurityVectorRecord vector,
+                        FindSecurityVector(database, job.vector, job.version));
+    add(InputKind::kSecurityVector, vector.sealed);
+    lease.vector_plain_sha256 = vector.plain_sha256;
+  }
+  WT_ASSIGN_OR_RETURN(const SafetySuiteRecord suite, FindSafetySuite(database, job.safety_suite));
+  add(InputKind::kSuitePrompts, suite.prompts);
+  add(InputKind::kSuiteRules, suite.rules);
+  add(InputKind::kSuiteGeneralPrompts, suite.general_prompts);
+  add(InputKind::kCheckpoint, job.checkpoint);
+  return lease;
+}
+
+absl::StatusOr<std::optional<std::string>> FindOldestQueued(
+    Database& database, const std::vector<std::string>& base_models) {
+  std::optional<std::string> oldest;
+  int64_t oldest_seq = std::numeric_limits<int64_t>::max();
+  for (const std::string& model : base_models) {
+    WT_ASSIGN_OR_RETURN(Statement row, database.Query(kOldestQueued, model));
+    WT_ASSIGN_OR_RETURN(const bool found, row.Step());
+    if (!found) continue;
+    const int64_t seq = row.Int();
+    if (seq >= oldest_seq) continue;
+    oldest_seq = seq;
+    oldest = row.Text();
+  }
+  return oldest;
+}
+
+}  // namespace
+
+void SqliteWorkQueue::WorkerSeen(const std::string& worker_id) {
+  const absl::Duration now = context_.clock.Monotonic();
+  absl::MutexLock lock(&mutex_);
+  workers_[worker_id] = now;
+}
+
+int64_t SqliteWorkQueue::MonotonicMicros() const {
+  return absl::ToInt64Microseconds(context_.clock.Monotonic());
+}
+
+absl::StatusOr<int64_t> SqliteWorkQueue::LeaseEnd(absl::Duration ttl) const {
+  if (ttl <= absl::ZeroDuration() || ttl > kLongestLease) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("lease of ", absl::FormatDuration(ttl), " is not above 0 and at most 1h"));
+  }
+  return MonotonicMicros() + absl::ToInt64Microseconds(ttl);
+}
+
+absl::StatusOr<std::optional<LeaseRecord>> SqliteWorkQueue::LeaseNext(
+    const std::string& worker_id, const std::vector<std::string>& base_models, absl::Duration ttl) {
+  WorkerSeen(worker_id);
+  WT_ASSIGN_OR_RETURN(const int64_t expires, LeaseEnd(ttl));
+  // Looks without writing first: a poll that finds nothing costs no disk write.
+  WT_ASSIGN_OR_RETURN(const std::optional<std::string> candidate,
+                      ReadWith<std::optional<std::string>>(context_, [&](Database& database) {
+                        return FindOldestQueued(database, base_models);
+                      }));
+  if (!candidate.has_value()) return std::nullopt;
+  WT_ASSIGN_OR_RETURN(
+      std::optional<LeaseRecord> lease,
+      WriteWith<std::optional<LeaseRecord>>(
+          context_, [&](Database& database) -> absl::StatusOr<std::optional<LeaseRecord>> {
+            // Another worker may have been faster.
+            WT_ASSIGN_OR_RETURN(const std::optional<std::string> oldest,
+                                FindOldestQueued(database, base_models));
+            if (!oldest.has_value()) return std::nullopt;
+            return LeaseJob(database, *oldest, worker_id, expires);
+          }));
+  if (lease.has_value()) context_.JobChanged(lease->job.id, lease->job.state);
+  return lease;
+}
+
+absl::StatusOr<std::optional<LeaseRecord>> SqliteWorkQueue::LeaseJob(Database& database,
+                                                                     const std::string& job_id,
+                                                                     const std::string& worker_id,
+                                                                     int64_t expires) {
+  WT_ASSIGN_OR_RETURN(const JobRecord queued, FindJob(database, job_id));
+  WT_ASSIGN_OR_RETURN(const JobState next, Next(queued.state, JobEvent::kLease));
+  const absl::Time now = context_.clock.Now();
+  WT_ASSIGN_OR_RETURN(const int64_t updated, database.Run(kTake, next, kPhasePreparing, worker_id,
+                                                          expires, context_.options.boot_id, now,
+                                                          job_id, queued.state, queued.attempt));
+  if (updated != 1) return absl::InternalError("a queued job changed within its transaction");
+  WT_RETURN_IF_ERROR(
+      AppendEvent(database, job_id, now, next, kPhasePreparing, "",
+                  absl::StrCat("attempt ", queued.attempt + 1, " began on worker ", worker_id)));
+  WT_ASSIGN_OR_RETURN(const JobRecord leased, FindJob(database, job_id));
+  WT_ASSIGN_OR_RETURN(LeaseRecord lease, DescribeLease(database, leased));
+  return lease;
+}
+
+absl::StatusOr<LeaseRecord> SqliteWorkQueue::GetLease(const std::string& job_id, int32_t attempt) {
+  return ReadWith<LeaseRecord>(context_, [&](Database& database) -> absl::StatusOr<LeaseRecord> {
+    WT_ASSIGN_OR_RETURN(const JobRecord job, FindLeased(database, job_id, attempt));
+    return DescribeLease(database, job);
+  });
+}
+
+absl::StatusOr<JobRecord> SqliteWorkQueue::Heartbeat(const std::string& job_id, int32_t attempt,
+                                                     absl::Duration ttl,
+                                                     const HeartbeatReport& report) {
+  WT_ASSIGN_OR_RETURN(const int64_t expires, LeaseEnd(ttl));
+  WT_ASSIGN_OR_RETURN(
+      JobRecord job,
+      WriteWith<JobRecord>(context_, [&](Database& database) -> absl::StatusOr<JobRecord> {
+        WT_ASSIGN_OR_RETURN(const JobRecord before, FindLeased(database, job_id, attempt));
+        const std::string& progress = report.progress.empty() ? before.progress : report.progress;
+        const std::string& safety =
+            report.safety_before.empty() ? before.safety_before : report.safety_before;
+        WT_RETURN_IF_ERROR(
+            RequireOneRow(database.Run(kExtend, report.phase, Bytes{progress}, Bytes{safety},
+                                       expires, context_.options.boot_id, job_id, attempt),
+                          job_id, attempt));
+        if (report.phase != before.phase || progress != before.progress) {
+          WT_RETURN_IF_ERROR(AppendEvent(database, job_id, context_.clock.Now(), before.state,
+                                         report.phase, progress,
+                                         report.phase != before.phase ? "phase changed" : ""));
+        }
+        return FindJob(database, job_id);
+      }));
+  WorkerSeen(job.lease_owner);
+  context_.JobChanged(job_id, job.state);
+  return job;
+}
+
+absl::Status SqliteWorkQueue::RecordArtifact(const std::string& job_id, int32_t attempt,
+                                             ArtifactKind kind, const BlobRef& blob, int64_t step) {
+  return context_.connections->Write([&](Database& database) -> absl::Status {
+    WT_ASSIGN_OR_RETURN(const JobRecord job, FindLeased(database, job_id, attempt));
+    if (kind != ArtifactKind::kCheckpoint) {
+      if (kind != ResultKind(job)) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("kind: work ", job_id, " does not make artefacts of this kind"));
+      }
+      return database.Run(kPutArtifact, job_id, attempt, kind, blob.sha256, blob.size_bytes)
+          .status();
+    }
+    if (step < job.checkpoint_step) {
+      return absl::FailedPreconditionError(absl::StrCat("step: a checkpoint of step ",
+                                                        job.checkpoint_step,
+                                                        " is stored already, this one has ", step));
+    }
+    return RequireOneRow(
+        database.Run(kSetCheckpoint, blob.sha256, blob.size_bytes, step, job_id, attempt), job_id,
+        attempt);
+  });
+}
+
+absl::Status SqliteWorkQueue::StoreResult(Database& database, const JobRecord& job,
+                                          const JobResult& result, const std::string& adapter_id) {
+  BlobRef artifact;
+  {
+    WT_ASSIGN_OR_RETURN(Statement row,
+                        database.Query(kGetArtifact, job.id, job.attempt, ResultKind(job)));
+    WT_ASSIGN_OR_RETURN(const bool found, row.Step());
+    if (found) artifact = {row.Text(), row.Int()};
+  }
+  if (artifact.empty() || artifact.sha256 != result.artifact_sha256) {
+    return absl::InvalidArgumentError(absl::StrCat("artefact ", result.artifact_sha256,
+                                                   " was not uploaded by attempt ", job.attempt,
+                                                   " of work ", job.id));
+  }
+  WT_RETURN_IF_ERROR(RequireOneRow(
+      database.Run(kSetResult, Bytes{result.progress}, Bytes{result.safety_before},
+                   Bytes{result.safety_after}, Bytes{result.proof}, job.id, job.attempt),
+      job.id, job.attempt));
+  if (job.kind == JobKind::kSecurityVector) {
+    return EvaluateSecurityVector(database, job.vector, job.version, artifact, result);
+  }
+  return database
+      .Run(kInsertAdapter, adapter_id, job.tenant, job.id, job.base_model, artifact.sha256,
+           artifact.size_bytes, context_.clock.Now())
+      .status();
+}
+
+absl::StatusOr<JobRecord> SqliteWorkQueue::Complete(const std::string& job_id, int32_t attempt,
+                                                    const JobResult& result) {
+  WT_ASSIGN_OR_RETURN(const std::string new_id, RandomId());
+  WT_ASSIGN_OR_RETURN(
+      JobRecord ended,
+      WriteWith<JobRecord>(context_, [&](Database& database) -> absl::StatusOr<JobRecord> {
+        absl::StatusOr<JobRecord> found = FindJob(database, job_id);
+        if (found.ok() && found->attempt == attempt && found->state == JobState::kSucceeded) {
+          WT_ASSIGN_OR_RETURN(Statement row, database.Query(kResultOf, job_id));
+          WT_RETURN_IF_ERROR(row.Step().status());
+          if (row.Text() == result.artifact_sha256) return found;
+        }
+        WT_ASSIGN_OR_RETURN(const JobRecord job, FindLeased(database, job_id, attempt));
+        JobEnding ending;
+        if (job.state == JobState::kRunning) {
+          if (job.kind == JobKind::kFineTuning) ending.adapter_id = new_id;
+          WT_RETURN_IF_ERROR(StoreResult(database, job, result, new_id));
+        }
+        return MoveJob(database, job, JobEvent::kComplete, ending, context_.clock.Now());
+      }));
+  context_.JobChanged(job_id, ended.state);
+  return ended;
+}
+
+absl::StatusOr<JobRecord> SqliteWorkQueue::EndAttempt(Database& database, const JobRecord& job,
+                                                      bool retryable, const std::string& error_code,
+                                                      const std::string& error_message) {
+  const absl::Time now = context_.clock.Now();
+  if (!retryable) {
+    return MoveJob(database, job, JobEvent::kFail, {error_code, error_message, ""}, now);
+  }
+  if (job.attempt < context_.options.max_attempts) {
+    return MoveJob(database, job, JobEvent::kRetry, {error_code, error_message, ""}, now);
+  }
+  const std::string message =
+      absl::StrCat("attempt ", job.attempt, " of ", context_.options.max_attempts, " ended with ",
+                   error_code, ": ", error_message);
+  return MoveJob(database, job, JobEvent::kFail, {std::string(kMaxAttemptsExceeded), message, ""},
+                 now);
+}
+
+absl::StatusOr<JobRecord> SqliteWorkQueue::Fail(const std::string& job_id, int32_t attempt,
+                                                const JobFailure& failure) {
+  WT_ASSIGN_OR_RETURN(
+      JobRecord ended,
+      WriteWith<JobRecord>(context_, [&](Database& database) -> absl::StatusOr<JobRecord> {
+        WT_ASSIGN_OR_RETURN(const JobRecord job, FindLeased(database, job_id, attempt));
+        if (failure.cancelled) {
+          return MoveJob(database, job, JobEvent::kStop, {}, context_.clock.Now());
+        }
+        if (failure.error_code.empty()) {
+          return absl::InvalidArgumentError("error_code: is empty; name the reason");
+        }
+        return EndAttempt(database, job, failure.retryable, failure.error_code,
+                          failure.error_message);
+      }));
+  context_.JobChanged(job_id, ended.state);
+  return ended;
+}
+
+absl::StatusOr<std::vector<std::string>> SqliteWorkQueue::ExpireLeases() {
+  auto find_ended = [&](Database& database) -> absl::StatusOr<std::vector<std::string>> {
+    const int64_t now = MonotonicMicros();
+    WT_ASSIGN_OR_RETURN(Statement row,
+                        database.Query(kEndedLeases, context_.options.boot_id, now,
+                                       now + absl::ToInt64Microseconds(kLongestLease)));
+    std::vector<std::string> ids;
+    while (true) {
+      WT_ASSIGN_OR_RETURN(const bool more, row.Step());
+      if (!more) return ids;
+      ids.push_back(row.Text());
+    }
+  };
+  // Looks without writing first, as it is called every second.
+  WT_ASSIGN_OR_RETURN(const std::vector<std::string> candidates,
+                      ReadWith<std::vector<std::string>>(context_, find_ended));
+  if (candidates.empty()) return candidates;
+  std::vector<JobRecord> moved;
+  WT_RETURN_IF_ERROR(context_.connections->Write([&](Database& database) -> absl::Status {
+    WT_ASSIGN_OR_RETURN(const std::vector<std::string> ids, find_ended(database));
+    for (const std::string& id : ids) {
+      WT_ASSIGN_OR_RETURN(const JobRecord job, FindJob(database, id));
+      WT_ASSIGN_OR_RETURN(JobRecord next, EndAttempt(database, job, true, "LEASE_EXPIRED",
+                                                     "no heartbeat came from the worker in time"));
+      moved.push_back(std::move(next));
+    }
+    return absl::OkStatus();
+  }));
+  std::vector<std::string> ids;
+  for (const JobRecord& job : moved) {
+    context_.JobChanged(job.id, job.state);
+    ids.push_back(job.id);
+  }
+  return ids;
+}
+
+absl::StatusOr<QueueStats> SqliteWorkQueue::GetQueueStats() {
+  QueueStats stats;
+  for (const JobState state : kAllJobStates) stats.jobs[state] = 0;
+  WT_RETURN_IF_ERROR(context_.connections->Read([&](Database& database) -> absl::Status {
+    WT_ASSIGN_OR_RETURN(Statement row, database.Query(kCountByState));
+    while (true) {
+      WT_ASSIGN_OR_RETURN(const bool more, row.Step());
+      if (!more) break;
+      const JobState state = row.As<JobState>();
+      stats.jobs[state] = row.Int();
+    }
+    WT_ASSIGN_OR_RETURN(Statement oldest, database.Query(kOldestCreateTime));
+    WT_RETURN_IF_ERROR(oldest.Step().status());
+    const absl::Time created = oldest.Time();
+    if (created != absl::InfinitePast()) {
+      stats.oldest_queued = std::max(absl::ZeroDuration(), context_.clock.Now() - created);
+    }
+    return absl::OkStatus();
+  }));
+  const absl::Duration now = context_.clock.Monotonic();
+  absl::MutexLock lock(&mutex_);
+  for (auto it = workers_.begin(); it != workers_.end();) {
+    it = now - it->second > context_.options.worker_alive_for ? workers_.erase(it) : std::next(it);
+  }
+  stats.alive_workers = static_cast<int64_t>(workers_.size());
+  return stats;
+}
+
+}  // namespace wardtune
