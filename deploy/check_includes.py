@@ -32,10 +32,16 @@ RULES = (
         re.compile(r"sqlite3(ext)?\.h$"),
         "only storage/ may use SQLite",
     ),
-    Rule(("worker",), re.compile(r"(storage|server)/"), "worker/ talks to the server by gRPC alone"),
+    Rule(
+        ("worker",), re.compile(r"(storage|server)/"), "worker/ talks to the server by gRPC alone"
+    ),
     Rule(("server",), re.compile(r"worker/"), "server/ talks to the worker by gRPC alone"),
-    Rule(("storage",), re.compile(r"(server|worker|formats)/"), "storage/ is below the other rooms"),
-    Rule(("formats",), re.compile(r"(storage|server|worker)/"), "formats/ is below the other rooms"),
+    Rule(
+        ("storage",), re.compile(r"(server|worker|formats)/"), "storage/ is below the other rooms"
+    ),
+    Rule(
+        ("formats",), re.compile(r"(storage|server|worker)/"), "formats/ is below the other rooms"
+    ),
     Rule(
         ("base",), re.compile(r"(formats|storage|server|worker)/"), "base/ is below the other rooms"
     ),

@@ -95,9 +95,7 @@ def model_config(reader: gguf.GGUFReader) -> dict:
         "num_attention_heads": heads,
         "num_hidden_layers": metadata(reader, "llama.block_count"),
         "num_key_value_heads": metadata(reader, "llama.attention.head_count_kv"),
-        "rms_norm_eps": shortest_float(
-            metadata(reader, "llama.attention.layer_norm_rms_epsilon")
-        ),
+        "rms_norm_eps": shortest_float(metadata(reader, "llama.attention.layer_norm_rms_epsilon")),
         "rope_scaling": None,
         "rope_theta": shortest_float(metadata(reader, "llama.rope.freq_base")),
         "tie_word_embeddings": "output.weight" not in names,
@@ -111,9 +109,7 @@ def undo_rope_permutation(weight: np.ndarray, heads: int) -> np.ndarray:
     """Rows of each head from (pair, half) order back to (half, pair) order."""
     rows, columns = weight.shape
     return (
-        weight.reshape(heads, rows // heads // 2, 2, columns)
-        .swapaxes(1, 2)
-        .reshape(rows, columns)
+        weight.reshape(heads, rows // heads // 2, 2, columns).swapaxes(1, 2).reshape(rows, columns)
     )
 
 

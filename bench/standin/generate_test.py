@@ -53,8 +53,7 @@ def is_harmful(text: str) -> bool:
 def test_bytes_are_stable(tmp_path: pathlib.Path) -> None:
     generate.write(tmp_path, seed=0)
     digests = {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-        for path in tmp_path.iterdir()
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in tmp_path.iterdir()
     }
     assert digests == DIGESTS
 
