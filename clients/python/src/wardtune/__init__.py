@@ -1,0 +1,56 @@
+"""wardtune: fine-tuning as a service in which harmful behaviour does not take."""
+
+from wardtune.adapters import extract
+from wardtune.client import Client
+from wardtune.datasets import UploadResult
+from wardtune.errors import (
+    AbortedError,
+    AlreadyExistsError,
+    CancelledError,
+    DataLossError,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    FieldViolation,
+    InternalError,
+    InvalidArgumentError,
+    JobFailedError,
+    NotFoundError,
+    OutOfRangeError,
+    PermissionDeniedError,
+    ResourceExhaustedError,
+    UnauthenticatedError,
+    UnavailableError,
+    WardtuneError,
+)
+from wardtune.jobs import Job
+from wardtune.transport import RetryPolicy
+from wardtune.v1.fine_tuning_service_pb2 import FineTuningJob, Hyperparameters
+from wardtune.v1.security_vector_service_pb2 import SecurityVectorRecipe
+
+__all__ = [
+    "AbortedError",
+    "AlreadyExistsError",
+    "CancelledError",
+    "Client",
+    "DataLossError",
+    "DeadlineExceededError",
+    "FailedPreconditionError",
+    "FieldViolation",
+    "FineTuningJob",
+    "Hyperparameters",
+    "InternalError",
+    "InvalidArgumentError",
+    "Job",
+    "JobFailedError",
+    "NotFoundError",
+    "OutOfRangeError",
+    "PermissionDeniedError",
+    "ResourceExhaustedError",
+    "RetryPolicy",
+    "SecurityVectorRecipe",
+    "UnauthenticatedError",
+    "UnavailableError",
+    "UploadResult",
+    "WardtuneError",
+    "extract",
+]

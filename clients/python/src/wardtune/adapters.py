@@ -1,0 +1,98 @@
+"""Adapters: listing, and downloads that resume and are checked."""
+
+import hashlib
+import os
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from wardtune.errors import DataLossError, UnavailableError
+from wardtune.transport import Transport
+from wardtune.v1 import adapter_service_pb2 as pb
+from wardtune.v1 import adapter_service_pb2_grpc as rpc
+
+
+class Adapters:
+    """The tenant's adapters. Errors: see wardtune.errors."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._stub = rpc.AdapterServiceStub(transport.channel)
+
+    def get(self, name: str) -> pb.Adapter:
+        request = pb.GetAdapterRequest(name=name)
+        return self._transport.read(self._stub.GetAdapter, request).adapter
+
+    def list(self, *, page_size: int = 0) -> Iterator[pb.Adapter]:
+        """Newest first; fetches pages as they are needed."""
+        request = pb.ListAdaptersRequest(page_size=page_size)
+        return self._transport.pages(self._stub.ListAdapters, request, "adapters")
+
+    def download(
+        self,
+        name: str,
+        path: str | os.PathLike[str],
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Path:
+        """Downloads the adapter's tar file and returns where it lies.
+
+        `path` is a file, or a folder in which the file gets the adapter's id as name. The file
+        appears under its name only when it is whole and its SHA-256 is right; until then it grows
+        beside it as `.<name>.<sha256>.part`, from which a later call goes on. DataLossError when
+        the bytes are not the adapter's; then they are deleted.
+        """
+        adapter = self.get(name)
+        target = Path(path)
+        if target.is_dir():
+            target = target / f"{name.rsplit('/', 1)[-1]}.tar"
+        part = target.with_name(f".{target.name}.{adapter.sha256[:16]}.part")
+        if part.exists() and part.stat().st_size > adapter.size_bytes:
+            part.unlink()
+        self._fetch(adapter, part, progress)
+        with part.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != adapter.sha256:
+            part.unlink()
+            raise DataLossError(
+                f"{name}: the download's SHA-256 is {digest}, the server names {adapter.sha256}; "
+                "download it again"
+            )
+        part.replace(target)
+        return target
+
+    def _fetch(
+        self, adapter: pb.Adapter, part: Path, progress: Callable[[int, int], None] | None
+    ) -> None:
+        failures = 0
+        with part.open("ab") as file:
+            while file.tell() < adapter.size_bytes:
+                request = pb.DownloadAdapterRequest(name=adapter.name, offset=file.tell())
+                ended = UnavailableError(f"{adapter.name}: the download ended early")
+                try:
+                    for response in self._transport.receive_stream(
+                        self._stub.DownloadAdapter, request
+                    ):
+                        failures = 0
+                        file.write(response.chunk)
+                        if progress is not None:
+                            progress(file.tell(), adapter.size_bytes)
+                except UnavailableError as error:
+                    ended = error
+                if file.tell() >= adapter.size_bytes:
+                    break
+                failures += 1
+                if failures >= self._transport.retry.max_attempts:
+                    raise ended
+                self._transport.sleep(self._transport.retry.wait_s(failures, ended))
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def extract(archive: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
+    """Unpacks an adapter's tar file into `folder`; nothing in it can land elsewhere."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    return folder

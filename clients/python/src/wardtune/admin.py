@@ -1,0 +1,66 @@
+"""Tenants and API keys. For the provider's key alone."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from wardtune.transport import Transport
+from wardtune.v1 import admin_service_pb2 as pb
+from wardtune.v1 import admin_service_pb2_grpc as rpc
+
+
+@dataclass(frozen=True)
+class NewApiKey:
+    """A key and its secret, which cannot be had again. The secret is kept out of repr()."""
+
+    record: pb.ApiKey
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"NewApiKey({self.record.name!r})"
+
+
+class Admin:
+    """Tenants and API keys. Errors: see wardtune.errors."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._stub = rpc.AdminServiceStub(transport.channel)
+
+    def create_tenant(
+        self,
+        tenant_id: str,
+        *,
+        display_name: str = "",
+        max_active_jobs: int = 0,
+        max_dataset_bytes: int = 0,
+    ) -> pb.Tenant:
+        """Limits of 0 mean the server's defaults."""
+        request = pb.CreateTenantRequest(
+            tenant_id=tenant_id,
+            display_name=display_name,
+            max_active_jobs=max_active_jobs,
+            max_dataset_bytes=max_dataset_bytes,
+        )
+        return self._transport.mutate(self._stub.CreateTenant, request).tenant
+
+    def list_tenants(self, *, page_size: int = 0) -> Iterator[pb.Tenant]:
+        """By id; fetches pages as they are needed."""
+        request = pb.ListTenantsRequest(page_size=page_size)
+        return self._transport.pages(self._stub.ListTenants, request, "tenants")
+
+    def create_key(
+        self, tenant: str, *, role: pb.Role = pb.ROLE_TENANT, display_name: str = ""
+    ) -> NewApiKey:
+        """Makes a key. Not retried: a second try would make a second key."""
+        request = pb.CreateApiKeyRequest(tenant=tenant, role=role, display_name=display_name)
+        response = self._transport.mutate(self._stub.CreateApiKey, request)
+        return NewApiKey(response.api_key, response.secret)
+
+    def list_keys(self, tenant: str, *, page_size: int = 0) -> Iterator[pb.ApiKey]:
+        """Newest first; fetches pages as they are needed."""
+        request = pb.ListApiKeysRequest(tenant=tenant, page_size=page_size)
+        return self._transport.pages(self._stub.ListApiKeys, request, "api_keys")
+
+    def revoke_key(self, name: str) -> pb.ApiKey:
+        request = pb.RevokeApiKeyRequest(name=name)
+        return self._transport.mutate(self._stub.RevokeApiKey, request).api_key

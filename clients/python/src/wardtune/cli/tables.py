@@ -1,0 +1,60 @@
+"""Resources as tables and as key-value lists, for people."""
+
+from collections.abc import Iterable, Sequence
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.console import Console
+from rich.table import Table
+
+from wardtune.v1 import safety_pb2
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Numbers, that is headings ending in a blank, are set to the right."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(
+            heading.rstrip(),
+            justify="right" if heading.endswith(" ") else "left",
+            no_wrap=True,
+            overflow="ignore",
+        )
+    for row in rows:
+        table.add_row(*row)
+    # A name that is cut at the terminal's edge cannot be pasted into the next command.
+    Console(soft_wrap=True, width=max(Console().width, 200)).print(table)
+
+
+def time_text(timestamp: Timestamp) -> str:
+    return timestamp.ToDatetime().strftime("%Y-%m-%d %H:%M:%S") if timestamp.seconds else ""
+
+
+def size_text(count: int) -> str:
+    """Bytes with a unit that a person reads."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def state_text(enum: type, value: int) -> str:
+    return enum.Name(value).removeprefix("STATE_").lower()
+
+
+def print_safety(before: safety_pb2.SafetyReport, after: safety_pb2.SafetyReport) -> None:
+    """Harmful answers per category, of the base and of the result, with 95% intervals."""
+    result = {score.category: score for score in after.categories}
+    rows = []
+    for score in before.categories:
+        other = result.get(score.category, safety_pb2.CategoryScore())
+        rows.append((score.category, str(score.prompts), _rate(score), _rate(other)))
+    if rows:
+        print_table(("category", "prompts ", "harmful before", "harmful after"), rows)
+
+
+def _rate(score: safety_pb2.CategoryScore) -> str:
+    if not score.prompts:
+        return "-"
+    return f"{score.rate:6.1%}  [{score.wilson_low:.1%}, {score.wilson_high:.1%}]"

@@ -1,0 +1,157 @@
+import json
+
+import grpc
+import pytest
+from scripted_server import ADAPTER, JOB, KEY, refusal
+
+from wardtune.cli.main import main
+from wardtune.v1 import fine_tuning_service_pb2 as pb
+from wardtune.v1 import safety_pb2
+
+
+@pytest.fixture
+def wardtune(address, capsys, monkeypatch):
+    """Runs the command and returns its exit code, standard output and standard error."""
+    monkeypatch.setenv("WARDTUNE_SERVER", address)
+    monkeypatch.setenv("WARDTUNE_API_KEY", KEY)
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            main(list(arguments))
+        output = capsys.readouterr()
+        return ended.value.code, output.out, output.err
+
+    return run
+
+
+@pytest.fixture
+def rows(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("{}\n")
+    return str(path)
+
+
+def test_upload_prints_the_name_alone_on_standard_output(wardtune, rows):
+    code, out, err = wardtune("upload", rows)
+    assert code == 0
+    assert out == "tenants/acme/datasets/d1\n"
+    assert "2 rows" in err
+
+
+def test_upload_json(wardtune, rows):
+    code, out, _ = wardtune("upload", rows, "--json")
+    assert code == 0
+    document = json.loads(out)
+    assert document["dataset"]["state"] == "STATE_READY"
+    assert document["report"]["valid_rows"] == "2"
+
+
+def test_refusal_is_one_line_and_its_fields(wardtune, script, rows):
+    script.failures["UploadDataset"] = [refusal(("line 2", "not JSON"), ("line 3", "no messages"))]
+    code, out, err = wardtune("upload", rows)
+    assert code == 3
+    assert out == ""
+    assert err == "error: 2 fields are wrong\n  line 2: not JSON\n  line 3: no messages\n"
+
+
+def test_refusal_as_json(wardtune, script, rows):
+    script.failures["UploadDataset"] = [refusal(("line 2", "not JSON"))]
+    code, out, err = wardtune("upload", rows, "--json")
+    assert (code, out) == (3, "")
+    error = json.loads(err)["error"]
+    assert error["code"] == "INVALID_ARGUMENT"
+    assert error["reason"] == "BAD_FIELDS"
+    assert error["violations"] == [{"field": "line 2", "description": "not JSON"}]
+
+
+def test_validate_names_lines_and_fails(wardtune, script, rows):
+    script.report.errors.add(line=7, column=3, code="UNKNOWN_ROLE", message="use user")
+    script.report.error_count = 1
+    code, out, _ = wardtune("validate", rows)
+    assert code == 3
+    assert "line 7:3: UNKNOWN_ROLE: use user" in out
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (grpc.StatusCode.UNAUTHENTICATED, 4),
+        (grpc.StatusCode.PERMISSION_DENIED, 4),
+        (grpc.StatusCode.NOT_FOUND, 5),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, 6),
+        (grpc.StatusCode.INTERNAL, 7),
+    ],
+)
+def test_exit_codes(wardtune, script, status, expected):
+    script.failures["ListDatasets"] = [status]
+    code, _, err = wardtune("list", "datasets")
+    assert code == expected
+    assert err.startswith("error: ")
+    assert "Traceback" not in err
+
+
+def test_list_stops_at_its_limit(wardtune):
+    code, out, _ = wardtune("list", "datasets", "--limit", "3", "--json")
+    assert code == 0
+    assert len(json.loads(out)) == 3
+
+
+def test_list_is_a_table_with_whole_names(wardtune):
+    code, out, _ = wardtune("list", "datasets")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()[1:]] == [
+        f"tenants/acme/datasets/{i}" for i in range(5)
+    ]
+
+
+def test_create_passes_settings_on(wardtune, script):
+    code, out, _ = wardtune(
+        "create", "--dataset", "d", "--model", "m", "--epochs", "3", "--schedule", "cosine"
+    )
+    assert (code, out) == (0, f"{JOB}\n")
+    (request,) = script.requests["CreateFineTuningJob"]
+    assert request.base_model == "baseModels/m"
+    assert request.hyperparameters.epochs == 3
+    assert request.hyperparameters.schedule == pb.Hyperparameters.SCHEDULE_COSINE
+    assert not request.hyperparameters.HasField("warmup_ratio")
+
+
+def test_watch_ends_with_adapter_and_scores(wardtune, script):
+    score = safety_pb2.CategoryScore(category="all", prompts=10, harmful=5, rate=0.5)
+    script.jobs = [
+        pb.FineTuningJob(
+            name=JOB,
+            state=pb.FineTuningJob.STATE_SUCCEEDED,
+            adapter=ADAPTER,
+            safety_before=safety_pb2.SafetyReport(categories=[score]),
+        )
+    ]
+    code, out, err = wardtune("watch", JOB)
+    assert code == 0
+    assert out.startswith(f"{ADAPTER}\n")
+    assert "50.0%" in out
+    assert "succeeded 100%" in err
+
+
+def test_watch_of_a_failed_job_fails(wardtune, script):
+    failed = pb.FineTuningJob(name=JOB, state=pb.FineTuningJob.STATE_FAILED, error_code="OOM")
+    script.jobs = [failed]
+    script.events = [pb.JobEvent(sequence=1, state=failed.state, message="failed")]
+    code, out, err = wardtune("watch", JOB, "--json")
+    assert code == 1
+    assert [json.loads(line)["message"] for line in out.splitlines()] == ["failed"]
+    assert json.loads(err)["error"]["reason"] == "OOM"
+
+
+def test_download(wardtune, script, tmp_path):
+    script.archive = b"x" * 2500
+    code, out, _ = wardtune("download", ADAPTER, "-o", str(tmp_path / "a.tar"))
+    assert (code, out) == (0, f"{tmp_path / 'a.tar'}\n")
+    assert (tmp_path / "a.tar").read_bytes() == script.archive
+
+
+def test_without_server_the_command_says_what_to_set(wardtune, monkeypatch):
+    monkeypatch.delenv("WARDTUNE_SERVER")
+    code, _, err = wardtune("list", "jobs")
+    assert code == 2
+    assert "WARDTUNE_SERVER" in err

@@ -1,0 +1,68 @@
+import pytest
+
+import wardtune
+from wardtune.datasets import CHUNK_BYTES
+from wardtune.v1 import dataset_service_pb2 as pb
+
+
+@pytest.fixture
+def rows(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(bytes(i % 251 for i in range(3 * CHUNK_BYTES + 17)))
+    return path
+
+
+def test_upload_sends_every_byte_and_reports_progress(client, script, rows):
+    seen = []
+    result = client.datasets.upload(rows, progress=lambda done, total: seen.append((done, total)))
+    assert bytes(script.uploaded) == rows.read_bytes()
+    assert result.dataset.state == pb.Dataset.STATE_READY
+    size = rows.stat().st_size
+    assert seen[-1] == (size, size)
+    assert len(seen) == 4
+
+
+def test_broken_upload_goes_on_where_the_server_stopped(client, script, rows):
+    script.break_upload_after = [1, 1]
+    client.datasets.upload(rows)
+    assert bytes(script.uploaded) == rows.read_bytes()
+    offsets = [header.offset for header in script.requests["UploadDataset"]]
+    assert offsets == [0, CHUNK_BYTES, 2 * CHUNK_BYTES]
+    assert len(script.requests["CreateDataset"]) == 1
+
+
+def test_upload_resumes_in_a_later_process(client, script, rows):
+    script.uploaded += rows.read_bytes()[:1000]
+    script.dataset.received_bytes = 1000
+    client.datasets.upload(rows, resume=script.dataset.name)
+    assert bytes(script.uploaded) == rows.read_bytes()
+    assert not script.requests["CreateDataset"]
+
+
+def test_upload_gives_up_when_nothing_moves(client, script, rows):
+    script.failures["UploadDataset"] = [wardtune.UnavailableError.code] * 9
+    with pytest.raises(wardtune.UnavailableError):
+        client.datasets.upload(rows)
+    assert len(script.requests["UploadDataset"]) == 4
+
+
+def test_acknowledgement_that_got_lost_is_not_an_error(client, script, rows):
+    script.failures["UploadDataset"] = [wardtune.UnavailableError.code]
+    script.dataset.state = pb.Dataset.STATE_READY
+    script.dataset.received_bytes = rows.stat().st_size
+    result = client.datasets.upload(rows, resume=script.dataset.name)
+    assert result.report.valid_rows == 2
+
+
+def test_rejected_data_set_is_an_error(client, script, rows):
+    script.dataset.state = pb.Dataset.STATE_REJECTED
+    with pytest.raises(wardtune.InvalidArgumentError, match="rejected"):
+        client.datasets.upload(rows, resume=script.dataset.name)
+
+
+def test_validate_stores_nothing(client, script, rows):
+    assert client.datasets.validate(rows).valid_rows == 2
+    (header,) = script.requests["UploadDataset"]
+    assert header.validate_only
+    assert not script.uploaded
+    assert not script.requests["CreateDataset"]
