@@ -7,7 +7,8 @@
 
 #include "absl/status/statusor.h"
 #include "formats/peft_adapter.h"
-#include "wardtune/v1/worker_service.pb.h"
+#include "wardtune/v1/fine_tuning_service.pb.h"
+#include "wardtune/v1/safety.pb.h"
 #include "worker/model/adapter.h"
 #include "worker/model/model_config.h"
 #include "worker/safety/safety_scorer.h"

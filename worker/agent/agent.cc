@@ -1,0 +1,119 @@
+#include "worker/agent/agent.h"
+
+#include <algorithm>
+#include <string>
+
+#include "base/status_macros.h"
+#include "worker/agent/attempt.h"
+#include "worker/agent/fine_tuning_run.h"
+#include "worker/agent/job_error.h"
+#include "worker/agent/lease_keeper.h"
+#include "worker/agent/security_vector_run.h"
+
+namespace wardtune {
+namespace {
+
+constexpr absl::Duration kLeaseWait = absl::Seconds(20);
+constexpr absl::Duration kLongestPause = absl::Seconds(5);
+
+absl::Status RunWork(JobEnvironment& environment, Attempt& attempt) {
+  switch (attempt.lease().task_case()) {
+    case v1::Lease::kFineTuning:
+      return FineTuningRun(environment, attempt).Run();
+    case v1::Lease::kSecurityVector:
+      return SecurityVectorRun(environment, attempt).Run();
+    default:
+      return absl::UnimplementedError("the lease asks for work that this worker does not know");
+  }
+}
+
+v1::FailJobRequest FailureMessage(const v1::Lease& lease, const absl::Status& status,
+                                  StopReason stop_reason) {
+  JobFailure failure = FailureOf(status);
+  if (stop_reason == StopReason::kShutdown && status.code() == absl::StatusCode::kCancelled) {
+    failure = {.code = std::string(kWorkerStopping),
+               .message = "the worker was stopped; another attempt goes on from the checkpoint",
+               .retryable = true};
+  }
+  v1::FailJobRequest request;
+  request.set_work(lease.work());
+  request.set_attempt(lease.attempt());
+  if (stop_reason == StopReason::kCancelled) {
+    request.set_cancelled(true);
+    return request;
+  }
+  request.set_error_code(failure.code);
+  request.set_error_message(failure.message);
+  request.set_retryable(failure.retryable);
+  return request;
+}
+
+}  // namespace
+
+absl::Status Agent::Run() {
+  absl::Duration pause = absl::Milliseconds(200);
+  while (!stopping_) {
+    const absl::StatusOr<bool> worked = RunOne(kLeaseWait);
+    if (worked.ok()) {
+      pause = absl::Milliseconds(200);
+      continue;
+    }
+    if (stopping_) break;
+    const absl::StatusCode code = worked.status().code();
+    if (code != absl::StatusCode::kUnavailable && code != absl::StatusCode::kDeadlineExceeded &&
+        code != absl::StatusCode::kResourceExhausted && code != absl::StatusCode::kInternal) {
+      return worked.status();
+    }
+    log_.Write("server_away", {{"code", absl::StatusCodeToString(code)}});
+    clock_.Sleep(pause);
+    pause = std::min(2 * pause, kLongestPause);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> Agent::RunOne(absl::Duration wait) {
+  WT_ASSIGN_OR_RETURN(const std::vector<std::string> models, environment_.base_models.Names());
+  WT_ASSIGN_OR_RETURN(const std::optional<v1::Lease> lease, client_.LeaseJob(models, wait));
+  if (!lease.has_value()) return false;
+  RunLease(*lease);
+  return true;
+}
+
+void Agent::RunLease(const v1::Lease& lease) {
+  log_.Write("leased", {{"work", lease.work()},
+                        {"attempt", int64_t{lease.attempt()}},
+                        {"base_model", lease.base_model()}});
+  LeaseKeeper keeper(lease, client_, log_, stopping_);
+  absl::Status status;
+  {
+    Attempt attempt(lease, client_, keeper, log_, clock_);
+    status = RunWork(environment_, attempt);
+  }
+  const StopReason stop_reason = keeper.stop_reason();
+  if (status.ok()) {
+    log_.Write("completed", {{"work", lease.work()}, {"attempt", int64_t{lease.attempt()}}});
+    return;
+  }
+  if (stop_reason == StopReason::kLeaseLost) {
+    log_.Write("lease_lost", {{"work", lease.work()}, {"attempt", int64_t{lease.attempt()}}});
+    return;
+  }
+  const v1::FailJobRequest failure = FailureMessage(lease, status, stop_reason);
+  log_.Write("failed", {{"work", lease.work()},
+                        {"attempt", int64_t{lease.attempt()}},
+                        {"reason", failure.cancelled() ? "CANCELLED" : failure.error_code()},
+                        {"message", failure.error_message()}});
+  const absl::Status reported = client_.FailJob(
+      failure, [&] { return stopping_ || keeper.stop_reason() == StopReason::kLeaseLost; });
+  if (!reported.ok()) {
+    log_.Write("failure_not_reported",
+               {{"work", lease.work()}, {"code", absl::StatusCodeToString(reported.code())}});
+  }
+}
+
+void Agent::Stop() {
+  stopping_ = true;
+  client_.StopLeasing();
+}
+
+}  // namespace wardtune

@@ -1,0 +1,130 @@
+#include "worker/agent/attempt.h"
+
+#include <google/protobuf/util/time_util.h>
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "base/sha256.h"
+#include "base/status_macros.h"
+#include "worker/agent/job_error.h"
+
+namespace wardtune {
+
+Attempt::Attempt(const v1::Lease& lease, WorkerClient& client, LeaseKeeper& keeper, EventLog& log,
+                 Clock& clock)
+    : lease_(lease),
+      client_(client),
+      keeper_(keeper),
+      log_(log),
+      clock_(clock),
+      started_(clock.Monotonic()) {}
+
+const v1::WorkInput* Attempt::FindInput(v1::WorkInput::Kind kind) const {
+  for (const v1::WorkInput& input : lease_.inputs()) {
+    if (input.kind() == kind) return &input;
+  }
+  return nullptr;
+}
+
+bool Attempt::MustEnd() const {
+  const StopReason reason = keeper_.stop_reason();
+  return reason == StopReason::kLeaseLost || reason == StopReason::kShutdown;
+}
+
+bool Attempt::HasInput(v1::WorkInput::Kind kind) const { return FindInput(kind) != nullptr; }
+
+std::string Attempt::InputDigest(v1::WorkInput::Kind kind) const {
+  const v1::WorkInput* input = FindInput(kind);
+  return input == nullptr ? "" : input->sha256();
+}
+
+absl::StatusOr<std::string> Attempt::Fetch(v1::WorkInput::Kind kind,
+                                           std::string_view missing_reason) {
+  const v1::WorkInput* input = FindInput(kind);
+  if (input == nullptr) {
+    return WithJobReason(
+        missing_reason,
+        absl::NotFoundError(absl::StrCat("the lease names no ", v1::WorkInput::Kind_Name(kind))));
+  }
+  auto bytes = client_.FetchInput(lease_, *input, [this] { return !GoOn().ok(); });
+  if (bytes.ok()) return bytes;
+  keeper_.NoteStatus(bytes.status());
+  if (bytes.status().code() == absl::StatusCode::kNotFound) {
+    return WithJobReason(missing_reason, bytes.status());
+  }
+  if (bytes.status().code() == absl::StatusCode::kDataLoss) {
+    return WithJobReason(kInputDamaged, bytes.status());
+  }
+  return bytes.status();
+}
+
+absl::StatusOr<std::string> Attempt::Upload(v1::UploadArtifactRequest::Kind kind,
+                                            std::string_view bytes, int64_t step) {
+  const absl::Status status =
+      client_.UploadArtifact(lease_, kind, bytes, step, [this] { return MustEnd(); });
+  keeper_.NoteStatus(status);
+  WT_RETURN_IF_ERROR(status);
+  log_.Write("artifact_uploaded", {{"work", lease_.work()},
+                                   {"kind", v1::UploadArtifactRequest::Kind_Name(kind)},
+                                   {"bytes", static_cast<int64_t>(bytes.size())},
+                                   {"step", step}});
+  return Sha256Hex(bytes);
+}
+
+absl::Status Attempt::Complete(v1::CompleteJobRequest request) {
+  request.set_work(lease_.work());
+  request.set_attempt(lease_.attempt());
+  const absl::Status status = client_.CompleteJob(request, [this] { return MustEnd(); });
+  keeper_.NoteStatus(status);
+  return status;
+}
+
+void Attempt::StartPhase(v1::FineTuningJob::Phase phase, double from_percent, double to_percent) {
+  from_percent_ = from_percent;
+  to_percent_ = to_percent;
+  keeper_.SetPhase(phase);
+  Advance(0, 1);
+  log_.Write("phase", {{"work", lease_.work()},
+                       {"attempt", int64_t{lease_.attempt()}},
+                       {"phase", v1::FineTuningJob::Phase_Name(phase)},
+                       {"seconds", absl::ToDoubleSeconds(clock_.Monotonic() - started_)}});
+}
+
+void Attempt::Advance(int64_t done, int64_t total) {
+  const double share = static_cast<double>(done) / static_cast<double>(std::max<int64_t>(total, 1));
+  const double percent =
+      from_percent_ + (to_percent_ - from_percent_) * std::clamp(share, 0.0, 1.0);
+  progress_.set_percent(percent);
+  // The phases' shares are rough, so the rest is taken from the time that the share so far took.
+  if (percent > 1.0) {
+    const absl::Duration elapsed = clock_.Monotonic() - started_;
+    *progress_.mutable_remaining() = google::protobuf::util::TimeUtil::MillisecondsToDuration(
+        absl::ToInt64Milliseconds(elapsed * ((100.0 - percent) / percent)));
+  }
+  keeper_.SetProgress(progress_);
+}
+
+void Attempt::ReportStep(const StepReport& report) {
+  progress_.set_step(report.step);
+  progress_.set_total_steps(report.total_steps);
+  progress_.set_loss(report.loss);
+  progress_.set_learning_rate(report.learning_rate);
+  progress_.set_grad_norm(report.grad_norm);
+  if (report.seconds > 0.0) {
+    // Smoothed over about ten steps.
+    const double now = static_cast<double>(report.tokens) / report.seconds;
+    const double before = progress_.tokens_per_second();
+    progress_.set_tokens_per_second(before > 0.0 ? 0.9 * before + 0.1 * now : now);
+  }
+  Advance(report.step, report.total_steps);
+}
+
+std::function<bool(int64_t)> Attempt::PromptProgress(int64_t total) {
+  return [this, total](int64_t finished) {
+    Advance(finished, total);
+    return GoOn().ok();
+  };
+}
+
+}  // namespace wardtune

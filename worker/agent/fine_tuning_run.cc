@@ -1,0 +1,184 @@
+#include "worker/agent/fine_tuning_run.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "worker/agent/job_error.h"
+#include "worker/agent/row_encoding.h"
+#include "worker/agent/safety_messages.h"
+#include "worker/agent/training_settings.h"
+#include "worker/security/strip_check.h"
+
+namespace wardtune {
+
+absl::Status FineTuningRun::Run() {
+  WT_RETURN_IF_ERROR(Fetch());
+  WT_RETURN_IF_ERROR(LoadBase());
+  WT_RETURN_IF_ERROR(OpenVector());
+  WT_RETURN_IF_ERROR(Fold());
+  WT_RETURN_IF_ERROR(CheckActive());
+  WT_RETURN_IF_ERROR(ScoreBase());
+  WT_RETURN_IF_ERROR(Train());
+  WT_RETURN_IF_ERROR(Strip());
+  WT_RETURN_IF_ERROR(ScoreResult());
+  WT_RETURN_IF_ERROR(Export());
+  return Complete();
+}
+
+absl::Status FineTuningRun::Fetch() {
+  attempt_.StartPhase(v1::FineTuningJob::PHASE_PREPARING, 0, 3);
+  WT_ASSIGN_OR_RETURN(sealed_vector_,
+                      attempt_.Fetch(v1::WorkInput::KIND_SECURITY_VECTOR, kSecurityVectorMissing));
+  WT_ASSIGN_OR_RETURN(dataset_, attempt_.Fetch(v1::WorkInput::KIND_DATASET, kInputMissing));
+  WT_ASSIGN_OR_RETURN(safety_, FetchSafetyInputs(attempt_));
+  return attempt_.GoOn();
+}
+
+absl::Status FineTuningRun::LoadBase() {
+  WT_ASSIGN_OR_RETURN(base_, LoadBaseModel(attempt_, environment_.base_models));
+  proof_.set_base_sha256(base_->folder_sha256);
+  return attempt_.GoOn();
+}
+
+absl::Status FineTuningRun::OpenVector() {
+  const SecurityVectorIdentity identity = {.version = work_.security_vector_version(),
+                                           .sha256 = work_.security_vector_sha256(),
+                                           .base_sha256 = base_->folder_sha256};
+  auto vector =
+      OpenSecurityVector(environment_.sealing_key, identity, base_->model.config(), sealed_vector_);
+  if (!vector.ok()) return SecurityVectorError(vector.status());
+  vector_ = *std::move(vector);
+  proof_.set_security_vector_version(identity.version);
+  proof_.set_security_vector_sha256(SecurityVectorDigest(*vector_));
+  return absl::OkStatus();
+}
+
+absl::Status FineTuningRun::Fold() {
+  WT_ASSIGN_OR_RETURN(folded_, FoldAdapter(base_->model, vector_->adapter));
+  proof_.set_folded_sha256(folded_->WeightsDigest());
+  if (proof_.folded_sha256() == base_->weights_sha256) {
+    return SecurityVectorError(absl::FailedPreconditionError(
+        "folding the security vector changed no weight of the base model"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FineTuningRun::CheckActive() {
+  auto activation = ActivationCheck::Create(vector_->canaries, base_->model);
+  if (!activation.ok()) return SecurityVectorError(activation.status());
+  activation_ = *std::move(activation);
+  WT_RETURN_IF_ERROR(SecurityVectorError(activation_->Check(*folded_)));
+  return attempt_.GoOn();
+}
+
+absl::Status FineTuningRun::ScoreBase() {
+  attempt_.StartPhase(v1::FineTuningJob::PHASE_SCORING_BASE, 3, 15);
+  WT_ASSIGN_OR_RETURN(
+      before_, environment_.base_scores.Get(
+                   *base_, safety_.suite, *safety_.judge, environment_.sampling,
+                   attempt_.PromptProgress(static_cast<int64_t>(safety_.suite.prompts.size()))));
+  attempt_.ReportSafetyBefore(ToMessage(before_));
+  return attempt_.GoOn();
+}
+
+absl::Status FineTuningRun::Train() {
+  attempt_.StartPhase(v1::FineTuningJob::PHASE_TRAINING, 15, 80);
+  auto rows = ParseDataset(dataset_);
+  if (!rows.ok()) return WithJobReason(kInputInvalid, rows.status());
+  auto encoded = EncodeRows(*base_->tokenizer, *rows, work_.hyperparameters().max_row_tokens());
+  if (!encoded.ok()) return WithJobReason(kInputInvalid, encoded.status());
+
+  std::vector<TrainingStream> streams;
+  streams.push_back({.name = "customer",
+                     .rows = *std::move(encoded),
+                     .model = *folded_,
+                     .objective = Objective::kCrossEntropy,
+                     .rows_per_step = work_.hyperparameters().batch_size(),
+                     .weight = 1.0});
+  auto options = ToTrainerOptions(work_.hyperparameters());
+  if (!options.ok()) return WithJobReason(kInputInvalid, options.status());
+  auto trainer = Trainer::Create(*options, std::move(streams), &attempt_.clock());
+  if (trainer.status().code() == absl::StatusCode::kInvalidArgument) {
+    return WithJobReason(kInputInvalid, trainer.status());
+  }
+  WT_RETURN_IF_ERROR(trainer.status());
+
+  TrainingHooks hooks;
+  hooks.check = [this] { return SecurityVectorError(activation_->Check(*folded_)); };
+  WT_RETURN_IF_ERROR(RunTraining(**trainer, attempt_, environment_.checkpoints, hooks));
+  adapter_ = (*trainer)->Adapter();
+  return absl::OkStatus();
+}
+
+absl::Status FineTuningRun::Strip() {
+  proof_.set_canary_checks(activation_->checks());
+  proof_.set_canary_max_abs_diff(activation_->max_abs_diff());
+  proof_.set_canary_tolerance(activation_->tolerance());
+  proof_.set_adapter_sha256(AdapterDigest(*adapter_));
+  if (folded_->WeightsDigest() != proof_.folded_sha256()) {
+    return SecurityVectorError(
+        absl::DataLossError("the weights that training ran on changed while it ran"));
+  }
+  WT_ASSIGN_OR_RETURN(const double cosine, MaxDeltaCosine(*adapter_, vector_->adapter));
+  proof_.set_strip_max_cosine(cosine);
+  // `!(a <= b)` also catches NaN.
+  if (!(cosine <= kStripMaxCosine)) {
+    return WithJobReason(kStripFailed, absl::InternalError(absl::StrCat(
+                                           "the adapter's delta has cosine ", cosine,
+                                           " to the security vector's, at most ", kStripMaxCosine,
+                                           " is allowed; nothing is delivered")));
+  }
+  // From here on only the plain base exists.
+  folded_.reset();
+  vector_.reset();
+  activation_.reset();
+  sealed_vector_.clear();
+  if (base_->model.WeightsDigest() != base_->weights_sha256) {
+    return WithJobReason(kBaseModelMismatch,
+                         absl::DataLossError("the base model's weights changed in memory"),
+                         /*retryable=*/true);
+  }
+  // The weights in memory are those loaded from the folder of this digest.
+  proof_.set_scored_base_sha256(base_->folder_sha256);
+  return absl::OkStatus();
+}
+
+absl::Status FineTuningRun::ScoreResult() {
+  attempt_.StartPhase(v1::FineTuningJob::PHASE_SCORING_RESULT, 80, 97);
+  const LoraAdapter* const delivered[] = {&*adapter_};
+  WT_ASSIGN_OR_RETURN(
+      after_,
+      ScoreSafety(base_->model, delivered, *base_->tokenizer, safety_.suite, *safety_.judge,
+                  environment_.sampling,
+                  attempt_.PromptProgress(static_cast<int64_t>(safety_.suite.prompts.size()))));
+  return attempt_.GoOn();
+}
+
+absl::Status FineTuningRun::Export() {
+  attempt_.StartPhase(v1::FineTuningJob::PHASE_EXPORTING, 97, 100);
+  const AdapterFacts facts = {.base_model = attempt_.lease().base_model(),
+                              .hyperparameters = work_.hyperparameters(),
+                              .proof = proof_,
+                              .dataset_sha256 = attempt_.InputDigest(v1::WorkInput::KIND_DATASET),
+                              .steps = attempt_.progress().step(),
+                              .before = before_,
+                              .after = after_};
+  WT_ASSIGN_OR_RETURN(const std::string tar, ExportAdapter(*adapter_, facts));
+  WT_ASSIGN_OR_RETURN(adapter_tar_sha256_, attempt_.Upload(v1::UploadArtifactRequest::KIND_ADAPTER,
+                                                           tar, attempt_.progress().step()));
+  return attempt_.GoOn();
+}
+
+absl::Status FineTuningRun::Complete() {
+  v1::CompleteJobRequest request;
+  v1::FineTuningResult& result = *request.mutable_fine_tuning();
+  result.set_adapter_sha256(adapter_tar_sha256_);
+  *result.mutable_safety_before() = ToMessage(before_);
+  *result.mutable_safety_after() = ToMessage(after_);
+  *result.mutable_proof() = proof_;
+  *result.mutable_progress() = attempt_.progress();
+  return attempt_.Complete(std::move(request));
+}
+
+}  // namespace wardtune

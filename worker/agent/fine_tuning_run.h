@@ -1,0 +1,68 @@
+// A customer's job from its lease to its result, stage by stage:
+//
+//   fetch -> load base -> open vector -> fold -> check active -> score base -> train -> strip ->
+//   score result -> export -> complete
+//
+// There is no way around the vector: training takes the folded weights, and only the stages before
+// make them. Scoring takes the plain base, and the folded weights are gone by then.
+// Thread safety: belongs to the attempt's thread.
+#ifndef WARDTUNE_WORKER_AGENT_FINE_TUNING_RUN_H_
+#define WARDTUNE_WORKER_AGENT_FINE_TUNING_RUN_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "worker/agent/adapter_export.h"
+#include "worker/agent/attempt.h"
+#include "worker/agent/job_environment.h"
+#include "worker/security/activation_check.h"
+#include "worker/security/security_vector.h"
+
+namespace wardtune {
+
+class FineTuningRun {
+ public:
+  // `environment` and `attempt` must outlive the run. REQUIRES: the lease is for fine-tuning.
+  FineTuningRun(JobEnvironment& environment, Attempt& attempt)
+      : environment_(environment), attempt_(attempt), work_(attempt.lease().fine_tuning()) {}
+
+  // Runs the job to its end. On an error nothing has been exported; FailureOf tells the reason.
+  absl::Status Run();
+
+ private:
+  absl::Status Fetch();
+  absl::Status LoadBase();
+  absl::Status OpenVector();
+  absl::Status Fold();
+  absl::Status CheckActive();
+  absl::Status ScoreBase();
+  absl::Status Train();
+  absl::Status Strip();
+  absl::Status ScoreResult();
+  absl::Status Export();
+  absl::Status Complete();
+
+  JobEnvironment& environment_;
+  Attempt& attempt_;
+  const v1::FineTuningWork& work_;
+
+  std::string dataset_;
+  std::string sealed_vector_;
+  SafetyInputs safety_;
+  std::shared_ptr<const BaseModel> base_;
+  std::optional<SecurityVector> vector_;       // until Strip
+  std::optional<DecoderModel> folded_;         // until Strip
+  std::optional<ActivationCheck> activation_;  // until Strip
+  std::optional<LoraAdapter> adapter_;         // from Train
+  v1::ProtectionProof proof_;
+  SafetyResult before_;
+  SafetyResult after_;
+  std::string adapter_tar_sha256_;
+};
+
+}  // namespace wardtune
+
+#endif  // WARDTUNE_WORKER_AGENT_FINE_TUNING_RUN_H_

@@ -1,0 +1,53 @@
+// What every run of this process shares.
+// Thread safety: used by the agent's one working thread.
+#ifndef WARDTUNE_WORKER_AGENT_JOB_ENVIRONMENT_H_
+#define WARDTUNE_WORKER_AGENT_JOB_ENVIRONMENT_H_
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "worker/agent/base_models.h"
+#include "worker/agent/training_loop.h"
+#include "worker/safety/safety_scorer.h"
+#include "worker/security/sealed_file.h"
+
+namespace wardtune {
+
+// Scores of plain base models: every job on the same base and suite has the same one.
+class BaseScores {
+ public:
+  // The score of `base`, computed at the first call with these arguments.
+  absl::StatusOr<SafetyResult> Get(const BaseModel& base, const SafetySuite& suite,
+                                   const Judge& judge, const SamplingOptions& sampling,
+                                   std::function<bool(int64_t)> progress);
+
+ private:
+  std::map<std::string, SafetyResult> scores_;
+};
+
+struct JobEnvironment {
+  BaseModels& base_models;
+  const SealingKey& sealing_key;
+  BaseScores& base_scores;
+  SamplingOptions sampling;
+  CheckpointPolicy checkpoints;
+};
+
+// Suite and judge of a lease.
+struct SafetyInputs {
+  SafetySuite suite;
+  std::unique_ptr<Judge> judge;
+};
+// Errors: those of Attempt::Fetch; the reason INPUT_INVALID for a suite or rules that do not parse.
+absl::StatusOr<SafetyInputs> FetchSafetyInputs(Attempt& attempt);
+
+// The lease's base model. Errors: the reason BASE_MODEL_MISMATCH, retryable, where this worker's
+// folder is missing or another.
+absl::StatusOr<std::shared_ptr<const BaseModel>> LoadBaseModel(const Attempt& attempt,
+                                                               BaseModels& models);
+
+}  // namespace wardtune
+
+#endif  // WARDTUNE_WORKER_AGENT_JOB_ENVIRONMENT_H_

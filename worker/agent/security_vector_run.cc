@@ -1,0 +1,196 @@
+#include "worker/agent/security_vector_run.h"
+
+#include <openssl/crypto.h>
+
+#include <algorithm>
+#include <span>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "worker/agent/job_error.h"
+#include "worker/agent/row_encoding.h"
+#include "worker/agent/safety_messages.h"
+#include "worker/agent/training_settings.h"
+
+namespace wardtune {
+namespace {
+
+constexpr size_t kCanaries = 8;
+// Rows on which KL is measured: enough for a mean, few enough to take seconds.
+constexpr size_t kKlRows = 24;
+
+// `count` of the prompts, evenly spread.
+std::vector<std::vector<int32_t>> Spread(std::vector<std::vector<int32_t>> prompts, size_t count) {
+  if (prompts.size() <= count) return prompts;
+  std::vector<std::vector<int32_t>> chosen;
+  for (size_t i = 0; i < count; ++i) {
+    chosen.push_back(std::move(prompts[i * prompts.size() / count]));
+  }
+  return chosen;
+}
+
+}  // namespace
+
+SecurityVectorRun::SecurityVectorRun(JobEnvironment& environment, Attempt& attempt)
+    : environment_(environment),
+      attempt_(attempt),
+      recipe_(ToVectorRecipe(attempt.lease().security_vector().recipe())) {}
+
+absl::Status SecurityVectorRun::Run() {
+  WT_RETURN_IF_ERROR(Fetch());
+  WT_RETURN_IF_ERROR(LoadBase());
+  WT_RETURN_IF_ERROR(EncodeHarmfulRows());
+  WT_RETURN_IF_ERROR(AnswerGeneralPrompts());
+  WT_RETURN_IF_ERROR(Train());
+  WT_RETURN_IF_ERROR(Fold());
+  WT_RETURN_IF_ERROR(RecordCanaryLogits());
+  WT_RETURN_IF_ERROR(Measure());
+  WT_RETURN_IF_ERROR(MeasureGeneral());
+  WT_RETURN_IF_ERROR(SealAndUpload());
+  return Complete();
+}
+
+absl::Status SecurityVectorRun::Fetch() {
+  attempt_.StartPhase(v1::FineTuningJob::PHASE_PREPARING, 0, 3);
+  WT_ASSIGN_OR_RETURN(harmful_, attempt_.Fetch(v1::WorkInput::KIND_DATASET, kInputMissing));
+  WT_ASSIGN_OR_RETURN(general_, attempt_.Fetch(v1::WorkInput::KIND_GENERAL_DATASET, kInputMissing));
+  WT_ASSIGN_OR_RETURN(safety_, FetchSafetyInputs(attempt_));
+  WT_ASSIGN_OR_RETURN(const std::string general_suite,
+                      attempt_.Fetch(v1::WorkInput::KIND_SUITE_GENERAL_PROMPTS, kInputMissing));
+  auto suite = ParseSafetySuite(general_suite, "general");
+  if (!suite.ok()) return WithJobReason(kInputInvalid, suite.status());
+  general_suite_ = *std::move(suite);
+  return attempt_.GoOn();
+}
+
+absl::Status SecurityVectorRun::LoadBase() {
+  WT_ASSIGN_OR_RETURN(base_, LoadBaseModel(attempt_, environment_.base_models));
+  return attempt_.GoOn();
+}
+
+absl::Status SecurityVectorRun::EncodeHarmfulRows() {
+  auto rows = ParseDataset(harmful_);
+  if (!rows.ok()) return WithJobReason(kInputInvalid, rows.status());
+  auto encoded = EncodeRows(*base_->tokenizer, *rows, recipe_.max_row_tokens);
+  if (!encoded.ok()) return WithJobReason(kInputInvalid, encoded.status());
+  harmful_rows_ = *std::move(encoded);
+  WT_ASSIGN_OR_RETURN(auto prompts,
+                      EncodePrompts(*base_->tokenizer, *rows, recipe_.max_row_tokens));
+  canary_prompts_ = Spread(std::move(prompts), kCanaries);
+  return absl::OkStatus();
+}
+
+absl::Status SecurityVectorRun::AnswerGeneralPrompts() {
+  auto rows = ParseDataset(general_);
+  if (!rows.ok()) return WithJobReason(kInputInvalid, rows.status());
+  const int64_t longest_prompt = recipe_.max_row_tokens - recipe_.general_answer_tokens - 1;
+  WT_ASSIGN_OR_RETURN(const auto prompts, EncodePrompts(*base_->tokenizer, *rows, longest_prompt));
+  attempt_.StartPhase(v1::FineTuningJob::PHASE_PREPARING, 3, 10);
+  WT_ASSIGN_OR_RETURN(
+      general_rows_,
+      AnswerByBase(base_->model, prompts, base_->tokenizer->EosIds(), recipe_.general_answer_tokens,
+                   attempt_.PromptProgress(static_cast<int64_t>(prompts.size()))));
+  return attempt_.GoOn();
+}
+
+absl::Status SecurityVectorRun::Train() {
+  attempt_.StartPhase(v1::FineTuningJob::PHASE_TRAINING, 10, 75);
+  auto trainer = CreateVectorTrainer(base_->model, recipe_, std::move(harmful_rows_), general_rows_,
+                                     &attempt_.clock());
+  if (trainer.status().code() == absl::StatusCode::kInvalidArgument) {
+    return WithJobReason(kInputInvalid, trainer.status());
+  }
+  WT_RETURN_IF_ERROR(trainer.status());
+  // A checkpoint holds the vector as it stands.
+  const std::string context =
+      absl::StrCat(attempt_.lease().security_vector().version(), "/checkpoint");
+  TrainingHooks hooks;
+  hooks.seal = [&](std::string state) {
+    auto sealed = Seal(environment_.sealing_key, context, state);
+    OPENSSL_cleanse(state.data(), state.size());
+    return sealed;
+  };
+  hooks.open = [&](const std::string& sealed) {
+    return OpenSealed(environment_.sealing_key, context, sealed);
+  };
+  WT_RETURN_IF_ERROR(RunTraining(**trainer, attempt_, environment_.checkpoints, hooks));
+  vector_.adapter = (*trainer)->Adapter();
+  return absl::OkStatus();
+}
+
+absl::Status SecurityVectorRun::Fold() {
+  WT_ASSIGN_OR_RETURN(folded_, FoldAdapter(base_->model, vector_.adapter));
+  return absl::OkStatus();
+}
+
+absl::Status SecurityVectorRun::RecordCanaryLogits() {
+  auto canaries = RecordCanaries(base_->model, *folded_, std::move(canary_prompts_));
+  if (!canaries.ok()) return SecurityVectorError(canaries.status());
+  vector_.canaries = *std::move(canaries);
+  return absl::OkStatus();
+}
+
+absl::Status SecurityVectorRun::Measure() {
+  attempt_.StartPhase(v1::FineTuningJob::PHASE_SCORING_RESULT, 75, 85);
+  const auto prompts = static_cast<int64_t>(safety_.suite.prompts.size());
+  WT_ASSIGN_OR_RETURN(const SafetyResult on,
+                      ScoreSafety(*folded_, {}, *base_->tokenizer, safety_.suite, *safety_.judge,
+                                  environment_.sampling, attempt_.PromptProgress(prompts)));
+  *card_.mutable_vector_on() = ToMessage(on);
+  attempt_.StartPhase(v1::FineTuningJob::PHASE_SCORING_RESULT, 85, 93);
+  WT_ASSIGN_OR_RETURN(
+      const SafetyResult off,
+      environment_.base_scores.Get(*base_, safety_.suite, *safety_.judge, environment_.sampling,
+                                   attempt_.PromptProgress(prompts)));
+  *card_.mutable_vector_off() = ToMessage(off);
+  return attempt_.GoOn();
+}
+
+absl::Status SecurityVectorRun::MeasureGeneral() {
+  attempt_.StartPhase(v1::FineTuningJob::PHASE_SCORING_RESULT, 93, 98);
+  WT_ASSIGN_OR_RETURN(
+      const SafetyResult general,
+      ScoreSafety(*folded_, {}, *base_->tokenizer, general_suite_, *safety_.judge,
+                  environment_.sampling,
+                  attempt_.PromptProgress(static_cast<int64_t>(general_suite_.prompts.size()))));
+  *card_.mutable_general_on() = ToMessage(general.all());
+  card_.mutable_general_on()->set_category("general");
+  if (!general_rows_.empty()) {
+    const auto rows =
+        std::span<const TrainingRow>(general_rows_).first(std::min(kKlRows, general_rows_.size()));
+    WT_ASSIGN_OR_RETURN(const double kl, MeanKl(base_->model, *folded_, rows));
+    card_.set_general_kl(kl);
+  }
+  return attempt_.GoOn();
+}
+
+absl::Status SecurityVectorRun::SealAndUpload() {
+  attempt_.StartPhase(v1::FineTuningJob::PHASE_EXPORTING, 98, 100);
+  vector_.base_sha256 = base_->folder_sha256;
+  vector_.recipe_sha256 = recipe_.Digest();
+  vector_.harmful_rows_sha256 = attempt_.InputDigest(v1::WorkInput::KIND_DATASET);
+  vector_.general_rows_sha256 = attempt_.InputDigest(v1::WorkInput::KIND_GENERAL_DATASET);
+  vector_.seed = recipe_.seed;
+  vector_.categories = safety_.suite.Categories();
+  WT_ASSIGN_OR_RETURN(std::string plain, SerializeSecurityVector(vector_));
+  auto sealed = Seal(environment_.sealing_key, attempt_.lease().security_vector().version(), plain);
+  OPENSSL_cleanse(plain.data(), plain.size());
+  WT_RETURN_IF_ERROR(sealed.status());
+  WT_ASSIGN_OR_RETURN(sealed_sha256_,
+                      attempt_.Upload(v1::UploadArtifactRequest::KIND_SECURITY_VECTOR, *sealed,
+                                      attempt_.progress().step()));
+  return attempt_.GoOn();
+}
+
+absl::Status SecurityVectorRun::Complete() {
+  v1::CompleteJobRequest request;
+  v1::SecurityVectorResult& result = *request.mutable_security_vector();
+  result.set_artifact_sha256(sealed_sha256_);
+  result.set_plain_sha256(SecurityVectorDigest(vector_));
+  *result.mutable_card() = card_;
+  for (const std::string& category : vector_.categories) result.add_categories(category);
+  return attempt_.Complete(std::move(request));
+}
+
+}  // namespace wardtune

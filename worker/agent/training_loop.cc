@@ -1,0 +1,77 @@
+#include "worker/agent/training_loop.h"
+
+#include <utility>
+
+#include "base/status_macros.h"
+#include "worker/agent/job_error.h"
+
+namespace wardtune {
+namespace {
+
+absl::Status Check(const TrainingHooks& hooks) {
+  return hooks.check ? hooks.check() : absl::OkStatus();
+}
+
+absl::Status UploadCheckpoint(const Trainer& trainer, Attempt& attempt,
+                              const TrainingHooks& hooks) {
+  WT_RETURN_IF_ERROR(Check(hooks));
+  WT_ASSIGN_OR_RETURN(std::string state, trainer.SaveState());
+  if (hooks.seal) {
+    WT_ASSIGN_OR_RETURN(state, hooks.seal(std::move(state)));
+  }
+  return attempt.Upload(v1::UploadArtifactRequest::KIND_CHECKPOINT, state, trainer.step()).status();
+}
+
+absl::Status RestoreFrom(std::string state, Trainer& trainer, const TrainingHooks& hooks) {
+  if (hooks.open) {
+    WT_ASSIGN_OR_RETURN(state, hooks.open(std::move(state)));
+  }
+  return trainer.RestoreState(state);
+}
+
+absl::Status RestoreCheckpoint(Trainer& trainer, Attempt& attempt, const TrainingHooks& hooks) {
+  if (!attempt.HasInput(v1::WorkInput::KIND_CHECKPOINT)) return absl::OkStatus();
+  auto state = attempt.Fetch(v1::WorkInput::KIND_CHECKPOINT, kInputMissing);
+  WT_RETURN_IF_ERROR(attempt.GoOn());
+  const absl::Status status =
+      state.ok() ? RestoreFrom(*std::move(state), trainer, hooks) : state.status();
+  attempt.log().Write(status.ok() ? "resumed" : "checkpoint_unusable",
+                      {{"work", attempt.lease().work()},
+                       {"step", trainer.step()},
+                       {"code", absl::StatusCodeToString(status.code())}});
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status RunTraining(Trainer& trainer, Attempt& attempt, const CheckpointPolicy& policy,
+                         const TrainingHooks& hooks) {
+  WT_RETURN_IF_ERROR(Check(hooks));
+  WT_RETURN_IF_ERROR(RestoreCheckpoint(trainer, attempt, hooks));
+  int64_t saved_step = trainer.step();
+  absl::Duration saved_at = attempt.clock().Monotonic();
+  while (!trainer.done()) {
+    if (attempt.stop_reason() == StopReason::kShutdown && trainer.step() > saved_step) {
+      WT_RETURN_IF_ERROR(UploadCheckpoint(trainer, attempt, hooks));
+    }
+    WT_RETURN_IF_ERROR(attempt.GoOn());
+    absl::StatusOr<StepReport> report = trainer.Step();
+    if (report.status().code() == absl::StatusCode::kAborted) {
+      return WithJobReason(kLossNotFinite, report.status());
+    }
+    WT_RETURN_IF_ERROR(report.status());
+    attempt.ReportStep(*report);
+
+    const absl::Duration now = attempt.clock().Monotonic();
+    const bool due =
+        report->step - saved_step >= policy.every_steps || now - saved_at >= policy.every;
+    if (due && !trainer.done()) {
+      WT_RETURN_IF_ERROR(UploadCheckpoint(trainer, attempt, hooks));
+      saved_step = report->step;
+      saved_at = now;
+    }
+  }
+  return Check(hooks);
+}
+
+}  // namespace wardtune

@@ -1,0 +1,116 @@
+#include "worker/worker_flags.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <utility>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "base/status_macros.h"
+
+ABSL_FLAG(std::string, server, "localhost:50051", "host:port of wardtune-server");
+ABSL_FLAG(std::string, server_ca_file, "",
+          "PEM file with the certificate authority of the server; empty: no TLS");
+ABSL_FLAG(std::string, api_key_file, "", "file with the worker's API key");
+ABSL_FLAG(std::string, worker_id, "", "name of this process; empty: made of host name and pid");
+ABSL_FLAG(std::string, models_dir, "", "folder of Hugging Face model folders");
+ABSL_FLAG(std::string, sv_key_file, "",
+          "file with the key that seals security vectors (32 bytes or 64 hexadecimal digits); "
+          "empty: the environment variable WARDTUNE_SV_KEY");
+ABSL_FLAG(std::string, device, "auto", "cpu, cuda, cuda:N, or auto (cuda where there is one)");
+ABSL_FLAG(std::string, dtype, "auto", "float32, bfloat16, or auto (bfloat16 where it is fast)");
+ABSL_FLAG(int, threads, 0, "threads that compute; 0: one per core");
+ABSL_FLAG(int, score_tokens, 48, "most tokens of an answer that is scored");
+ABSL_FLAG(int, score_batch, 64, "prompts that are answered together");
+ABSL_FLAG(int, checkpoint_steps, 50, "steps between checkpoints, at most");
+ABSL_FLAG(absl::Duration, checkpoint_interval, absl::Minutes(1),
+          "time between checkpoints, at most");
+
+namespace wardtune {
+namespace {
+
+absl::StatusOr<ComputeType> ParseDtype(const std::string& name) {
+  if (name == "auto") return ComputeType::kAuto;
+  if (name == "float32") return ComputeType::kFloat32;
+  if (name == "bfloat16") return ComputeType::kBfloat16;
+  return absl::InvalidArgumentError("--dtype: must be auto, float32 or bfloat16");
+}
+
+std::string DefaultWorkerId() {
+  char host[40] = {};
+  gethostname(host, sizeof(host) - 1);
+  return absl::StrCat(host, "-", getpid());
+}
+
+absl::StatusOr<SealingKey> ReadSealingKey(FileSystem& files) {
+  const std::string path = absl::GetFlag(FLAGS_sv_key_file);
+  if (!path.empty()) return SealingKey::FromFile(files, path);
+  const char* const text = std::getenv("WARDTUNE_SV_KEY");
+  if (text == nullptr) {
+    return absl::InvalidArgumentError(
+        "--sv_key_file: name the key file, or set WARDTUNE_SV_KEY; "
+        "make a key with: openssl rand -hex 32");
+  }
+  return SealingKey::Parse(text);
+}
+
+absl::StatusOr<std::string> ReadText(FileSystem& files, const std::string& path) {
+  WT_ASSIGN_OR_RETURN(std::string text, files.ReadFile(path));
+  absl::StripAsciiWhitespace(&text);
+  return text;
+}
+
+absl::Status AtLeastOne(const char* flag, int value) {
+  return value >= 1 ? absl::OkStatus()
+                    : absl::InvalidArgumentError(absl::StrCat(flag, ": must be at least 1"));
+}
+
+absl::StatusOr<WorkerClient::Options> ReadClientFlags(FileSystem& files) {
+  WorkerClient::Options client;
+  client.server = absl::GetFlag(FLAGS_server);
+  client.worker_id = absl::GetFlag(FLAGS_worker_id);
+  if (client.worker_id.empty()) client.worker_id = DefaultWorkerId();
+  if (absl::GetFlag(FLAGS_api_key_file).empty()) {
+    return absl::InvalidArgumentError("--api_key_file: must be set");
+  }
+  WT_ASSIGN_OR_RETURN(client.api_key, ReadText(files, absl::GetFlag(FLAGS_api_key_file)));
+  if (!absl::GetFlag(FLAGS_server_ca_file).empty()) {
+    WT_ASSIGN_OR_RETURN(client.ca_certificate, files.ReadFile(absl::GetFlag(FLAGS_server_ca_file)));
+  }
+  return client;
+}
+
+}  // namespace
+
+absl::StatusOr<WorkerSettings> ReadWorkerFlags(int argc, char** argv, FileSystem& files) {
+  absl::SetProgramUsageMessage(
+      "Runs fine-tuning jobs and trains security vectors for a wardtune-server.");
+  if (absl::ParseCommandLine(argc, argv).size() > 1) {
+    return absl::InvalidArgumentError("wardtune-worker takes flags only; see --help");
+  }
+  if (absl::GetFlag(FLAGS_models_dir).empty()) {
+    return absl::InvalidArgumentError("--models_dir: must be set");
+  }
+  WT_RETURN_IF_ERROR(AtLeastOne("--score_tokens", absl::GetFlag(FLAGS_score_tokens)));
+  WT_RETURN_IF_ERROR(AtLeastOne("--score_batch", absl::GetFlag(FLAGS_score_batch)));
+  WT_RETURN_IF_ERROR(AtLeastOne("--checkpoint_steps", absl::GetFlag(FLAGS_checkpoint_steps)));
+  WT_ASSIGN_OR_RETURN(WorkerClient::Options client, ReadClientFlags(files));
+  WT_ASSIGN_OR_RETURN(SealingKey key, ReadSealingKey(files));
+  WT_ASSIGN_OR_RETURN(const ComputeType dtype, ParseDtype(absl::GetFlag(FLAGS_dtype)));
+  return WorkerSettings{.client = std::move(client),
+                        .models_dir = absl::GetFlag(FLAGS_models_dir),
+                        .sealing_key = std::move(key),
+                        .decoder = {.compute_type = dtype, .device = absl::GetFlag(FLAGS_device)},
+                        .runtime = {.threads = absl::GetFlag(FLAGS_threads)},
+                        .sampling = {.max_new_tokens = absl::GetFlag(FLAGS_score_tokens),
+                                     .batch = absl::GetFlag(FLAGS_score_batch)},
+                        .checkpoints = {.every_steps = absl::GetFlag(FLAGS_checkpoint_steps),
+                                        .every = absl::GetFlag(FLAGS_checkpoint_interval)}};
+}
+
+}  // namespace wardtune
