@@ -55,7 +55,7 @@ lint: tools ## Formatting, style and the rules between the rooms
 	$(say) "Rules between the rooms (check_includes.py)"
 	deploy/check_includes.py
 	$(say) "Python (ruff)"
-	$(tools)/ruff check . clients/python && $(tools)/ruff format --check . clients/python
+	$(tools)/ruff check . && $(tools)/ruff format --check .
 	$(say) "The contract (buf)"
 	$(tools)/buf lint proto
 	$(say) "Go (gofmt)"

@@ -1,0 +1,115 @@
+"""A server and one worker on this machine, stopped with the program that started them."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 20.0
+
+
+class LocalService:
+    """Starts wardtune-server and wardtune-worker; use it in `with`.
+
+    Their logs, the database, the blobs and the keys are in `folder`, which survives: a second start goes on
+    with what the first one left. The children die with this process, even if it is killed.
+    """
+
+    def __init__(self, binaries: Path, models: Path, folder: Path) -> None:
+        self._binaries = binaries
+        self._models = models
+        self._folder = folder
+        self._children: list[subprocess.Popen[bytes]] = []
+        self.target = ""
+        self.metrics = ""
+        self.provider_key = ""
+
+    def __enter__(self) -> "LocalService":
+        try:
+            self._start_server()
+            self._start_worker()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Ends worker and server, in this order, with SIGTERM and at last SIGKILL."""
+        while self._children:
+            child = self._children.pop()
+            child.terminate()
+            try:
+                child.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+    def _start_server(self) -> None:
+        port_file = self._folder / "server.port"
+        keys = self._folder / "keys"
+        port_file.unlink(missing_ok=True)
+        server = self._start(
+            "server",
+            self._binaries / "server" / "wardtune-server",
+            f"--data-dir={self._folder / 'data'}",
+            f"--models-dir={self._models}",
+            "--listen=127.0.0.1:0",
+            f"--port-file={port_file}",
+            f"--bootstrap-keys-dir={keys}",
+        )
+        self._wait_for(port_file, server, "server")
+        self.target = f"127.0.0.1:{port_file.read_text().strip()}"
+        self.provider_key = (keys / "provider.key").read_text().strip()
+
+    def _start_worker(self) -> None:
+        vector_key = self._folder / "keys" / "security-vector.key"
+        if not vector_key.exists():
+            descriptor = os.open(vector_key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(os.urandom(32))
+        self._start(
+            "worker",
+            self._binaries / "worker" / "wardtune-worker",
+            f"--server={self.target}",
+            f"--api-key-file={self._folder / 'keys' / 'worker.key'}",
+            f"--models-dir={self._models}",
+            f"--sv-key-file={vector_key}",
+        )
+
+    def _start(self, name: str, *command: object) -> subprocess.Popen[bytes]:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with open(self._folder / f"{name}.log", "ab") as log:
+            child = subprocess.Popen(
+                [str(part) for part in command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # A session of its own: Ctrl-C reaches the demo, which stops its children in order.
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+        self._children.append(child)
+        return child
+
+    def _wait_for(self, path: Path, child: subprocess.Popen[bytes], name: str) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not (path.exists() and path.read_text().strip()):
+            if child.poll() is not None or time.monotonic() > deadline:
+                log = self._folder / f"{name}.log"
+                raise RuntimeError(f"the {name} did not start; the end of {log}:\n{_tail(log)}")
+            time.sleep(0.05)
+
+
+def _die_with_parent() -> None:
+    PR_SET_PDEATHSIG = 1
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _tail(path: Path) -> str:
+    return "\n".join(path.read_text(errors="replace").splitlines()[-15:])
