@@ -1,6 +1,5 @@
 #include "worker/model/decoder.h"
 
-#include <ATen/ATen.h>
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 
@@ -14,6 +13,7 @@
 #include "worker/model/model_weights.h"
 #include "worker/model/token_check.h"
 #include "worker/model/torch_boundary.h"
+#include "worker/model/torch_ops.h"
 #include "worker/model/weight_loader.h"
 
 namespace wardtune {

@@ -1,6 +1,6 @@
 #include "worker/model/decoder_forward.h"
 
-#include <ATen/ATen.h>
+#include "worker/model/torch_ops.h"
 
 namespace wardtune {
 namespace {

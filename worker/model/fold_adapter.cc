@@ -1,11 +1,10 @@
-#include <ATen/ATen.h>
-
 #include "absl/status/status.h"
 #include "base/status_macros.h"
 #include "worker/model/decoder.h"
 #include "worker/model/lora_runtime.h"
 #include "worker/model/model_weights.h"
 #include "worker/model/torch_boundary.h"
+#include "worker/model/torch_ops.h"
 
 namespace wardtune {
 namespace {

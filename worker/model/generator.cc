@@ -1,7 +1,5 @@
 #include "worker/model/generator.h"
 
-#include <ATen/ATen.h>
-
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -14,6 +12,7 @@
 #include "worker/model/seeded_random.h"
 #include "worker/model/token_check.h"
 #include "worker/model/torch_boundary.h"
+#include "worker/model/torch_ops.h"
 
 namespace wardtune {
 namespace {

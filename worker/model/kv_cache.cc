@@ -1,12 +1,12 @@
 #include "worker/model/kv_cache.h"
 
-#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <cmath>
 
 #include "worker/model/elementwise_kernels.h"
+#include "worker/model/torch_ops.h"
 
 namespace wardtune {
 namespace {

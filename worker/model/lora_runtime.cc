@@ -1,11 +1,10 @@
 #include "worker/model/lora_runtime.h"
 
-#include <ATen/ATen.h>
-
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "worker/model/torch_ops.h"
 
 namespace wardtune {
 namespace {

@@ -1,9 +1,9 @@
 #include "worker/model/packed_attention.h"
 
-#include <ATen/ATen.h>
-
 #include <cmath>
 #include <limits>
+
+#include "worker/model/torch_ops.h"
 
 namespace wardtune {
 namespace {

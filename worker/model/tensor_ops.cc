@@ -1,9 +1,9 @@
 #include "worker/model/tensor_ops.h"
 
-#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
 #include "worker/model/elementwise_kernels.h"
+#include "worker/model/torch_ops.h"
 
 namespace wardtune {
 namespace {

@@ -1,7 +1,5 @@
 #include "worker/model/weight_loader.h"
 
-#include <ATen/ATen.h>
-
 #include <map>
 #include <optional>
 
@@ -13,6 +11,7 @@
 #include "formats/safetensors_reader.h"
 #include "simdjson.h"
 #include "worker/model/rope.h"
+#include "worker/model/torch_ops.h"
 
 namespace wardtune {
 namespace {

@@ -1,7 +1,5 @@
 #include "worker/training/lora_optimizer.h"
 
-#include <ATen/ATen.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -11,6 +9,7 @@
 #include "formats/safetensors_reader.h"
 #include "formats/safetensors_writer.h"
 #include "worker/model/elementwise_kernels.h"
+#include "worker/model/torch_ops.h"
 
 namespace wardtune {
 namespace {

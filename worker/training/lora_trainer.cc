@@ -1,5 +1,3 @@
-#include <ATen/ATen.h>
-
 #include <algorithm>
 #include <cmath>
 #include <optional>
@@ -13,6 +11,7 @@
 #include "worker/model/decoder_forward.h"
 #include "worker/model/seeded_random.h"
 #include "worker/model/torch_boundary.h"
+#include "worker/model/torch_ops.h"
 #include "worker/training/decoder_backward.h"
 #include "worker/training/lora_optimizer.h"
 #include "worker/training/row_order.h"

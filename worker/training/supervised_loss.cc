@@ -1,11 +1,10 @@
 #include "worker/training/supervised_loss.h"
 
-#include <ATen/ATen.h>
-
 #include <algorithm>
 
 #include "worker/model/decoder_forward.h"
 #include "worker/model/tensor_ops.h"
+#include "worker/model/torch_ops.h"
 
 namespace wardtune {
 namespace {

@@ -1,0 +1,101 @@
+#include "worker/model/generator.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "base/status_matchers.h"
+#include "worker/model/testing/tiny_model.h"
+
+namespace wardtune {
+namespace {
+
+using ::absl::StatusCode;
+using ::testing::HasSubstr;
+using ::wardtune::testing::StatusIs;
+
+std::vector<std::vector<int32_t>> Prompts() {
+  std::vector<std::vector<int32_t>> prompts;
+  for (int32_t length : {3, 11, 7, 1, 5}) {
+    std::vector<int32_t> prompt;
+    for (int32_t i = 0; i < length; ++i) prompt.push_back((length * 13 + i * 29) % 67);
+    prompts.push_back(prompt);
+  }
+  return prompts;
+}
+
+// The arg-max path without a cache: the whole sequence anew for every token.
+std::vector<int32_t> GreedyWithoutCache(const DecoderModel& model, std::vector<int32_t> sequence,
+                                        int64_t count) {
+  std::vector<int32_t> generated;
+  for (int64_t i = 0; i < count; ++i) {
+    const auto logits = AllLogits(model, {}, sequence);
+    EXPECT_TRUE(logits.ok()) << logits.status();
+    const auto row = logits->row(logits->rows - 1);
+    sequence.push_back(
+        static_cast<int32_t>(std::max_element(row.begin(), row.end()) - row.begin()));
+    generated.push_back(sequence.back());
+  }
+  return generated;
+}
+
+TEST(GeneratorTest, CacheAndBatchChangeNothing) {
+  for (const char* extra : {"\"tie_word_embeddings\": false", "\"sliding_window\": 4"}) {
+    const DecoderModel model =
+        testing::LoadTinyModel("generate", testing::TinyConfig("MistralForCausalLM", extra));
+    for (int64_t batch : {1, 2, 64}) {
+      WT_ASSERT_OK_AND_ASSIGN(
+          const auto generated,
+          Generate(model, {}, Prompts(), {.max_new_tokens = 9, .max_batch = batch}));
+      for (size_t i = 0; i < generated.size(); ++i) {
+        EXPECT_EQ(generated[i], GreedyWithoutCache(model, Prompts()[i], 9))
+            << "prompt " << i << " batch " << batch << " " << extra;
+      }
+    }
+  }
+}
+
+TEST(GeneratorTest, EndsBeforeAStopId) {
+  const DecoderModel model =
+      testing::LoadTinyModel("stop", testing::TinyConfig("LlamaForCausalLM"));
+  WT_ASSERT_OK_AND_ASSIGN(const auto all, Generate(model, {}, Prompts(), {.max_new_tokens = 8}));
+  const int32_t stop = all[1][3];
+  const size_t first = std::find(all[1].begin(), all[1].end(), stop) - all[1].begin();
+  WT_ASSERT_OK_AND_ASSIGN(const auto stopped, Generate(model, {}, Prompts(),
+                                                       {.max_new_tokens = 8, .stop_ids = {stop}}));
+  EXPECT_EQ(stopped[1], std::vector<int32_t>(all[1].begin(), all[1].begin() + first));
+}
+
+TEST(GeneratorTest, SeedsDecideTheDrawsAndGroupsDoNot) {
+  const DecoderModel model =
+      testing::LoadTinyModel("sample", testing::TinyConfig("LlamaForCausalLM"));
+  GenerateOptions options{.max_new_tokens = 12, .temperature = 1.0, .seed = 5};
+  WT_ASSERT_OK_AND_ASSIGN(const auto first, Generate(model, {}, Prompts(), options));
+  options.max_batch = 2;
+  WT_ASSERT_OK_AND_ASSIGN(const auto regrouped, Generate(model, {}, Prompts(), options));
+  EXPECT_EQ(first, regrouped);
+  options.seed = 6;
+  WT_ASSERT_OK_AND_ASSIGN(const auto other, Generate(model, {}, Prompts(), options));
+  EXPECT_NE(first, other);
+}
+
+TEST(GeneratorTest, BadInputIsNamedAndProgressCancels) {
+  const DecoderModel model =
+      testing::LoadTinyModel("errors", testing::TinyConfig("LlamaForCausalLM"));
+  auto prompts = Prompts();
+  prompts[2][0] = 67;
+  EXPECT_THAT(Generate(model, {}, prompts, {}),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("prompt 2: token 0 has id 67")));
+  EXPECT_THAT(Generate(model, {}, Prompts(), {.max_new_tokens = 60}),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("prompt 1")));
+  int64_t seen = 0;
+  EXPECT_THAT(Generate(model, {}, Prompts(),
+                       {.max_new_tokens = 2,
+                        .max_batch = 2,
+                        .progress = [&](int64_t finished) { return (seen = finished) < 4; }}),
+              StatusIs(StatusCode::kCancelled));
+  EXPECT_EQ(seen, 4);
+}
+
+}  // namespace
+}  // namespace wardtune

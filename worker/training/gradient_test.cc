@@ -1,0 +1,247 @@
+// The hand-written backward pass against LibTorch's autograd on a plain decoder written for this
+// test, fp32, for every LoRA tensor of every architecture.
+#include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "base/status_matchers.h"
+#include "worker/model/decoder_forward.h"
+#include "worker/model/lora_runtime.h"
+#include "worker/model/model_weights.h"
+#include "worker/model/testing/tiny_model.h"
+#include "worker/model/torch_ops.h"
+#include "worker/training/decoder_backward.h"
+#include "worker/training/supervised_loss.h"
+
+namespace wardtune {
+namespace {
+
+// A decoder in plain differentiable operations, one sequence at a time.
+class ReferenceDecoder {
+ public:
+  ReferenceDecoder(const ModelWeights& weights, const LoraRuntime& lora)
+      : weights_(weights), config_(weights.config), lora_(lora) {}
+
+  // Mean negative log-likelihood of tokens 1.. of every sequence.
+  at::Tensor Loss(const std::vector<std::vector<int32_t>>& sequences) const {
+    std::vector<at::Tensor> losses;
+    for (const auto& sequence : sequences) {
+      const std::vector<int64_t> ids(sequence.begin(), sequence.end());
+      const at::Tensor all = at::tensor(ids, at::kLong);
+      const int64_t n = all.size(0);
+      const at::Tensor log_p = at::log_softmax(Logits(all), -1).narrow(0, 0, n - 1);
+      losses.push_back(log_p.gather(1, all.narrow(0, 1, n - 1).unsqueeze(1)).neg());
+    }
+    return at::cat(losses, 0).mean();
+  }
+
+ private:
+  at::Tensor Norm(const at::Tensor& x, const at::Tensor& weight) const {
+    return x * (x.square().mean(-1, true) + config_.rms_norm_eps).rsqrt() * weight;
+  }
+
+  at::Tensor Linear(const at::Tensor& x, size_t layer, FusedLinear which) const {
+    const LinearWeights& linear = weights_.layers[layer].at(which);
+    at::Tensor y = at::matmul(x, linear.weight.t());
+    if (linear.bias.defined()) y = y + linear.bias;
+    const FusedLora* lora = lora_.at(layer, which);
+    return lora == nullptr ? y : y + at::matmul(at::matmul(x, lora->a.t()), lora->b.t());
+  }
+
+  at::Tensor Rotate(const at::Tensor& x) const {  // [n, heads, d]
+    const at::Tensor positions = at::arange(x.size(0), at::kLong);
+    const RopeTables tables = MakeRopeTables(weights_.rope, positions);
+    const at::Tensor c = at::cat({tables.cos, tables.cos}, 1).unsqueeze(1);
+    const at::Tensor s = at::cat({tables.sin, tables.sin}, 1).unsqueeze(1);
+    const int64_t half = x.size(2) / 2;
+    const at::Tensor turned = at::cat({x.narrow(2, half, half).neg(), x.narrow(2, 0, half)}, 2);
+    return x * c + turned * s;
+  }
+
+  at::Tensor Attend(const at::Tensor& qkv, const LayerWeights& layer) const {
+    const int64_t n = qkv.size(0);
+    const int64_t d = config_.head_dim;
+    const int64_t heads = config_.num_heads;
+    const int64_t kv_heads = config_.num_kv_heads;
+    at::Tensor q = qkv.narrow(1, 0, heads * d).reshape({n, heads, d});
+    at::Tensor k = qkv.narrow(1, heads * d, kv_heads * d).reshape({n, kv_heads, d});
+    at::Tensor v = qkv.narrow(1, (heads + kv_heads) * d, kv_heads * d).reshape({n, kv_heads, d});
+    if (config_.qk_norm) {
+      q = Norm(q, layer.q_norm);
+      k = Norm(k, layer.k_norm);
+    }
+    q = Rotate(q).transpose(0, 1);
+    k = Rotate(k).transpose(0, 1).repeat_interleave(heads / kv_heads, 0);
+    v = v.transpose(0, 1).repeat_interleave(heads / kv_heads, 0);
+    at::Tensor visible = at::ones({n, n}, at::kBool).tril();
+    if (config_.sliding_window > 0) visible = visible.triu(1 - config_.sliding_window);
+    const at::Tensor scores = (at::matmul(q, k.transpose(1, 2)) / std::sqrt(static_cast<double>(d)))
+                                  .masked_fill(visible.logical_not(), -1e30);
+    return at::matmul(at::softmax(scores, -1), v).transpose(0, 1).reshape({n, heads * d});
+  }
+
+  at::Tensor Logits(const at::Tensor& ids) const {
+    at::Tensor x = weights_.embedding.index_select(0, ids);
+    const int64_t mid = config_.intermediate_size;
+    for (size_t l = 0; l < weights_.layers.size(); ++l) {
+      const LayerWeights& layer = weights_.layers[l];
+      const at::Tensor qkv = Linear(Norm(x, layer.input_norm), l, FusedLinear::kQkv);
+      x = x + Linear(Attend(qkv, layer), l, FusedLinear::kO);
+      const at::Tensor gate_up =
+          Linear(Norm(x, layer.post_attention_norm), l, FusedLinear::kGateUp);
+      const at::Tensor act = at::silu(gate_up.narrow(1, 0, mid)) * gate_up.narrow(1, mid, mid);
+      x = x + Linear(act, l, FusedLinear::kDown);
+    }
+    return at::matmul(Norm(x, weights_.final_norm), weights_.head.t());
+  }
+
+  const ModelWeights& weights_;
+  const ModelConfig& config_;
+  const LoraRuntime& lora_;
+};
+
+std::vector<std::vector<int32_t>> Sequences() {
+  std::vector<std::vector<int32_t>> sequences;
+  for (int32_t length : {9, 2, 14}) {
+    std::vector<int32_t> sequence;
+    for (int32_t i = 0; i < length; ++i) sequence.push_back((length * 17 + i * 31) % 67);
+    sequences.push_back(sequence);
+  }
+  return sequences;
+}
+
+// An adapter whose B is not zero, so that every gradient flows.
+LoraAdapter BusyAdapter(const ModelConfig& config, const std::vector<Projection>& targets) {
+  LoraAdapter adapter = *InitLora(config, {.rank = 3, .alpha = 6.0, .targets = targets}, 11);
+  for (auto& layer : adapter.layers) {
+    for (Projection p : targets) {
+      LoraMatrices& m = layer[static_cast<int>(p)];
+      m.b =
+          testing::FormulaWeights(std::string(ProjectionName(p)), static_cast<int64_t>(m.b.size()));
+    }
+  }
+  return adapter;
+}
+
+struct Result {
+  double loss = 0.0;
+  LoraGradients gradients;
+};
+
+// Forward and backward of the engine over the packed sequences, all tokens but the first
+// supervised.
+Result RunEngine(const ModelWeights& weights, const LoraRuntime& lora,
+                 const std::vector<std::vector<int32_t>>& sequences) {
+  const c10::InferenceMode guard;
+  std::vector<std::span<const int32_t>> views(sequences.begin(), sequences.end());
+  const PackedTokens tokens = PackTokens(views, at::kCPU);
+  std::vector<LayerActivations> activations;
+  ForwardHooks hooks;
+  hooks.activations = &activations;
+  const at::Tensor x = RunLayers(weights, lora, tokens, hooks);
+  std::vector<int64_t> rows;
+  std::vector<int64_t> targets;
+  for (size_t s = 0; s < sequences.size(); ++s) {
+    for (size_t i = 1; i < sequences[s].size(); ++i) {
+      rows.push_back(tokens.offsets[s] + static_cast<int64_t>(i) - 1);
+      targets.push_back(sequences[s][i]);
+    }
+  }
+  const double count = static_cast<double>(rows.size());
+  at::Tensor d_x = at::zeros_like(x);
+  Result result;
+  result.loss = CrossEntropyLoss(weights, x, at::tensor(rows, at::kLong),
+                                 at::tensor(targets, at::kLong), 1.0 / count, d_x) /
+                count;
+  result.gradients = LoraGradients::ZerosLike(lora);
+  BackwardLayers(weights, lora, tokens, activations, d_x, result.gradients);
+  return result;
+}
+
+// Largest difference relative to the largest reference value.
+double RelativeError(const at::Tensor& actual, const at::Tensor& expected) {
+  return (actual - expected).abs().max().item<double>() /
+         std::max(1e-12, expected.abs().max().item<double>());
+}
+
+void ExpectGradientsMatch(const DecoderModel& model, const std::vector<Projection>& targets) {
+  const ModelWeights& weights = *model.weights();
+  const LoraAdapter adapter = BusyAdapter(weights.config, targets);
+  const LoraAdapter* active = &adapter;
+  auto lora = MakeLoraRuntime(weights, {&active, 1});
+  ASSERT_TRUE(lora.ok()) << lora.status();
+  const Result engine = RunEngine(weights, *lora, Sequences());
+
+  for (auto& layer : lora->layers) {
+    for (FusedLora& fused : layer) {
+      if (!fused.defined()) continue;
+      fused.a.requires_grad_(true);
+      fused.b.requires_grad_(true);
+    }
+  }
+  const at::Tensor loss = ReferenceDecoder(weights, *lora).Loss(Sequences());
+  loss.backward();
+  EXPECT_NEAR(engine.loss, loss.item<double>(), 1e-5);
+
+  int compared = 0;
+  for (int64_t l = 0; l < weights.config.num_layers; ++l) {
+    for (int which = 0; which < kFusedLinearCount; ++which) {
+      const auto linear = static_cast<FusedLinear>(which);
+      for (const LoraBlock& block : BlocksOf(weights.config, adapter.spec, linear)) {
+        const FusedLora& fused = lora->layers[l][which];
+        const FusedLora& ours = engine.gradients.layers[l][which];
+        const auto a = [&](const at::Tensor& t) {
+          return t.narrow(0, block.rank_begin, block.rank);
+        };
+        const auto b = [&](const at::Tensor& t) {
+          return t.narrow(0, block.out_begin, block.out_rows)
+              .narrow(1, block.rank_begin, block.rank);
+        };
+        const std::string name(ProjectionName(block.projection));
+        EXPECT_LT(RelativeError(a(ours.a), a(fused.a.grad())), 1e-4) << name << ".A layer " << l;
+        EXPECT_LT(RelativeError(b(ours.b), b(fused.b.grad())), 1e-4) << name << ".B layer " << l;
+        compared += 2;
+      }
+    }
+  }
+  EXPECT_EQ(compared, 2 * weights.config.num_layers * static_cast<int64_t>(targets.size()));
+}
+
+const std::vector<Projection> kAll{kAllProjections.begin(), kAllProjections.end()};
+
+TEST(GradientTest, Llama) {
+  ExpectGradientsMatch(testing::LoadTinyModel("g_llama", testing::TinyConfig("LlamaForCausalLM")),
+                       kAll);
+}
+
+TEST(GradientTest, MistralWithASlidingWindow) {
+  ExpectGradientsMatch(
+      testing::LoadTinyModel("g_mistral",
+                             testing::TinyConfig("MistralForCausalLM", "\"sliding_window\": 5")),
+      kAll);
+}
+
+TEST(GradientTest, Qwen2WithBiases) {
+  ExpectGradientsMatch(
+      testing::LoadTinyModel(
+          "g_qwen2", testing::TinyConfig("Qwen2ForCausalLM", "\"tie_word_embeddings\": true")),
+      kAll);
+}
+
+TEST(GradientTest, Qwen3WithQueryKeyNorm) {
+  ExpectGradientsMatch(testing::LoadTinyModel(
+                           "g_qwen3", testing::TinyConfig("Qwen3ForCausalLM", "\"head_dim\": 16")),
+                       kAll);
+}
+
+TEST(GradientTest, SomeProjectionsOnly) {
+  ExpectGradientsMatch(testing::LoadTinyModel("g_some", testing::TinyConfig("LlamaForCausalLM")),
+                       {Projection::kQ, Projection::kV, Projection::kUp});
+}
+
+}  // namespace
+}  // namespace wardtune

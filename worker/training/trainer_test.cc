@@ -1,0 +1,248 @@
+#include "worker/training/trainer.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/status_matchers.h"
+#include "worker/model/testing/tiny_model.h"
+#include "worker/training/row_order.h"
+
+namespace wardtune {
+namespace {
+
+using ::absl::StatusCode;
+using ::testing::HasSubstr;
+using ::wardtune::testing::StatusIs;
+
+std::vector<TrainingRow> Rows(int count, int32_t salt = 0) {
+  std::vector<TrainingRow> rows;
+  for (int32_t r = 0; r < count; ++r) {
+    TrainingRow row;
+    for (int32_t i = 0; i < 5 + r % 7; ++i) {
+      row.ids.push_back((salt + r * 19 + i * 23) % 67);
+      row.loss_mask.push_back(i >= 2 ? 1 : 0);
+    }
+    rows.push_back(row);
+  }
+  return rows;
+}
+
+class TrainerTest : public ::testing::Test {
+ protected:
+  TrainerTest()
+      : model_(testing::LoadTinyModel("trainer", testing::TinyConfig("LlamaForCausalLM"))) {
+    options_.lora = {.rank = 4, .alpha = 8.0};
+    options_.schedule = {.peak = 5e-3, .decay = LrDecay::kCosine, .warmup_ratio = 0.1};
+    options_.weight_decay = 0.01;
+    options_.epochs = 2;
+    options_.seed = 3;
+  }
+
+  TrainingStream Customer(int rows = 11) const {
+    return {.name = "customer", .rows = Rows(rows), .model = model_, .rows_per_step = 4};
+  }
+
+  absl::StatusOr<std::unique_ptr<Trainer>> Create(std::vector<TrainingStream> streams) {
+    return Trainer::Create(options_, std::move(streams), &clock_);
+  }
+
+  // Runs to the end (or `steps`) and returns the losses.
+  static std::vector<double> Run(Trainer& trainer, int64_t steps = 1 << 20) {
+    std::vector<double> losses;
+    while (!trainer.done() && steps-- > 0) {
+      const auto report = trainer.Step();
+      EXPECT_TRUE(report.ok()) << report.status();
+      if (!report.ok()) break;
+      losses.push_back(report->loss);
+    }
+    return losses;
+  }
+
+  FakeClock clock_;
+  DecoderModel model_;
+  TrainerOptions options_;
+};
+
+TEST_F(TrainerTest, LearnsItsRows) {
+  options_.epochs = 40;
+  WT_ASSERT_OK_AND_ASSIGN(auto trainer, Create({Customer()}));
+  EXPECT_EQ(trainer->total_steps(), 40 * 3);
+  const std::vector<double> losses = Run(*trainer);
+  EXPECT_LT(losses.back(), 0.5 * losses.front());
+  EXPECT_THAT(trainer->Step(), StatusIs(StatusCode::kFailedPrecondition));
+}
+
+TEST_F(TrainerTest, MicroBatchesAndPackingLeaveTheLossUnchanged) {
+  WT_ASSERT_OK_AND_ASSIGN(auto packed, Create({Customer()}));
+  const std::vector<double> expected = Run(*packed);
+  for (int64_t budget : {1, 13}) {  // 1: every row alone, which is the unpacked run
+    options_.micro_batch_tokens = budget;
+    WT_ASSERT_OK_AND_ASSIGN(auto trainer, Create({Customer()}));
+    const std::vector<double> losses = Run(*trainer);
+    ASSERT_EQ(losses.size(), expected.size());
+    for (size_t i = 0; i < losses.size(); ++i) EXPECT_NEAR(losses[i], expected[i], 2e-5) << i;
+  }
+}
+
+TEST_F(TrainerTest, ResumesToTheSameBytes) {
+  const auto streams = [&] {
+    std::vector<TrainingStream> list = {Customer()};
+    list.push_back({.name = "general",
+                    .rows = Rows(5, 40),
+                    .model = model_,
+                    .objective = Objective::kKlToBase,
+                    .rows_per_step = 2});
+    return list;
+  };
+  WT_ASSERT_OK_AND_ASSIGN(auto whole, Create(streams()));
+  Run(*whole);
+  for (int64_t stop : {1, 4}) {
+    WT_ASSERT_OK_AND_ASSIGN(auto first, Create(streams()));
+    Run(*first, stop);
+    WT_ASSERT_OK_AND_ASSIGN(const std::string state, first->SaveState());
+    WT_ASSERT_OK_AND_ASSIGN(auto second, Create(streams()));
+    WT_ASSERT_OK(second->RestoreState(state));
+    EXPECT_EQ(second->step(), stop);
+    Run(*second);
+    EXPECT_EQ(*SerializeAdapter(second->Adapter()), *SerializeAdapter(whole->Adapter()));
+  }
+}
+
+TEST_F(TrainerTest, StatesOfOtherRunsAndDamagedOnesAreRefused) {
+  WT_ASSERT_OK_AND_ASSIGN(auto trainer, Create({Customer()}));
+  Run(*trainer, 2);
+  WT_ASSERT_OK_AND_ASSIGN(const std::string state, trainer->SaveState());
+  WT_ASSERT_OK_AND_ASSIGN(auto other_rows, Create({Customer(10)}));
+  EXPECT_THAT(other_rows->RestoreState(state), StatusIs(StatusCode::kFailedPrecondition));
+  EXPECT_THAT(trainer->RestoreState(state.substr(0, state.size() / 2)),
+              StatusIs(StatusCode::kInvalidArgument));
+  EXPECT_THAT(trainer->RestoreState(""), StatusIs(StatusCode::kInvalidArgument));
+  EXPECT_EQ(trainer->step(), 2);
+}
+
+TEST_F(TrainerTest, KlHoldsTheAdapterToTheBase) {
+  const auto kl_after = [&](double weight) {
+    std::vector<TrainingStream> streams = {Customer()};
+    streams.push_back({.name = "general",
+                       .rows = Rows(6, 40),
+                       .model = model_,
+                       .objective = Objective::kKlToBase,
+                       .rows_per_step = 6,
+                       .weight = weight});
+    auto trainer = Create(std::move(streams));
+    EXPECT_TRUE(trainer.ok()) << trainer.status();
+    double last = 0.0;
+    bool first = true;
+    while (!(*trainer)->done()) {
+      const auto report = (*trainer)->Step();
+      EXPECT_TRUE(report.ok()) << report.status();
+      last = report->stream_losses[1];
+      if (first) EXPECT_NEAR(last, 0.0, 1e-5);  // B is zero: the adapter is the base
+      first = false;
+    }
+    return last;
+  };
+  options_.epochs = 30;
+  const double free = kl_after(1e-6);
+  const double held = kl_after(10.0);
+  EXPECT_GT(free, 0.05);
+  EXPECT_LT(held, 0.2 * free);
+}
+
+TEST_F(TrainerTest, StreamsMayRunOnOtherWeights) {
+  WT_ASSERT_OK_AND_ASSIGN(LoraAdapter vector,
+                          InitLora(model_.config(), {.rank = 2, .alpha = 4.0}, 77));
+  for (auto& layer : vector.layers) {
+    for (LoraMatrices& m : layer) m.b.assign(m.b.size(), 0.05f);
+  }
+  WT_ASSERT_OK_AND_ASSIGN(const DecoderModel folded, FoldAdapter(model_, vector));
+  TrainingStream customer = Customer();
+  customer.model = folded;
+  TrainingStream guard = Customer();
+  guard.name = "guard";
+  WT_ASSERT_OK_AND_ASSIGN(auto trainer, Create({customer, guard}));
+  WT_ASSERT_OK_AND_ASSIGN(const StepReport both, trainer->Step());
+  WT_ASSERT_OK_AND_ASSIGN(auto plain, Create({Customer()}));
+  WT_ASSERT_OK_AND_ASSIGN(const StepReport alone, plain->Step());
+  // Same rows in step one only by the seed of stream 0, so compare the folded stream with itself.
+  WT_ASSERT_OK_AND_ASSIGN(auto folded_alone, Create({customer}));
+  WT_ASSERT_OK_AND_ASSIGN(const StepReport folded_step, folded_alone->Step());
+  EXPECT_NEAR(both.stream_losses[0], folded_step.loss, 1e-5);
+  EXPECT_GT(std::abs(folded_step.loss - alone.loss), 1e-3);
+}
+
+TEST_F(TrainerTest, ANanEndsTheRunWithStepAndReason) {
+  // A vector with an infinite entry makes weights whose logits are not finite.
+  WT_ASSERT_OK_AND_ASSIGN(LoraAdapter broken, InitLora(model_.config(), options_.lora, 1));
+  broken.at(1, Projection::kDown).b[0] = std::numeric_limits<float>::quiet_NaN();
+  TrainingStream stream = Customer();
+  WT_ASSERT_OK_AND_ASSIGN(stream.model, FoldAdapter(model_, broken));
+  WT_ASSERT_OK_AND_ASSIGN(auto trainer, Create({stream}));
+  const std::string before = AdapterDigest(trainer->Adapter());
+  EXPECT_THAT(trainer->Step(),
+              StatusIs(StatusCode::kAborted, HasSubstr("step 1 of 6: the loss is nan")));
+  EXPECT_EQ(AdapterDigest(trainer->Adapter()), before);
+}
+
+TEST_F(TrainerTest, OptionsAndRowsAreCheckedBeforeTheFirstStep) {
+  const auto expect = [&](const std::string& message) {
+    EXPECT_THAT(Create({Customer()}), StatusIs(StatusCode::kInvalidArgument, HasSubstr(message)));
+  };
+  const TrainerOptions good = options_;
+  options_.schedule.peak = std::nan("");
+  expect("learning_rate");
+  options_ = good;
+  options_.lora.rank = 1000000;
+  expect("lora.rank");
+  options_ = good;
+  options_.weight_decay = -1.0;
+  expect("weight_decay");
+  options_ = good;
+  options_.epochs = 0;
+  expect("epochs");
+  options_ = good;
+  options_.max_row_tokens = 4;
+  expect("stream 'customer' row 0: has 5 tokens");
+  options_ = good;
+
+  TrainingStream stream = Customer();
+  stream.rows[3].loss_mask.assign(stream.rows[3].ids.size(), 0);
+  EXPECT_THAT(Create({stream}),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("row 3: has no supervised token")));
+  stream = Customer();
+  stream.rows[2].ids[1] = 67;
+  EXPECT_THAT(Create({stream}), StatusIs(StatusCode::kInvalidArgument, HasSubstr("row 2")));
+  stream.rows.clear();
+  EXPECT_THAT(Create({stream}), StatusIs(StatusCode::kInvalidArgument, HasSubstr("has no row")));
+}
+
+TEST(RowOrderTest, EveryPassIsAPermutationOfItsOwn) {
+  RowOrder order(9, 50);
+  std::vector<std::vector<int64_t>> passes(2);
+  for (int64_t i = 0; i < 100; ++i) passes[i / 50].push_back(order.At(i));
+  EXPECT_NE(passes[0], passes[1]);
+  for (auto& pass : passes) {
+    std::sort(pass.begin(), pass.end());
+    for (int64_t i = 0; i < 50; ++i) EXPECT_EQ(pass[i], i);
+  }
+  RowOrder again(9, 50);
+  EXPECT_EQ(again.At(73), RowOrder(9, 50).At(73));
+}
+
+TEST(LrScheduleTest, EqualsTransformersAtKnownSteps) {
+  // get_cosine_schedule_with_warmup(2 of 10 steps) and the linear one, peak 1e-3.
+  const LrScheduleOptions cosine{.peak = 1e-3, .decay = LrDecay::kCosine, .warmup_ratio = 0.2};
+  EXPECT_DOUBLE_EQ(LearningRateAt(cosine, 0, 10), 0.0);
+  EXPECT_DOUBLE_EQ(LearningRateAt(cosine, 1, 10), 5e-4);
+  EXPECT_DOUBLE_EQ(LearningRateAt(cosine, 2, 10), 1e-3);
+  EXPECT_NEAR(LearningRateAt(cosine, 6, 10), 5e-4, 1e-12);
+  EXPECT_NEAR(LearningRateAt(cosine, 4, 10), 1e-3 * 0.5 * (1.0 + std::sqrt(0.5)), 1e-12);
+  const LrScheduleOptions linear{.peak = 1e-3, .decay = LrDecay::kLinear, .warmup_ratio = 0.2};
+  EXPECT_NEAR(LearningRateAt(linear, 8, 10), 2.5e-4, 1e-12);
+}
+
+}  // namespace
+}  // namespace wardtune
