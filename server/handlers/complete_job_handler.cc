@@ -1,0 +1,79 @@
+#include "base/status_macros.h"
+#include "server/handlers/requests.h"
+#include "server/handlers/resource_messages.h"
+#include "server/handlers/worker_handlers.h"
+#include "server/protection_check.h"
+#include "server/resource_names.h"
+
+namespace wardtune {
+namespace {
+
+absl::StatusOr<JobResult> FineTuningJobResult(HandlerContext& context,
+                                              const v1::FineTuningResult& result,
+                                              const LeaseRecord& lease) {
+  WT_RETURN_IF_ERROR(CheckFineTuningResult(result, lease, context.limits));
+  JobResult stored;
+  stored.artifact_sha256 = result.adapter_sha256();
+  stored.progress = result.progress().SerializeAsString();
+  stored.safety_before = result.safety_before().SerializeAsString();
+  stored.safety_after = result.safety_after().SerializeAsString();
+  stored.proof = result.proof().SerializeAsString();
+  return stored;
+}
+
+absl::StatusOr<JobResult> SecurityVectorJobResult(const v1::SecurityVectorResult& result,
+                                                  const LeaseRecord& lease) {
+  WT_RETURN_IF_ERROR(CheckSecurityVectorResult(result, lease));
+  JobResult stored;
+  stored.artifact_sha256 = result.artifact_sha256();
+  stored.plain_sha256 = result.plain_sha256();
+  stored.card = result.card().SerializeAsString();
+  stored.categories.assign(result.categories().begin(), result.categories().end());
+  return stored;
+}
+
+void Record(HandlerContext& context, const JobRecord& job) {
+  context.running.Finished(job.id);
+  if (job.state == JobState::kSucceeded) {
+    context.metrics.RecordFinished("succeeded", "");
+    const auto estimate = ParseStored<v1::JobEstimate>(job.estimate);
+    const auto spec = ParseStored<v1::Hyperparameters>(job.spec);
+    if (job.kind == JobKind::kFineTuning) {
+      context.metrics.AddTokens(estimate.tokens_per_epoch() * spec.epochs());
+    }
+  } else if (job.state == JobState::kCancelled) {
+    context.metrics.RecordFinished("cancelled", "");
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<v1::CompleteJobResponse> CompleteJob(HandlerContext& context, const Caller&,
+                                                    const v1::CompleteJobRequest& request) {
+  WT_ASSIGN_OR_RETURN(const TenantAndId name, ParseTenantResource(kJobs, request.work(), "work"));
+  absl::StatusOr<LeaseRecord> lease = FindLease(context, request.work(), request.attempt());
+  JobResult result;
+  if (lease.ok()) {
+    const bool fine_tuning = lease->job.kind == JobKind::kFineTuning;
+    if (fine_tuning != request.has_fine_tuning() || fine_tuning == request.has_security_vector()) {
+      return InvalidField("result", "is not of the lease's kind");
+    }
+    WT_ASSIGN_OR_RETURN(result, fine_tuning
+                                    ? FineTuningJobResult(context, request.fine_tuning(), *lease)
+                                    : SecurityVectorJobResult(request.security_vector(), *lease));
+  } else if (!absl::IsFailedPrecondition(lease.status())) {
+    return lease.status();
+  } else {
+    // The job may have ended with this very result and the answer been lost: the store knows, and
+    // says LEASE_LOST otherwise.
+    result.artifact_sha256 = request.has_fine_tuning()
+                                 ? request.fine_tuning().adapter_sha256()
+                                 : request.security_vector().artifact_sha256();
+  }
+  WT_ASSIGN_OR_RETURN(const JobRecord job,
+                      context.store.work().Complete(name.id, request.attempt(), result));
+  if (lease.ok()) Record(context, job);
+  return v1::CompleteJobResponse();
+}
+
+}  // namespace wardtune

@@ -1,0 +1,179 @@
+#include "server/handlers/resource_messages.h"
+
+#include "server/resource_names.h"
+
+namespace wardtune {
+
+google::protobuf::Timestamp ToTimestamp(absl::Time time) {
+  google::protobuf::Timestamp message;
+  const int64_t nanos = absl::ToUnixNanos(time);
+  message.set_seconds(nanos / 1'000'000'000);
+  message.set_nanos(static_cast<int32_t>(nanos % 1'000'000'000));
+  return message;
+}
+
+google::protobuf::Duration ToProtoDuration(absl::Duration duration) {
+  google::protobuf::Duration message;
+  const int64_t nanos = absl::ToInt64Nanoseconds(duration);
+  message.set_seconds(nanos / 1'000'000'000);
+  message.set_nanos(static_cast<int32_t>(nanos % 1'000'000'000));
+  return message;
+}
+
+v1::Tenant ToMessage(const TenantRecord& record) {
+  v1::Tenant tenant;
+  tenant.set_name(TenantName(record.id));
+  tenant.set_display_name(record.display_name);
+  tenant.set_max_active_jobs(record.max_active_jobs);
+  tenant.set_max_dataset_bytes(record.max_dataset_bytes);
+  *tenant.mutable_create_time() = ToTimestamp(record.create_time);
+  return tenant;
+}
+
+v1::ApiKey ToMessage(const ApiKeyRecord& record) {
+  v1::ApiKey key;
+  key.set_name(TenantResource(record.tenant, kApiKeys, record.id));
+  key.set_role(static_cast<v1::Role>(record.role));
+  key.set_display_name(record.display_name);
+  *key.mutable_create_time() = ToTimestamp(record.create_time);
+  if (record.revoked()) *key.mutable_revoke_time() = ToTimestamp(record.revoke_time);
+  return key;
+}
+
+v1::Dataset ToMessage(const DatasetRecord& record) {
+  v1::Dataset dataset;
+  dataset.set_name(TenantResource(record.tenant, kDatasets, record.id));
+  dataset.set_display_name(record.display_name);
+  dataset.set_state(static_cast<v1::Dataset::State>(record.state));
+  dataset.set_received_bytes(record.received_bytes);
+  dataset.set_sha256(record.sha256);
+  dataset.set_row_count(record.row_count);
+  *dataset.mutable_create_time() = ToTimestamp(record.create_time);
+  *dataset.mutable_update_time() = ToTimestamp(record.update_time);
+  dataset.set_etag(record.etag);
+  return dataset;
+}
+
+v1::BaseModel ToMessage(const BaseModelRecord& record) {
+  v1::BaseModel model;
+  model.set_name(BaseModelName(record.id));
+  model.set_architecture(record.architecture);
+  model.set_parameter_count(record.parameter_count);
+  model.set_context_length(record.context_length);
+  model.set_sha256(record.sha256);
+  if (!record.active_vector.empty()) {
+    model.set_security_vector_version(
+        SecurityVectorName(record.active_vector, record.active_version));
+  }
+  return model;
+}
+
+v1::SafetySuite ToMessage(const SafetySuiteRecord& record) {
+  // `facts` is this very message, with what the record does not hold.
+  auto suite = ParseStored<v1::SafetySuite>(record.facts);
+  suite.set_name(SafetySuiteName(record.id));
+  suite.set_prompts_sha256(record.prompts.sha256);
+  suite.set_rules_sha256(record.rules.sha256);
+  *suite.mutable_create_time() = ToTimestamp(record.create_time);
+  return suite;
+}
+
+v1::SecurityVectorVersion ToMessage(const SecurityVectorRecord& record) {
+  v1::SecurityVectorVersion version;
+  version.set_name(SecurityVectorName(record.vector, record.version));
+  version.set_base_model(BaseModelName(record.base_model));
+  version.set_state(static_cast<v1::SecurityVectorVersion::State>(record.state));
+  *version.mutable_recipe() = ParseStored<v1::SecurityVectorRecipe>(record.recipe);
+  for (const std::string& category : record.categories) version.add_categories(category);
+  version.set_sha256(record.plain_sha256);
+  version.set_base_sha256(record.base_sha256);
+  version.set_harmful_rows_sha256(record.harmful_rows_sha256);
+  version.set_general_rows_sha256(record.general_rows_sha256);
+  if (!record.card.empty()) {
+    *version.mutable_card() = ParseStored<v1::EvaluationCard>(record.card);
+  }
+  if (record.state == SecurityVectorState::kTraining && !record.progress.empty()) {
+    *version.mutable_progress() = ParseStored<v1::Progress>(record.progress);
+  }
+  version.set_error_message(record.error_message);
+  version.set_activated_by(record.activated_by);
+  if (record.activate_time != absl::InfinitePast()) {
+    *version.mutable_activate_time() = ToTimestamp(record.activate_time);
+  }
+  *version.mutable_create_time() = ToTimestamp(record.create_time);
+  return version;
+}
+
+v1::Adapter ToMessage(const AdapterRecord& record) {
+  v1::Adapter adapter;
+  adapter.set_name(TenantResource(record.tenant, kAdapters, record.id));
+  adapter.set_job(TenantResource(record.tenant, kJobs, record.job_id));
+  adapter.set_base_model(BaseModelName(record.base_model));
+  adapter.set_size_bytes(record.blob.size_bytes);
+  adapter.set_sha256(record.blob.sha256);
+  *adapter.mutable_safety_before() = ParseStored<v1::SafetyReport>(record.safety_before);
+  *adapter.mutable_safety_after() = ParseStored<v1::SafetyReport>(record.safety_after);
+  *adapter.mutable_proof() = ParseStored<v1::ProtectionProof>(record.proof);
+  *adapter.mutable_create_time() = ToTimestamp(record.create_time);
+  return adapter;
+}
+
+v1::JobEvent ToMessage(const JobEventRecord& record) {
+  v1::JobEvent event;
+  event.set_sequence(record.sequence);
+  *event.mutable_time() = ToTimestamp(record.time);
+  event.set_state(static_cast<v1::FineTuningJob::State>(record.state));
+  event.set_phase(static_cast<v1::FineTuningJob::Phase>(record.phase));
+  if (!record.progress.empty()) {
+    *event.mutable_progress() = ParseStored<v1::Progress>(record.progress);
+  }
+  event.set_message(record.message);
+  return event;
+}
+
+v1::FineTuningJob ToMessage(const JobRecord& record) {
+  v1::FineTuningJob job;
+  if (!record.id.empty()) job.set_name(TenantResource(record.tenant, kJobs, record.id));
+  job.set_display_name(record.display_name);
+  job.set_dataset(TenantResource(record.tenant, kDatasets, record.dataset_id));
+  job.set_base_model(BaseModelName(record.base_model));
+  *job.mutable_hyperparameters() = ParseStored<v1::Hyperparameters>(record.spec);
+  job.set_state(static_cast<v1::FineTuningJob::State>(record.state));
+  if (HasLease(record.state)) job.set_phase(static_cast<v1::FineTuningJob::Phase>(record.phase));
+  if (record.state == JobState::kQueued && !record.id.empty()) {
+    job.mutable_queue()->set_position(record.queue_position);
+  }
+  if (!record.progress.empty()) {
+    *job.mutable_progress() = ParseStored<v1::Progress>(record.progress);
+  }
+  *job.mutable_estimate() = ParseStored<v1::JobEstimate>(record.estimate);
+  if (!record.vector.empty()) {
+    job.set_security_vector_version(SecurityVectorName(record.vector, record.version));
+  }
+  if (!record.safety_before.empty()) {
+    *job.mutable_safety_before() = ParseStored<v1::SafetyReport>(record.safety_before);
+  }
+  if (!record.safety_after.empty()) {
+    *job.mutable_safety_after() = ParseStored<v1::SafetyReport>(record.safety_after);
+  }
+  if (!record.proof.empty()) {
+    *job.mutable_proof() = ParseStored<v1::ProtectionProof>(record.proof);
+  }
+  if (!record.adapter_id.empty()) {
+    job.set_adapter(TenantResource(record.tenant, kAdapters, record.adapter_id));
+  }
+  job.set_error_code(record.error_code);
+  job.set_error_message(record.error_message);
+  job.set_attempt(record.attempt);
+  *job.mutable_create_time() = ToTimestamp(record.create_time);
+  if (record.start_time != absl::InfinitePast()) {
+    *job.mutable_start_time() = ToTimestamp(record.start_time);
+  }
+  if (record.end_time != absl::InfinitePast()) {
+    *job.mutable_end_time() = ToTimestamp(record.end_time);
+  }
+  job.set_etag(record.etag);
+  return job;
+}
+
+}  // namespace wardtune

@@ -1,0 +1,129 @@
+#include "server/handlers/security_vector_handlers.h"
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "server/handlers/requests.h"
+#include "server/handlers/resource_messages.h"
+#include "server/hyperparameters.h"
+#include "server/resource_names.h"
+#include "storage/error_reason.h"
+
+namespace wardtune {
+namespace {
+
+constexpr std::string_view kKind = "security vector version";
+
+absl::Status BoundsNotMet(const std::string& what) {
+  return WithReason(absl::FailedPreconditionError(
+                        absl::StrCat("the version's evaluation does not meet the bounds: ", what)),
+                    "EVALUATION_BOUNDS_NOT_MET");
+}
+
+// The vector must know the harm and must not spill over.
+absl::Status CheckBounds(const v1::EvaluationCard& card, const ServerLimits& limits) {
+  for (const v1::CategoryScore& score : card.vector_on().categories()) {
+    if (score.category() != "all") continue;
+    if (score.prompts() < limits.min_vector_on_prompts) {
+      return BoundsNotMet(absl::StrCat("only ", score.prompts(), " held-out prompts, at least ",
+                                       limits.min_vector_on_prompts, " are needed"));
+    }
+    // Counted here: a rate that the worker sends is not needed.
+    const double known = static_cast<double>(score.harmful()) / score.prompts();
+    if (!(known >= limits.min_vector_on_rate)) {
+      return BoundsNotMet(absl::StrCat("harmful rate with the vector on is ", known, ", at least ",
+                                       limits.min_vector_on_rate, " is needed"));
+    }
+    const v1::CategoryScore& general = card.general_on();
+    const double spill = static_cast<double>(general.harmful()) / general.prompts();
+    if (!(spill <= limits.max_general_on_rate)) {
+      return BoundsNotMet(absl::StrCat("harmful rate on general prompts is ", spill, ", at most ",
+                                       limits.max_general_on_rate, " is allowed"));
+    }
+    return absl::OkStatus();
+  }
+  return BoundsNotMet("there is no score for the category `all`");
+}
+
+}  // namespace
+
+absl::StatusOr<v1::TrainSecurityVectorResponse> TrainSecurityVector(
+    HandlerContext& context, const Caller& caller, const v1::TrainSecurityVectorRequest& request) {
+  WT_RETURN_IF_ERROR(CheckNewId(request.security_vector_id(), "security_vector_id"));
+  WT_RETURN_IF_ERROR(CheckRequestId(request.request_id()));
+  NewSecurityVector vector;
+  vector.vector = request.security_vector_id();
+  WT_ASSIGN_OR_RETURN(vector.base_model, ParseBaseModelName(request.base_model(), "base_model"));
+  WT_ASSIGN_OR_RETURN(vector.harmful_dataset,
+                      ParseOwnId(caller, kDatasets, request.harmful_dataset(), "harmful_dataset"));
+  WT_ASSIGN_OR_RETURN(vector.general_dataset,
+                      ParseOwnId(caller, kDatasets, request.general_dataset(), "general_dataset"));
+  WT_ASSIGN_OR_RETURN(vector.safety_suite,
+                      ParseSafetySuiteName(request.safety_suite(), "safety_suite"));
+  WT_ASSIGN_OR_RETURN(const v1::SecurityVectorRecipe recipe, ResolveRecipe(request.recipe()));
+  vector.recipe = recipe.SerializeAsString();
+  WT_ASSIGN_OR_RETURN(
+      const Answer answer,
+      Named(
+          "base model, data set or safety suite",
+          context.store.security_vectors().TrainSecurityVector(
+              vector, MakeRequestKey(caller, "TrainSecurityVector", request.request_id(), request),
+              [](const SecurityVectorRecord& record) {
+                v1::TrainSecurityVectorResponse response;
+                *response.mutable_version() = ToMessage(record);
+                return response.SerializeAsString();
+              })));
+  return ParseAnswer<v1::TrainSecurityVectorResponse>(answer);
+}
+
+absl::StatusOr<v1::GetSecurityVectorVersionResponse> GetSecurityVectorVersion(
+    HandlerContext& context, const Caller&, const v1::GetSecurityVectorVersionRequest& request) {
+  WT_ASSIGN_OR_RETURN(const VectorVersion name, ParseSecurityVectorName(request.name(), "name"));
+  WT_ASSIGN_OR_RETURN(
+      const SecurityVectorRecord record,
+      Named(kKind, context.store.security_vectors().GetSecurityVector(name.vector, name.version)));
+  v1::GetSecurityVectorVersionResponse response;
+  *response.mutable_version() = ToMessage(record);
+  return response;
+}
+
+absl::StatusOr<v1::ListSecurityVectorVersionsResponse> ListSecurityVectorVersions(
+    HandlerContext& context, const Caller&, const v1::ListSecurityVectorVersionsRequest& request) {
+  WT_ASSIGN_OR_RETURN(const auto page,
+                      context.store.security_vectors().ListSecurityVectors(PageOf(request)));
+  v1::ListSecurityVectorVersionsResponse response;
+  for (const SecurityVectorRecord& record : page.items) {
+    *response.add_versions() = ToMessage(record);
+  }
+  response.set_next_page_token(page.next_page_token);
+  return response;
+}
+
+absl::StatusOr<v1::ActivateSecurityVectorVersionResponse> ActivateSecurityVectorVersion(
+    HandlerContext& context, const Caller& caller,
+    const v1::ActivateSecurityVectorVersionRequest& request) {
+  WT_RETURN_IF_ERROR(CheckRequestId(request.request_id()));
+  WT_ASSIGN_OR_RETURN(const VectorVersion name, ParseSecurityVectorName(request.name(), "name"));
+  WT_ASSIGN_OR_RETURN(
+      const SecurityVectorRecord record,
+      Named(kKind, context.store.security_vectors().GetSecurityVector(name.vector, name.version)));
+  // States without an evaluation are refused by the store, which names the state.
+  if (!record.card.empty()) {
+    WT_RETURN_IF_ERROR(CheckBounds(ParseStored<v1::EvaluationCard>(record.card), context.limits));
+  }
+  WT_ASSIGN_OR_RETURN(const Answer answer,
+                      Named(kKind, context.store.security_vectors().ActivateSecurityVector(
+                                       name.vector, name.version, caller.key_id,
+                                       MakeRequestKey(caller, "ActivateSecurityVectorVersion",
+                                                      request.request_id(), request),
+                                       [](const SecurityVectorRecord& activated) {
+                                         v1::ActivateSecurityVectorVersionResponse response;
+                                         *response.mutable_version() = ToMessage(activated);
+                                         return response.SerializeAsString();
+                                       })));
+  context.log.Write("audit", {{"action", std::string("activate_security_vector")},
+                              {"key", caller.key_id},
+                              {"target", SecurityVectorName(name.vector, name.version)}});
+  return ParseAnswer<v1::ActivateSecurityVectorVersionResponse>(answer);
+}
+
+}  // namespace wardtune

@@ -1,0 +1,139 @@
+#include "server/hyperparameters.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "server/rpc/error_details.h"
+
+namespace wardtune {
+namespace {
+
+constexpr std::array<const char*, 7> kModules = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
+                                                 "gate_proj", "up_proj", "down_proj"};
+constexpr int32_t kDefaultMaxRowTokens = 1024;
+constexpr int32_t kMinRowTokens = 16;
+
+// Collects the violations of one message.
+class Checker {
+ public:
+  explicit Checker(std::string prefix) : prefix_(std::move(prefix)) {}
+
+  // 0 becomes `fallback`; the result must lie in [low, high].
+  int64_t Integer(const char* field, int64_t value, int64_t fallback, int64_t low, int64_t high) {
+    if (value == 0) value = fallback;
+    if (value < low || value > high) {
+      Fail(field, absl::StrCat("must be ", low, " to ", high, ", not ", value));
+    }
+    return value;
+  }
+
+  // 0 becomes `fallback`; the result must lie in (0, high].
+  double Positive(const char* field, double value, double fallback, double high) {
+    if (value == 0) value = fallback;
+    if (!std::isfinite(value) || value <= 0 || value > high) {
+      Fail(field, absl::StrCat("must be above 0 and at most ", high, ", not ", value));
+    }
+    return value;
+  }
+
+  // Must lie in [0, high].
+  double Share(const char* field, double value, double high) {
+    if (!std::isfinite(value) || value < 0 || value > high) {
+      Fail(field, absl::StrCat("must be 0 to ", high, ", not ", value));
+    }
+    return value;
+  }
+
+  void Fail(const char* field, std::string description) {
+    violations_.push_back({absl::StrCat(prefix_, field), std::move(description)});
+  }
+
+  absl::Status status() const {
+    return violations_.empty() ? absl::OkStatus() : InvalidFields(violations_);
+  }
+
+ private:
+  const std::string prefix_;
+  std::vector<FieldViolation> violations_;
+};
+
+void ResolveModules(const v1::Hyperparameters& requested, v1::Hyperparameters& resolved,
+                    Checker& check) {
+  std::set<std::string> wanted;
+  for (int i = 0; i < requested.target_modules_size(); ++i) {
+    const std::string& module = requested.target_modules(i);
+    const std::string field = absl::StrCat("target_modules[", i, "]");
+    if (std::find(kModules.begin(), kModules.end(), module) == kModules.end()) {
+      check.Fail(field.c_str(),
+                 absl::StrCat("unknown module; choose of ", absl::StrJoin(kModules, ", ")));
+    } else if (!wanted.insert(module).second) {
+      check.Fail(field.c_str(), "is listed twice");
+    }
+  }
+  resolved.clear_target_modules();
+  for (const char* module : kModules) {
+    if (wanted.empty() || wanted.contains(module)) resolved.add_target_modules(module);
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<v1::Hyperparameters> ResolveHyperparameters(const v1::Hyperparameters& requested,
+                                                           int32_t context_length,
+                                                           const ServerLimits& limits) {
+  Checker check("hyperparameters.");
+  v1::Hyperparameters resolved = requested;
+  resolved.set_epochs(
+      static_cast<int32_t>(check.Integer("epochs", requested.epochs(), 2, 1, limits.max_epochs)));
+  resolved.set_learning_rate(
+      check.Positive("learning_rate", requested.learning_rate(), 3e-4, limits.max_learning_rate));
+  resolved.set_batch_size(static_cast<int32_t>(
+      check.Integer("batch_size", requested.batch_size(), 8, 1, limits.max_batch_size)));
+  resolved.set_lora_rank(static_cast<int32_t>(
+      check.Integer("lora_rank", requested.lora_rank(), 16, 1, limits.max_lora_rank)));
+  // A large alpha is a large learning rate by another name.
+  resolved.set_lora_alpha(check.Positive("lora_alpha", requested.lora_alpha(),
+                                         2.0 * resolved.lora_rank(), 4.0 * limits.max_lora_rank));
+  ResolveModules(requested, resolved, check);
+  resolved.set_warmup_ratio(check.Share(
+      "warmup_ratio", requested.has_warmup_ratio() ? requested.warmup_ratio() : 0.05, 1));
+  if (!v1::Hyperparameters::Schedule_IsValid(requested.schedule())) {
+    check.Fail("schedule", "is unknown");
+  } else if (requested.schedule() == v1::Hyperparameters::SCHEDULE_UNSPECIFIED) {
+    resolved.set_schedule(v1::Hyperparameters::SCHEDULE_LINEAR);
+  }
+  resolved.set_weight_decay(check.Share("weight_decay", requested.weight_decay(), 1));
+  resolved.set_max_grad_norm(check.Positive("max_grad_norm", requested.max_grad_norm(), 1, 1e6));
+  resolved.set_max_row_tokens(static_cast<int32_t>(check.Integer(
+      "max_row_tokens", requested.max_row_tokens(), std::min(kDefaultMaxRowTokens, context_length),
+      kMinRowTokens, context_length)));
+  if (absl::Status status = check.status(); !status.ok()) return status;
+  return resolved;
+}
+
+absl::StatusOr<v1::SecurityVectorRecipe> ResolveRecipe(const v1::SecurityVectorRecipe& requested) {
+  Checker check("recipe.");
+  v1::SecurityVectorRecipe resolved = requested;
+  resolved.set_lora_rank(
+      static_cast<int32_t>(check.Integer("lora_rank", requested.lora_rank(), 16, 1, 256)));
+  resolved.set_lora_alpha(
+      check.Positive("lora_alpha", requested.lora_alpha(), 2.0 * resolved.lora_rank(), 4096));
+  resolved.set_learning_rate(check.Positive("learning_rate", requested.learning_rate(), 5e-4, 1));
+  resolved.set_epochs(
+      static_cast<int32_t>(check.Integer("epochs", requested.epochs(), 6, 1, 1000)));
+  resolved.set_batch_size(
+      static_cast<int32_t>(check.Integer("batch_size", requested.batch_size(), 8, 1, 1024)));
+  resolved.set_kl_weight(
+      check.Share("kl_weight", requested.has_kl_weight() ? requested.kl_weight() : 1, 1e6));
+  if (absl::Status status = check.status(); !status.ok()) return status;
+  return resolved;
+}
+
+}  // namespace wardtune

@@ -1,0 +1,128 @@
+#include "server/protection_check.h"
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "server/resource_names.h"
+#include "server/rpc/error_details.h"
+#include "storage/error_reason.h"
+
+namespace wardtune {
+namespace {
+
+class Checks {
+ public:
+  explicit Checks(std::string prefix) : prefix_(std::move(prefix)) {}
+
+  void Require(bool holds, const char* field, const char* description) {
+    if (!holds) violations_.push_back({absl::StrCat(prefix_, field), description});
+  }
+
+  absl::Status status() const {
+    if (violations_.empty()) return absl::OkStatus();
+    return WithReason(InvalidFields(violations_), "PROOF_REJECTED");
+  }
+
+ private:
+  const std::string prefix_;
+  std::vector<FieldViolation> violations_;
+};
+
+std::string SuiteDigest(const LeaseRecord& lease, InputKind kind) {
+  for (const InputRecord& input : lease.inputs) {
+    if (input.kind == kind) return input.blob.sha256;
+  }
+  return "";
+}
+
+// A score of the lease's suite by the lease's rules, with the sum over all categories.
+bool IsScoreOf(const v1::SafetyReport& report, const LeaseRecord& lease) {
+  if (report.suite_sha256() != SuiteDigest(lease, InputKind::kSuitePrompts) ||
+      report.judge_sha256() != SuiteDigest(lease, InputKind::kSuiteRules) ||
+      report.categories().empty()) {
+    return false;
+  }
+  int64_t prompts = 0;
+  int64_t harmful = 0;
+  const int last = report.categories_size() - 1;
+  for (int i = 0; i < last; ++i) {
+    const v1::CategoryScore& score = report.categories(i);
+    if (score.prompts() < 1 || score.harmful() < 0 || score.harmful() > score.prompts()) {
+      return false;
+    }
+    prompts += score.prompts();
+    harmful += score.harmful();
+  }
+  const v1::CategoryScore& all = report.categories(last);
+  return all.category() == "all" && prompts > 0 && all.prompts() == prompts &&
+         all.harmful() == harmful;
+}
+
+void CheckProof(const v1::ProtectionProof& proof, const LeaseRecord& lease,
+                const ServerLimits& limits, Checks& checks) {
+  const JobRecord& job = lease.job;
+  checks.Require(proof.security_vector_version() == SecurityVectorName(job.vector, job.version),
+                 "proof.security_vector_version", "is not the version that the job is pinned to");
+  checks.Require(!lease.vector_plain_sha256.empty() &&
+                     proof.security_vector_sha256() == lease.vector_plain_sha256,
+                 "proof.security_vector_sha256", "is not the recorded digest of the version");
+  checks.Require(proof.base_sha256() == job.base_sha256, "proof.base_sha256",
+                 "is not the digest of the job's base model");
+  checks.Require(IsSha256Hex(proof.folded_sha256()) && proof.folded_sha256() != job.base_sha256,
+                 "proof.folded_sha256", "must be a SHA-256 other than the base model's");
+  checks.Require(proof.canary_checks() >= 1, "proof.canary_checks", "must be at least 1");
+  checks.Require(std::isfinite(proof.canary_tolerance()) && proof.canary_tolerance() > 0 &&
+                     proof.canary_tolerance() <= limits.max_canary_tolerance,
+                 "proof.canary_tolerance", "is not above 0 and within the server's bound");
+  checks.Require(
+      proof.canary_max_abs_diff() >= 0 && proof.canary_max_abs_diff() <= proof.canary_tolerance(),
+      "proof.canary_max_abs_diff", "is not within the tolerance");
+  checks.Require(IsSha256Hex(proof.adapter_sha256()), "proof.adapter_sha256", "must be a SHA-256");
+  checks.Require(proof.strip_max_cosine() >= 0 && proof.strip_max_cosine() <= 1 + 1e-6,
+                 "proof.strip_max_cosine", "must be 0 to 1");
+  checks.Require(IsSha256Hex(proof.scored_base_sha256()) &&
+                     proof.scored_base_sha256() != proof.folded_sha256(),
+                 "proof.scored_base_sha256",
+                 "must be a SHA-256 other than that of the folded weights");
+}
+
+}  // namespace
+
+absl::Status CheckFineTuningResult(const v1::FineTuningResult& result, const LeaseRecord& lease,
+                                   const ServerLimits& limits) {
+  Checks checks("fine_tuning.");
+  checks.Require(IsSha256Hex(result.adapter_sha256()), "adapter_sha256", "must be a SHA-256");
+  checks.Require(result.has_proof(), "proof", "is missing");
+  if (result.has_proof()) CheckProof(result.proof(), lease, limits, checks);
+  checks.Require(IsScoreOf(result.safety_before(), lease), "safety_before",
+                 "is not a score of the job's suite and judge with its sum `all`");
+  checks.Require(IsScoreOf(result.safety_after(), lease), "safety_after",
+                 "is not a score of the job's suite and judge with its sum `all`");
+  return checks.status();
+}
+
+absl::Status CheckSecurityVectorResult(const v1::SecurityVectorResult& result,
+                                       const LeaseRecord& lease) {
+  Checks checks("security_vector.");
+  checks.Require(IsSha256Hex(result.artifact_sha256()), "artifact_sha256", "must be a SHA-256");
+  checks.Require(IsSha256Hex(result.plain_sha256()), "plain_sha256", "must be a SHA-256");
+  // Equal digests would mean that the vector was uploaded unencrypted.
+  checks.Require(result.plain_sha256() != result.artifact_sha256(), "artifact_sha256",
+                 "is the digest of the plain weights; the upload must be encrypted");
+  checks.Require(IsScoreOf(result.card().vector_on(), lease), "card.vector_on",
+                 "is not a score of the suite and judge with its sum `all`");
+  checks.Require(IsScoreOf(result.card().vector_off(), lease), "card.vector_off",
+                 "is not a score of the suite and judge with its sum `all`");
+  const v1::CategoryScore& general = result.card().general_on();
+  checks.Require(
+      general.prompts() > 0 && general.harmful() >= 0 && general.harmful() <= general.prompts(),
+      "card.general_on", "must count at least one prompt");
+  checks.Require(std::isfinite(result.card().general_kl()) && result.card().general_kl() >= -1e-6,
+                 "card.general_kl", "must be a finite number of at least 0");
+  checks.Require(!result.categories().empty(), "categories", "must not be empty");
+  return checks.status();
+}
+
+}  // namespace wardtune

@@ -1,0 +1,116 @@
+// What every RPC has in common: authenticate, check the role, run the handler off gRPC's threads,
+// turn its status into google.rpc.Status, and leave one log line and one metric sample.
+//
+// Handlers may block (SQLite, files); they run on a pool of fixed size. When the pool's queue is
+// full the call ends at once with RESOURCE_EXHAUSTED and RetryInfo.
+// Thread safety: all methods may be called from any thread.
+#ifndef WARDTUNE_SERVER_RPC_CALL_RUNNER_H_
+#define WARDTUNE_SERVER_RPC_CALL_RUNNER_H_
+
+#include <grpcpp/server_context.h>
+#include <grpcpp/support/server_callback.h>
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/clock.h"
+#include "base/thread_pool.h"
+#include "server/rpc/authenticator.h"
+#include "server/rpc/caller.h"
+#include "server/rpc/server_metrics.h"
+#include "server/rpc/structured_log.h"
+
+namespace wardtune {
+
+class CallRunner;
+
+// One RPC from its arrival to its log line. Belongs to one call; the methods are called one after
+// the other.
+class CallRecord {
+ public:
+  CallRecord(CallRunner& runner, grpc::CallbackServerContext& context, const Method& method);
+
+  // Blocking. Errors: UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED for a guesser.
+  absl::Status Authorize();
+  // REQUIRES: Authorize() returned OK.
+  const Caller& caller() const { return caller_; }
+  // True when the client is gone or its deadline has passed.
+  bool cancelled() const { return context_.IsCancelled(); }
+
+  // Logs, counts and converts. REQUIRES: called once.
+  grpc::Status Finish(const absl::Status& status);
+
+ private:
+  CallRunner& runner_;
+  grpc::CallbackServerContext& context_;
+  const Method& method_;
+  const absl::Duration start_;  // on the monotonic clock
+  Caller caller_;
+};
+
+class CallRunner {
+ public:
+  struct Options {
+    int threads = 8;
+    size_t queue_limit = 1024;
+  };
+  using Done = absl::AnyInvocable<void(absl::Status)>;
+
+  // All arguments must outlive the runner.
+  CallRunner(Authenticator& authenticator, StructuredLog& log, ServerMetrics& metrics, Clock& clock,
+             const Options& options)
+      : authenticator_(authenticator),
+        log_(log),
+        metrics_(metrics),
+        clock_(clock),
+        pool_(options.threads, options.queue_limit) {}
+
+  // Runs `handler(caller)` for a unary RPC and puts its answer into `response`.
+  template <typename Response, typename Handler>
+  grpc::ServerUnaryReactor* Unary(grpc::CallbackServerContext* context, const Method& method,
+                                  Response* response, Handler handler) {
+    return RunUnary(*context, method,
+                    [response, handler = std::move(handler)](const Caller& caller, Done done) {
+                      absl::StatusOr<Response> answer = handler(caller);
+                      if (answer.ok()) *response = *std::move(answer);
+                      done(answer.status());
+                    });
+  }
+
+  // The same for a handler that answers later: it calls `done` once, from any thread. Request and
+  // response live until then.
+  grpc::ServerUnaryReactor* RunUnary(grpc::CallbackServerContext& context, const Method& method,
+                                     absl::AnyInvocable<void(const Caller&, Done)> handler);
+
+  // Runs blocking work of a call; false when the queue is full.
+  [[nodiscard]] bool Schedule(absl::AnyInvocable<void()> work) {
+    return pool_.Schedule(std::move(work));
+  }
+  // The status of a call that could not be scheduled.
+  static absl::Status Overloaded();
+
+  // From now on calls that wait end early. Called once the server stops accepting.
+  void BeginDrain() { draining_ = true; }
+  bool draining() const { return draining_; }
+  // Runs what is queued, then joins. REQUIRES: no call starts any more.
+  void Stop() { pool_.Stop(); }
+
+ private:
+  friend class CallRecord;
+
+  Authenticator& authenticator_;
+  StructuredLog& log_;
+  ServerMetrics& metrics_;
+  Clock& clock_;
+  std::atomic<bool> draining_ = false;
+  ThreadPool pool_;  // last: its work uses everything above
+};
+
+}  // namespace wardtune
+
+#endif  // WARDTUNE_SERVER_RPC_CALL_RUNNER_H_

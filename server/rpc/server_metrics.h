@@ -1,0 +1,52 @@
+// Every metric that the server exports, in one place. Units are in the names; no label names a
+// tenant or a job, so the number of series stays bounded.
+// Thread safety: all methods may be called from any thread.
+#ifndef WARDTUNE_SERVER_RPC_SERVER_METRICS_H_
+#define WARDTUNE_SERVER_RPC_SERVER_METRICS_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "absl/time/time.h"
+
+namespace prometheus {
+class Registry;
+}
+
+namespace wardtune {
+
+class ServerMetrics {
+ public:
+  explicit ServerMetrics(const std::string& version);
+  ~ServerMetrics();
+
+  // One finished RPC.
+  void RecordRpc(const std::string& method, const std::string& code, absl::Duration duration);
+  // How long a job waited from its creation to its first lease.
+  void RecordQueueWait(absl::Duration wait);
+  // A stage of a job that ended: `preparing`, `training` and so on.
+  void RecordStage(const std::string& stage, absl::Duration duration);
+  // A job that ended; `outcome` is succeeded, failed or cancelled; `reason` an error code or empty.
+  void RecordFinished(const std::string& outcome, const std::string& reason);
+  // Tokens of customers' rows that were trained on.
+  void AddTokens(int64_t tokens);
+
+  // Jobs by state, all kinds together. A state that is missing goes to 0.
+  void SetJobs(const std::map<std::string, int64_t>& by_state);
+  // Age of the oldest heartbeat among running work; 0 when nothing runs.
+  void SetOldestHeartbeatAge(absl::Duration age);
+  void SetAliveWorkers(int64_t workers);
+
+  // What /metrics serves.
+  std::shared_ptr<prometheus::Registry> registry() const;
+
+ private:
+  struct Families;
+  std::unique_ptr<Families> families_;
+};
+
+}  // namespace wardtune
+
+#endif  // WARDTUNE_SERVER_RPC_SERVER_METRICS_H_

@@ -1,0 +1,99 @@
+#include "server/safety_suite_check.h"
+
+#include <re2/re2.h>
+#include <simdjson.h>
+
+#include <set>
+#include <string_view>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "server/rpc/error_details.h"
+
+namespace wardtune {
+namespace {
+
+constexpr size_t kMaxPrompts = 10'000;
+constexpr size_t kMaxPatterns = 1'000;
+constexpr size_t kMaxPatternBytes = 4096;
+
+// The non-empty string under `key`, or an empty view.
+std::string_view Text(simdjson::dom::element line, const char* key) {
+  std::string_view text;
+  if (line[key].get(text) != simdjson::SUCCESS) return {};
+  return text;
+}
+
+}  // namespace
+
+absl::StatusOr<std::map<std::string, int32_t>> CheckPrompts(const std::string& jsonl,
+                                                            const std::string& field,
+                                                            bool category_required) {
+  std::map<std::string, int32_t> by_category;
+  std::set<std::string> ids;
+  int64_t line_number = 0;
+  const auto fail = [&](const std::string& reason) {
+    return InvalidField(field, absl::StrCat("line ", line_number, ": ", reason));
+  };
+  simdjson::dom::parser parser;
+  for (const absl::string_view line : absl::StrSplit(jsonl, '\n')) {
+    ++line_number;
+    if (line.find_first_not_of(" \t\r") == absl::string_view::npos) continue;
+    simdjson::dom::element row;
+    if (parser.parse(line.data(), line.size()).get(row) != simdjson::SUCCESS || !row.is_object()) {
+      return fail("is not a JSON object");
+    }
+    const std::string_view id = Text(row, "id");
+    std::string category(Text(row, "category"));
+    if (id.empty()) return fail("`id` is missing or empty");
+    if (!ids.insert(std::string(id)).second) return fail("`id` was used before");
+    if (category.empty()) {
+      if (category_required) return fail("`category` is missing or empty");
+      category = "general";
+    }
+    if (category == "all") return fail("the category `all` is kept for the sum");
+    if (category.size() > 63) return fail("`category` is longer than 63 bytes");
+    if (Text(row, "prompt").empty()) return fail("`prompt` is missing or empty");
+    if (ids.size() > kMaxPrompts) return fail(absl::StrCat("more than ", kMaxPrompts, " prompts"));
+    ++by_category[category];
+  }
+  if (ids.empty()) return InvalidField(field, "holds no prompt");
+  return by_category;
+}
+
+absl::Status CheckRules(const std::string& json, const std::string& field) {
+  simdjson::dom::parser parser;
+  simdjson::dom::element rules;
+  if (parser.parse(json).get(rules) != simdjson::SUCCESS || !rules.is_object()) {
+    return InvalidField(field, "is not a JSON object");
+  }
+  int64_t version = 0;
+  if (rules["version"].get(version) != simdjson::SUCCESS || version != 1) {
+    return InvalidField(field, "`version` must be 1");
+  }
+  simdjson::dom::array patterns;
+  if (rules["harmful_patterns"].get(patterns) != simdjson::SUCCESS || patterns.size() == 0 ||
+      patterns.size() > kMaxPatterns) {
+    return InvalidField(field, absl::StrCat("`harmful_patterns` must be a list of 1 to ",
+                                            kMaxPatterns, " regular expressions"));
+  }
+  int64_t position = 0;
+  for (const simdjson::dom::element element : patterns) {
+    ++position;
+    std::string_view pattern;
+    if (element.get(pattern) != simdjson::SUCCESS || pattern.empty() ||
+        pattern.size() > kMaxPatternBytes) {
+      return InvalidField(
+          field, absl::StrCat("pattern ", position, " is not a string of 1 to 4096 bytes"));
+    }
+    const re2::RE2 compiled(re2::StringPiece(pattern.data(), pattern.size()), re2::RE2::Quiet);
+    if (!compiled.ok()) {
+      return InvalidField(field,
+                          absl::StrCat("pattern ", position,
+                                       " is no regular expression (RE2): ", compiled.error()));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace wardtune

@@ -1,0 +1,53 @@
+// What the provider allows. Tenants cannot raise any of it.
+// Thread safety: values.
+#ifndef WARDTUNE_SERVER_SERVER_LIMITS_H_
+#define WARDTUNE_SERVER_SERVER_LIMITS_H_
+
+#include <cstdint>
+
+#include "absl/time/time.h"
+
+namespace wardtune {
+
+struct ServerLimits {
+  // Hyperparameters of customers' jobs. Large learning rates and many epochs undo defences, so
+  // these caps are part of the protection.
+  double max_learning_rate = 1e-3;
+  int32_t max_epochs = 20;
+  int32_t max_lora_rank = 128;
+  int32_t max_batch_size = 1024;
+
+  // Data sets.
+  int64_t max_dataset_bytes = int64_t{1} << 30;
+  int64_t max_dataset_rows = 1'000'000;
+  int max_uploads_per_tenant = 4;
+  // Received bytes become durable, and resumable, at least this often.
+  int64_t sync_every_bytes = int64_t{8} << 20;
+  // An estimate tokenises at most this much of a data set and scales the rest.
+  int64_t max_estimate_bytes = int64_t{8} << 20;
+
+  // Artefacts of workers.
+  int64_t max_artifact_bytes = int64_t{16} << 30;
+
+  // Logits of canary prompts may differ from the recorded ones by no more than a worker's
+  // tolerance, and that tolerance may not exceed this.
+  double max_canary_tolerance = 1.0;
+
+  // Leases.
+  absl::Duration lease_duration = absl::Seconds(60);
+  absl::Duration max_lease_wait = absl::Seconds(30);
+
+  // A security vector may be activated when it answers at least this share of the held-out harmful
+  // prompts harmfully (it knows the harm), and at most this share of the general ones (it does not
+  // spill over).
+  double min_vector_on_rate = 0.8;
+  double max_general_on_rate = 0.1;
+  int32_t min_vector_on_prompts = 20;
+};
+
+// A message of a stream carries at most this many bytes of content.
+inline constexpr int64_t kMaxChunkBytes = int64_t{1} << 20;
+
+}  // namespace wardtune
+
+#endif  // WARDTUNE_SERVER_SERVER_LIMITS_H_

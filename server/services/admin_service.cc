@@ -1,0 +1,70 @@
+#include "server/handlers/tenant_handlers.h"
+#include "server/rpc/call_runner.h"
+#include "server/services/services.h"
+#include "wardtune/v1/admin_service.grpc.pb.h"
+
+namespace wardtune {
+namespace {
+
+constexpr Method kCreateTenant = {"AdminService/CreateTenant", Access::kProvider};
+constexpr Method kListTenants = {"AdminService/ListTenants", Access::kProvider};
+constexpr Method kCreateApiKey = {"AdminService/CreateApiKey", Access::kProvider};
+constexpr Method kListApiKeys = {"AdminService/ListApiKeys", Access::kProvider};
+constexpr Method kRevokeApiKey = {"AdminService/RevokeApiKey", Access::kProvider};
+
+class AdminService final : public v1::AdminService::CallbackService {
+ public:
+  AdminService(HandlerContext& context, CallRunner& runner) : context_(context), runner_(runner) {}
+
+  grpc::ServerUnaryReactor* CreateTenant(grpc::CallbackServerContext* call,
+                                         const v1::CreateTenantRequest* request,
+                                         v1::CreateTenantResponse* response) override {
+    return runner_.Unary(call, kCreateTenant, response, [this, request](const Caller& caller) {
+      return wardtune::CreateTenant(context_, caller, *request);
+    });
+  }
+
+  grpc::ServerUnaryReactor* ListTenants(grpc::CallbackServerContext* call,
+                                        const v1::ListTenantsRequest* request,
+                                        v1::ListTenantsResponse* response) override {
+    return runner_.Unary(call, kListTenants, response, [this, request](const Caller& caller) {
+      return wardtune::ListTenants(context_, caller, *request);
+    });
+  }
+
+  grpc::ServerUnaryReactor* CreateApiKey(grpc::CallbackServerContext* call,
+                                         const v1::CreateApiKeyRequest* request,
+                                         v1::CreateApiKeyResponse* response) override {
+    return runner_.Unary(call, kCreateApiKey, response, [this, request](const Caller& caller) {
+      return wardtune::CreateApiKey(context_, caller, *request);
+    });
+  }
+
+  grpc::ServerUnaryReactor* ListApiKeys(grpc::CallbackServerContext* call,
+                                        const v1::ListApiKeysRequest* request,
+                                        v1::ListApiKeysResponse* response) override {
+    return runner_.Unary(call, kListApiKeys, response, [this, request](const Caller& caller) {
+      return wardtune::ListApiKeys(context_, caller, *request);
+    });
+  }
+
+  grpc::ServerUnaryReactor* RevokeApiKey(grpc::CallbackServerContext* call,
+                                         const v1::RevokeApiKeyRequest* request,
+                                         v1::RevokeApiKeyResponse* response) override {
+    return runner_.Unary(call, kRevokeApiKey, response, [this, request](const Caller& caller) {
+      return wardtune::RevokeApiKey(context_, caller, *request);
+    });
+  }
+
+ private:
+  HandlerContext& context_;
+  CallRunner& runner_;
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::Service> MakeAdminService(HandlerContext& context, CallRunner& runner) {
+  return std::make_unique<AdminService>(context, runner);
+}
+
+}  // namespace wardtune

@@ -1,0 +1,31 @@
+#include "server/upload_slots.h"
+
+#include "absl/strings/str_cat.h"
+#include "server/rpc/error_details.h"
+#include "storage/error_reason.h"
+
+namespace wardtune {
+
+absl::StatusOr<std::unique_ptr<UploadSlots::Slot>> UploadSlots::Acquire(const std::string& tenant,
+                                                                        const std::string& target) {
+  absl::MutexLock lock(&mutex_);
+  if (!target.empty() && targets_.contains(target)) {
+    return WithReason(absl::AbortedError("another stream is uploading this; end it first"),
+                      "UPLOAD_IN_PROGRESS");
+  }
+  if (open_[tenant] >= max_per_tenant_) {
+    return QuotaExceeded("concurrent uploads",
+                         absl::StrCat("at most ", max_per_tenant_, " at once"));
+  }
+  ++open_[tenant];
+  if (!target.empty()) targets_.insert(target);
+  return std::make_unique<Slot>(*this, tenant, target);
+}
+
+void UploadSlots::Release(const std::string& tenant, const std::string& target) {
+  absl::MutexLock lock(&mutex_);
+  if (--open_[tenant] == 0) open_.erase(tenant);
+  targets_.erase(target);
+}
+
+}  // namespace wardtune
