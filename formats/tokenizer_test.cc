@@ -1,9 +1,13 @@
 #include "formats/tokenizer.h"
 
 #include <gtest/gtest.h>
+#include <simdjson.h>
 
 #include <algorithm>
 #include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <sstream>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_matchers.h"
@@ -39,6 +43,27 @@ class TokenizerTest : public ::testing::Test {
   int32_t start_ = -1;
   int32_t end_ = -1;
 };
+
+// testdata/make_tokenizer_golden.py wrote the ids with the Python package.
+TEST_F(TokenizerTest, GivesTheIdsOfThePythonPackage) {
+  const char* source = std::getenv("WARDTUNE_SOURCE_DIR");
+  std::ifstream golden(
+      absl::StrCat(source == nullptr ? "." : source, "/formats/testdata/tokenizer_golden.txt"));
+  int texts = 0;
+  for (std::string line; std::getline(golden, line); ++texts) {
+    const size_t tab = line.find('\t');
+    ASSERT_NE(tab, std::string::npos);
+    simdjson::dom::parser parser;
+    std::string_view text;
+    ASSERT_EQ(parser.parse(simdjson::padded_string(line.substr(0, tab))).get(text),
+              simdjson::SUCCESS);
+    std::istringstream numbers(line.substr(tab + 1));
+    const std::vector<int32_t> expected{std::istream_iterator<int32_t>(numbers), {}};
+    WT_ASSERT_OK_AND_ASSIGN(const auto ids, tokenizer_->Encode(text, {.allow_special = true}));
+    EXPECT_EQ(ids, expected) << line;
+  }
+  EXPECT_EQ(texts, 10);
+}
 
 TEST_F(TokenizerTest, DigitsStandAlone) {
   WT_ASSERT_OK_AND_ASSIGN(const auto ids, tokenizer_->Encode("2026"));
