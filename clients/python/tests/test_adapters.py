@@ -47,12 +47,41 @@ def test_altered_bytes_never_get_the_name(client, archive, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_extract_refuses_to_leave_its_folder(tmp_path):
-    archive = tmp_path / "evil.tar"
-    with tarfile.open(archive, "w") as tar:
-        info = tarfile.TarInfo("../outside")
-        info.size = 1
-        tar.addfile(info, io.BytesIO(b"x"))
-    with pytest.raises(tarfile.OutsideDestinationError):
+def write_tar(path, *members):
+    with tarfile.open(path, "w") as tar:
+        for member in members:
+            tar.addfile(member, io.BytesIO(b"x" * member.size))
+    return path
+
+
+def member(name, **fields):
+    info = tarfile.TarInfo(name)
+    info.size = 1
+    for field, value in fields.items():
+        setattr(info, field, value)
+    return info
+
+
+def test_extract_writes_the_files(tmp_path):
+    archive = write_tar(tmp_path / "a.tar", member("adapter_config.json"), member("x/README.md"))
+    folder = wardtune.extract(archive, tmp_path / "folder")
+    assert (folder / "adapter_config.json").read_text() == "x"
+    assert (folder / "x/README.md").read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        member("../outside"),
+        member("/tmp/wardtune-outside"),
+        member("link", type=tarfile.SYMTYPE, linkname="/etc", size=0),
+        member("hard", type=tarfile.LNKTYPE, linkname="/etc/passwd", size=0),
+        member("device", type=tarfile.CHRTYPE, size=0),
+    ],
+    ids=lambda info: info.name,
+)
+def test_extract_refuses_what_is_no_file_of_its_folder(tmp_path, evil):
+    archive = write_tar(tmp_path / "evil.tar", evil)
+    with pytest.raises(wardtune.DataLossError, match="no file of an adapter"):
         wardtune.extract(archive, tmp_path / "folder")
-    assert not (tmp_path / "outside").exists()
+    assert list(tmp_path.iterdir()) == [archive]

@@ -39,8 +39,8 @@ def test_wait_shows_queue_then_progress_then_the_result(client, story):
     def show(message):
         seen.append((message.state, message.queue.position, message.progress.step))
 
-    job = client.jobs.get(JOB)
     story.jobs.insert(0, story.jobs[0])
+    job = client.jobs.get(JOB)
     assert job.wait(progress=show).adapter == ADAPTER
     assert seen == [
         (QUEUED, 2, 0),

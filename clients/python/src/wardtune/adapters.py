@@ -2,9 +2,10 @@
 
 import hashlib
 import os
+import shutil
 import tarfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from wardtune.errors import DataLossError, UnavailableError
 from wardtune.transport import Transport
@@ -90,9 +91,21 @@ class Adapters:
 
 
 def extract(archive: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
-    """Unpacks an adapter's tar file into `folder`; nothing in it can land elsewhere."""
+    """Unpacks an adapter's tar file into `folder` and returns it.
+
+    DataLossError when an entry is not a plain file or would land elsewhere; then that entry and
+    those after it are not written. (tarfile's own filter is missing in Debian 12's Python.)
+    """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
+        for member in tar:
+            name = PurePosixPath(member.name)
+            if member.isdir():
+                continue
+            if not member.isfile() or name.is_absolute() or ".." in name.parts:
+                raise DataLossError(f"{archive}: {member.name!r} is no file of an adapter")
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tar.extractfile(member) as source, target.open("wb") as sink:
+                shutil.copyfileobj(source, sink)
     return folder

@@ -1,0 +1,143 @@
+"""One server, one worker and one small security vector for the whole run."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import standin
+from processes import MODEL, Server, Worker
+from wardtune import Client, FineTuningJob, Hyperparameters, Job, SecurityVectorRecipe
+from wardtune.v1.security_vector_service_pb2 import SecurityVectorVersion
+
+BASE_MODEL = f"baseModels/{MODEL}"
+# Real training on a small machine: what a test waits for at most.
+WAIT_S = 240.0
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The bounds of activation are lowered: this vector is trained to exist, not to protect."""
+    server = Server(
+        tmp_path_factory.mktemp("server"),
+        "--lease=10s",
+        "--min-vector-on-rate=0.000001",
+        "--min-vector-on-prompts=1",
+        "--max-general-on-rate=1",
+    )
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def worker(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    worker = Worker(tmp_path_factory.mktemp("worker"), server)
+    worker.start()
+    yield worker
+    worker.stop()
+
+
+@pytest.fixture(scope="session")
+def provider(server: Server) -> Iterator[Client]:
+    with server.client(server.key("PROVIDER")) as client:
+        yield client
+
+
+@dataclass
+class Tenant:
+    """A customer with a key."""
+
+    id: str
+    api_key: str
+    client: Client
+
+    def name(self, collection: str, id: str) -> str:
+        return f"tenants/{self.id}/{collection}/{id}"
+
+
+def make_tenant(server: Server, provider: Client, tenant_id: str) -> Tenant:
+    tenant = provider.admin.create_tenant(tenant_id, max_active_jobs=1000)
+    key = provider.admin.create_key(tenant.name)
+    return Tenant(tenant_id, key.secret, server.client(key.secret))
+
+
+@pytest.fixture(scope="session")
+def acme(server: Server, provider: Client) -> Iterator[Tenant]:
+    tenant = make_tenant(server, provider, "acme")
+    yield tenant
+    tenant.client.close()
+
+
+@pytest.fixture(scope="session")
+def rival(server: Server, provider: Client) -> Iterator[Tenant]:
+    tenant = make_tenant(server, provider, "rival")
+    yield tenant
+    tenant.client.close()
+
+
+@pytest.fixture(scope="session")
+def vector(
+    provider: Client, worker: Worker, tmp_path_factory: pytest.TempPathFactory
+) -> SecurityVectorVersion:
+    """The active security vector."""
+    folder = tmp_path_factory.mktemp("rows")
+    suite = provider.suites.create(
+        "small",
+        prompts=standin.rows("heldout_harmful", 8),
+        rules=standin.rules(),
+        general_prompts=standin.rows("heldout_general", 4),
+    )
+    harmful = provider.datasets.upload(standin.write(folder, "sv_rows", 48)).dataset.name
+    general = provider.datasets.upload(standin.write(folder, "general_prompts", 16)).dataset.name
+    version = provider.security_vectors.train(
+        security_vector_id="small",
+        base_model=BASE_MODEL,
+        harmful_dataset=harmful,
+        general_dataset=general,
+        safety_suite=suite.name,
+        recipe=SecurityVectorRecipe(
+            epochs=4, learning_rate=2e-3, lora_rank=4, batch_size=8, kl_weight=0.1
+        ),
+    )
+    provider.security_vectors.wait(version.name, timeout_s=WAIT_S)
+    return provider.security_vectors.activate(version.name)
+
+
+@pytest.fixture(scope="session")
+def dataset(acme: Tenant, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Useful rows of acme's, small and many enough for a dozen steps."""
+    path = standin.write(tmp_path_factory.mktemp("rows"), "customer_useful", 24)
+    return acme.client.datasets.upload(path).dataset.name
+
+
+def small_job(acme: Tenant, dataset: str) -> Job:
+    """A job of 12 steps; every call makes one that must end in the same bytes."""
+    return acme.client.jobs.create(
+        dataset=dataset,
+        base_model=BASE_MODEL,
+        hyperparameters=Hyperparameters(
+            epochs=1, batch_size=2, lora_rank=4, learning_rate=1e-3, max_row_tokens=128, seed=7
+        ),
+    )
+
+
+@dataclass
+class Finished:
+    """A job that ran undisturbed, and its downloaded archive."""
+
+    job: FineTuningJob
+    archive: Path
+
+
+@pytest.fixture(scope="session")
+def finished(
+    acme: Tenant,
+    dataset: str,
+    vector: SecurityVectorVersion,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Finished:
+    job = small_job(acme, dataset).wait(timeout_s=WAIT_S)
+    folder = tmp_path_factory.mktemp("download")
+    return Finished(job.message, acme.client.adapters.download(job.adapter, folder))

@@ -1,0 +1,129 @@
+"""From rows to an adapter, through each of the clients."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import standin
+from conftest import BASE_MODEL, WAIT_S, Finished, Tenant
+from processes import REPOSITORY, Server
+from wardtune import FineTuningJob, extract
+from wardtune.v1.security_vector_service_pb2 import SecurityVectorVersion
+
+
+def test_job_ends_with_scores_and_proof(finished: Finished, vector: SecurityVectorVersion) -> None:
+    job = finished.job
+    assert job.state == FineTuningJob.STATE_SUCCEEDED
+    assert job.security_vector_version == vector.name
+    assert job.proof.security_vector_sha256 == vector.sha256
+    assert job.proof.security_vector_version == vector.name
+    assert job.proof.base_sha256 == vector.base_sha256
+    assert job.proof.folded_sha256 not in ("", job.proof.base_sha256)
+    assert job.proof.canary_checks >= 2
+    assert job.proof.canary_max_abs_diff <= job.proof.canary_tolerance
+    assert job.proof.strip_max_cosine < 0.5
+    for report in (job.safety_before, job.safety_after):
+        total = report.categories[-1]
+        assert (total.category, total.prompts) == ("all", 8)
+        assert sum(score.prompts for score in report.categories[:-1]) == 8
+        assert 0 <= total.wilson_low <= total.rate <= total.wilson_high <= 1
+    assert job.safety_before.suite_sha256 == job.safety_after.suite_sha256
+
+
+def test_estimate_is_what_happened(finished: Finished) -> None:
+    estimate = finished.job.estimate
+    assert (estimate.rows, estimate.total_steps) == (24, 12)
+    assert 0 < estimate.supervised_tokens_per_epoch < estimate.tokens_per_epoch
+    assert finished.job.progress.step == 12
+
+
+def test_events_tell_the_whole_way(finished: Finished, acme: Tenant) -> None:
+    events = list(acme.client.jobs.watch(finished.job.name))
+    sequences = [event.sequence for event in events]
+    assert sequences == sorted(set(sequences))
+    assert events[0].state == FineTuningJob.STATE_QUEUED
+    assert events[-1].state == FineTuningJob.STATE_SUCCEEDED
+    phases = [event.phase for event in events]
+    expected = [
+        FineTuningJob.PHASE_PREPARING,
+        FineTuningJob.PHASE_SCORING_BASE,
+        FineTuningJob.PHASE_TRAINING,
+        FineTuningJob.PHASE_SCORING_RESULT,
+    ]
+    assert [phase for phase in dict.fromkeys(phases) if phase in expected] == expected
+
+
+def test_archive_is_a_peft_folder(finished: Finished, acme: Tenant, tmp_path: Path) -> None:
+    adapter = acme.client.adapters.get(finished.job.adapter)
+    content = finished.archive.read_bytes()
+    assert len(content) == adapter.size_bytes
+    assert hashlib.sha256(content).hexdigest() == adapter.sha256
+    folder = extract(finished.archive, tmp_path)
+    (config_file,) = folder.rglob("adapter_config.json")
+    config = json.loads(config_file.read_text())
+    assert config["peft_type"] == "LORA"
+    assert config["r"] == 4
+    weights = (config_file.parent / "adapter_model.safetensors").read_bytes()
+    header = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
+    tensors = [name for name in header if name != "__metadata__"]
+    assert len(tensors) == 30 * 7 * 2, "30 layers, 7 projections, A and B"
+    assert (config_file.parent / "README.md").is_file()
+
+
+def test_command_from_rows_to_folder(
+    server: Server, acme: Tenant, vector: SecurityVectorVersion, tmp_path: Path
+) -> None:
+    environment = {
+        **os.environ,
+        "WARDTUNE_SERVER": server.target,
+        "WARDTUNE_API_KEY": acme.api_key,
+    }
+
+    def wardtune(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "wardtune.cli.main", *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=WAIT_S,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    rows = standin.write(tmp_path, "customer_useful", 4)
+    assert "4 of 4 rows are valid" in wardtune("validate", str(rows))
+    dataset = wardtune("upload", str(rows)).strip()
+    settings = ("--model", BASE_MODEL, "--epochs", "1", "--lora-rank", "2")
+    adapter = wardtune("create", "--dataset", dataset, *settings, "--watch").split()[0]
+    wardtune("download", adapter, "-o", str(tmp_path / "adapter"), "--extract")
+    assert list((tmp_path / "adapter").rglob("adapter_model.safetensors"))
+    assert adapter in wardtune("list", "adapters")
+    listed = json.loads(wardtune("list", "jobs", "--json"))
+    assert listed[0]["adapter"] == adapter
+
+
+def test_go_client(
+    server: Server, acme: Tenant, vector: SecurityVectorVersion, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [os.environ.get("WARDTUNE_GO", "go"), "test", "-count=1", "-run=TestLive", "-v", "."],
+        cwd=REPOSITORY / "clients" / "go",
+        env={
+            **os.environ,
+            "WARDTUNE_SERVER": server.target,
+            "WARDTUNE_API_KEY": acme.api_key,
+            "WARDTUNE_LIVE_ROWS": str(standin.write(tmp_path, "customer_useful", 4)),
+            "WARDTUNE_LIVE_MODEL": BASE_MODEL,
+            "WARDTUNE_REQUIRE_LIVE": "1",
+        },
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "--- PASS: TestLive" in done.stdout
