@@ -8,8 +8,8 @@
 namespace wardtune {
 namespace {
 
-constexpr char kGet[] = "SELECT " WARDTUNE_JOB_COLUMNS " FROM job WHERE id = ?";
-constexpr char kInsert[] =
+constexpr char kGetJob[] = "SELECT " WARDTUNE_JOB_COLUMNS " FROM job WHERE id = ?";
+constexpr char kInsertJob[] =
     "INSERT INTO job (id, tenant, kind, display_name, dataset_id, dataset_sha256, dataset_size,"
     " general_id, general_sha256, general_size, base_model, base_sha256, spec, estimate, vector,"
     " version, safety_suite, create_time)"
@@ -108,7 +108,7 @@ JobRecord ReadJob(Statement& row) {
 }
 
 absl::StatusOr<JobRecord> FindJob(Database& database, const std::string& id) {
-  WT_ASSIGN_OR_RETURN(Statement row, database.Query(kGet, id));
+  WT_ASSIGN_OR_RETURN(Statement row, database.Query(kGetJob, id));
   WT_ASSIGN_OR_RETURN(const bool found, row.Step());
   if (!found) return NotFound("job", id);
   return ReadJob(row);
@@ -117,7 +117,7 @@ absl::StatusOr<JobRecord> FindJob(Database& database, const std::string& id) {
 absl::Status InsertJob(Database& database, const JobRecord& job, const PinnedInputs& inputs,
                        absl::Time now) {
   WT_RETURN_IF_ERROR(database
-                         .Run(kInsert, job.id, job.tenant, job.kind, job.display_name,
+                         .Run(kInsertJob, job.id, job.tenant, job.kind, job.display_name,
                               job.dataset_id, inputs.dataset.sha256, inputs.dataset.size_bytes,
                               inputs.general_id, inputs.general.sha256, inputs.general.size_bytes,
                               job.base_model, job.base_sha256, Bytes{job.spec}, Bytes{job.estimate},

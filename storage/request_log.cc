@@ -6,18 +6,18 @@
 namespace wardtune {
 namespace {
 
-constexpr char kFind[] =
+constexpr char kFindAnswer[] =
     "SELECT body_sha256, response FROM request WHERE tenant = ? AND method = ? AND request_id = ?";
-constexpr char kSave[] =
+constexpr char kSaveAnswer[] =
     "INSERT INTO request (tenant, method, request_id, body_sha256, response, create_time)"
     " VALUES (?, ?, ?, ?, ?, ?)";
-constexpr char kForget[] = "DELETE FROM request WHERE create_time < ?";
+constexpr char kForgetAnswers[] = "DELETE FROM request WHERE create_time < ?";
 
 }  // namespace
 
 absl::StatusOr<std::optional<std::string>> FindAnswer(Database& database, const RequestKey& key) {
   if (key.request_id.empty()) return std::nullopt;
-  WT_ASSIGN_OR_RETURN(Statement row, database.Query(kFind, key.tenant, key.method, key.request_id));
+  WT_ASSIGN_OR_RETURN(Statement row, database.Query(kFindAnswer, key.tenant, key.method, key.request_id));
   WT_ASSIGN_OR_RETURN(const bool found, row.Step());
   if (!found) return std::nullopt;
   if (row.Text() != key.body_sha256) {
@@ -33,12 +33,12 @@ absl::Status SaveAnswer(Database& database, const RequestKey& key, const std::st
                         absl::Time now) {
   if (key.request_id.empty()) return absl::OkStatus();
   return database
-      .Run(kSave, key.tenant, key.method, key.request_id, key.body_sha256, Bytes{response}, now)
+      .Run(kSaveAnswer, key.tenant, key.method, key.request_id, key.body_sha256, Bytes{response}, now)
       .status();
 }
 
 absl::Status ForgetAnswersBefore(Database& database, absl::Time time) {
-  return database.Run(kForget, time).status();
+  return database.Run(kForgetAnswers, time).status();
 }
 
 }  // namespace wardtune

@@ -12,25 +12,25 @@ namespace {
   "id, tenant, display_name, state, received_bytes, sha256, row_count, report, create_time," \
   " update_time, revision"
 
-constexpr char kInsert[] =
+constexpr char kInsertDataset[] =
     "INSERT INTO dataset (" DATASET_COLUMNS ") VALUES (?, ?, ?, 1, 0, '', 0, x'', ?, ?, 1)";
-constexpr char kGet[] = "SELECT " DATASET_COLUMNS " FROM dataset WHERE tenant = ? AND id = ?";
-constexpr char kList[] = "SELECT seq, " DATASET_COLUMNS
+constexpr char kGetDataset[] = "SELECT " DATASET_COLUMNS " FROM dataset WHERE tenant = ? AND id = ?";
+constexpr char kListDatasets[] = "SELECT seq, " DATASET_COLUMNS
                          " FROM dataset WHERE tenant = ? AND seq < ? ORDER BY seq DESC LIMIT ?";
 constexpr char kStoredBytes[] =
     "SELECT COALESCE(SUM(received_bytes), 0) FROM dataset WHERE tenant = ? AND id <> ?";
 constexpr char kSetReceived[] =
     "UPDATE dataset SET received_bytes = ?, update_time = ?, revision = revision + 1"
     " WHERE tenant = ? AND id = ? AND state = 1";
-constexpr char kFinish[] =
+constexpr char kFinishDataset[] =
     "UPDATE dataset SET state = 2, sha256 = ?, row_count = ?, report = ?, update_time = ?,"
     " revision = revision + 1 WHERE tenant = ? AND id = ? AND state = 1";
-constexpr char kReject[] =
+constexpr char kRejectDataset[] =
     "UPDATE dataset SET state = 3, received_bytes = 0, report = ?, update_time = ?,"
     " revision = revision + 1 WHERE tenant = ? AND id = ? AND state = 1";
 constexpr char kUsedBy[] =
     "SELECT id FROM job WHERE (dataset_id = ?1 OR general_id = ?1) AND state IN (1, 2, 3) LIMIT 1";
-constexpr char kDelete[] = "DELETE FROM dataset WHERE tenant = ? AND id = ?";
+constexpr char kDeleteDataset[] = "DELETE FROM dataset WHERE tenant = ? AND id = ?";
 
 DatasetRecord ReadDataset(Statement& row) {
   DatasetRecord dataset;
@@ -70,7 +70,7 @@ absl::Status RequireUploading(const DatasetRecord& dataset) {
 
 absl::StatusOr<DatasetRecord> FindDataset(Database& database, const std::string& tenant,
                                           const std::string& id) {
-  WT_ASSIGN_OR_RETURN(Statement row, database.Query(kGet, tenant, id));
+  WT_ASSIGN_OR_RETURN(Statement row, database.Query(kGetDataset, tenant, id));
   WT_ASSIGN_OR_RETURN(const bool found, row.Step());
   if (!found) return NotFound("dataset", id);
   return ReadDataset(row);
@@ -110,7 +110,7 @@ absl::StatusOr<Answer> SqliteDatasetStore::CreateDataset(const std::string& tena
       context_, key, encode, [&](Database& database) -> absl::StatusOr<DatasetRecord> {
         WT_RETURN_IF_ERROR(CheckQuota(database, tenant, "", 1));
         const absl::Time now = context_.clock.Now();
-        WT_RETURN_IF_ERROR(database.Run(kInsert, id, tenant, display_name, now, now).status());
+        WT_RETURN_IF_ERROR(database.Run(kInsertDataset, id, tenant, display_name, now, now).status());
         return FindDataset(database, tenant, id);
       });
 }
@@ -128,7 +128,7 @@ absl::StatusOr<Page<DatasetRecord>> SqliteDatasetStore::ListDatasets(const std::
   return ReadWith<Page<DatasetRecord>>(
       context_, [&](Database& database) -> absl::StatusOr<Page<DatasetRecord>> {
         WT_ASSIGN_OR_RETURN(Statement rows,
-                            database.Query(kList, tenant, window.before_seq, window.limit + 1));
+                            database.Query(kListDatasets, tenant, window.before_seq, window.limit + 1));
         return ReadPage<DatasetRecord>(context_, window, std::move(rows), ReadDataset);
       });
 }
@@ -156,7 +156,7 @@ absl::StatusOr<DatasetRecord> SqliteDatasetStore::FinishDataset(const std::strin
       context_, [&](Database& database) -> absl::StatusOr<DatasetRecord> {
         WT_RETURN_IF_ERROR(SetReceived(database, tenant, id, blob.size_bytes));
         WT_RETURN_IF_ERROR(database
-                               .Run(kFinish, blob.sha256, row_count, Bytes{report},
+                               .Run(kFinishDataset, blob.sha256, row_count, Bytes{report},
                                     context_.clock.Now(), tenant, id)
                                .status());
         return FindDataset(database, tenant, id);
@@ -171,7 +171,7 @@ absl::StatusOr<DatasetRecord> SqliteDatasetStore::RejectDataset(const std::strin
         WT_ASSIGN_OR_RETURN(const DatasetRecord dataset, FindDataset(database, tenant, id));
         WT_RETURN_IF_ERROR(RequireUploading(dataset));
         WT_RETURN_IF_ERROR(
-            database.Run(kReject, Bytes{report}, context_.clock.Now(), tenant, id).status());
+            database.Run(kRejectDataset, Bytes{report}, context_.clock.Now(), tenant, id).status());
         return FindDataset(database, tenant, id);
       });
 }
@@ -195,7 +195,7 @@ absl::StatusOr<Answer> SqliteDatasetStore::DeleteDataset(const std::string& tena
               absl::StrCat("dataset ", id, " is in use by job ", user.Text(),
                            "; cancel it or wait until it has ended"));
         }
-        WT_RETURN_IF_ERROR(database.Run(kDelete, tenant, id).status());
+        WT_RETURN_IF_ERROR(database.Run(kDeleteDataset, tenant, id).status());
         return dataset;
       });
 }

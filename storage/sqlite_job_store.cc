@@ -16,9 +16,9 @@ namespace {
   "a.id, a.tenant, a.job_id, a.base_model, a.sha256, a.size, j.safety_before, j.safety_after," \
   " j.proof, a.create_time FROM adapter a JOIN job j ON j.id = a.job_id"
 
-constexpr char kGet[] =
+constexpr char kGetTenantJob[] =
     "SELECT " WARDTUNE_JOB_COLUMNS " FROM job WHERE tenant = ? AND id = ? AND kind = 1";
-constexpr char kList[] = "SELECT seq, " WARDTUNE_JOB_COLUMNS
+constexpr char kListJobs[] = "SELECT seq, " WARDTUNE_JOB_COLUMNS
                          " FROM job WHERE tenant = ? AND kind = 1 AND seq < ?"
                          " ORDER BY seq DESC LIMIT ?";
 constexpr char kListInState[] = "SELECT seq, " WARDTUNE_JOB_COLUMNS
@@ -50,7 +50,7 @@ AdapterRecord ReadAdapter(Statement& row) {
 
 absl::StatusOr<JobRecord> FindTenantJob(Database& database, const std::string& tenant,
                                         const std::string& id) {
-  WT_ASSIGN_OR_RETURN(Statement row, database.Query(kGet, tenant, id));
+  WT_ASSIGN_OR_RETURN(Statement row, database.Query(kGetTenantJob, tenant, id));
   WT_ASSIGN_OR_RETURN(const bool found, row.Step());
   if (!found) return NotFound("job", id);
   return ReadJob(row);
@@ -145,7 +145,7 @@ absl::StatusOr<Page<JobRecord>> SqliteJobStore::ListJobs(const std::string& tena
             Statement rows,
             state.has_value()
                 ? database.Query(kListInState, tenant, *state, window.before_seq, window.limit + 1)
-                : database.Query(kList, tenant, window.before_seq, window.limit + 1));
+                : database.Query(kListJobs, tenant, window.before_seq, window.limit + 1));
         return ReadPage<JobRecord>(context_, window, std::move(rows), ReadJob);
       });
 }

@@ -12,14 +12,14 @@ namespace {
   " ON v.base_model = m.id AND v.state = 3 AND v.base_sha256 = m.sha256"
 
 constexpr char kWithdrawAll[] = "UPDATE base_model SET offered = 0";
-constexpr char kOffer[] =
+constexpr char kOfferModel[] =
     "INSERT INTO base_model (id, sha256, architecture, parameter_count, context_length, offered)"
     " VALUES (?, ?, ?, ?, ?, 1)"
     " ON CONFLICT (id) DO UPDATE SET sha256 = excluded.sha256,"
     " architecture = excluded.architecture, parameter_count = excluded.parameter_count,"
     " context_length = excluded.context_length, offered = 1";
-constexpr char kGet[] = "SELECT " MODEL_QUERY " WHERE m.id = ? AND m.offered = 1";
-constexpr char kList[] =
+constexpr char kGetModel[] = "SELECT " MODEL_QUERY " WHERE m.id = ? AND m.offered = 1";
+constexpr char kListModels[] =
     "SELECT m.id, " MODEL_QUERY " WHERE m.id > ? AND m.offered = 1 ORDER BY m.id LIMIT ?";
 
 BaseModelRecord ReadModel(Statement& row) {
@@ -37,7 +37,7 @@ BaseModelRecord ReadModel(Statement& row) {
 }  // namespace
 
 absl::StatusOr<BaseModelRecord> FindBaseModel(Database& database, const std::string& id) {
-  WT_ASSIGN_OR_RETURN(Statement row, database.Query(kGet, id));
+  WT_ASSIGN_OR_RETURN(Statement row, database.Query(kGetModel, id));
   WT_ASSIGN_OR_RETURN(const bool found, row.Step());
   if (!found) return NotFound("base model", id);
   return ReadModel(row);
@@ -48,7 +48,7 @@ absl::Status SqliteModelStore::OfferBaseModels(const std::vector<BaseModelRecord
     WT_RETURN_IF_ERROR(database.Run(kWithdrawAll).status());
     for (const BaseModelRecord& model : models) {
       WT_RETURN_IF_ERROR(database
-                             .Run(kOffer, model.id, model.sha256, model.architecture,
+                             .Run(kOfferModel, model.id, model.sha256, model.architecture,
                                   model.parameter_count, model.context_length)
                              .status());
     }
@@ -65,7 +65,7 @@ absl::StatusOr<Page<BaseModelRecord>> SqliteModelStore::ListBaseModels(const Pag
   WT_ASSIGN_OR_RETURN(const PageWindow window, OpenPage(context_, page, "models"));
   return ReadWith<Page<BaseModelRecord>>(
       context_, [&](Database& database) -> absl::StatusOr<Page<BaseModelRecord>> {
-        WT_ASSIGN_OR_RETURN(Statement rows, database.Query(kList, window.after, window.limit + 1));
+        WT_ASSIGN_OR_RETURN(Statement rows, database.Query(kListModels, window.after, window.limit + 1));
         return ReadPage<BaseModelRecord>(context_, window, std::move(rows), ReadModel);
       });
 }
