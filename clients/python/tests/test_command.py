@@ -99,6 +99,8 @@ def test_list_stops_at_its_limit(wardtune):
 def test_list_is_a_table_with_whole_names(wardtune):
     code, out, _ = wardtune("list", "datasets")
     assert code == 0
+    heading, first = out.splitlines()[:2]
+    assert heading.index("rows") + len("rows") == first.index(" 0 ") + 2, "numbers to the right"
     assert [line.split()[0] for line in out.splitlines()[1:]] == [
         f"tenants/acme/datasets/{i}" for i in range(5)
     ]

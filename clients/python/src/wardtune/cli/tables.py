@@ -8,6 +8,8 @@ from rich.table import Table
 
 from wardtune.v1 import safety_pb2
 
+_UNBOUNDED = 10_000
+
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Numbers, that is headings ending in a blank, are set to the right."""
@@ -21,8 +23,8 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         )
     for row in rows:
         table.add_row(*row)
-    # A name that is cut at the terminal's edge cannot be pasted into the next command.
-    Console(soft_wrap=True, width=max(Console().width, 200)).print(table)
+    # Wider than any terminal: a name that is cut at the edge cannot be pasted into a command.
+    Console(width=_UNBOUNDED).print(table, crop=False, soft_wrap=False)
 
 
 def time_text(timestamp: Timestamp) -> str:
