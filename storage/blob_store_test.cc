@@ -71,8 +71,7 @@ TEST_F(BlobStoreTest, AnotherDigestIsDataLossAndThePartialStays) {
 TEST_F(BlobStoreTest, AFlippedBitIsDataLoss) {
   const BlobRef blob = store_->Put("precious").value();
   WT_EXPECT_OK(store_->Verify(blob.sha256));
-  const std::string path =
-      folder_ + "/blobs/" + blob.sha256.substr(0, 2) + "/" + blob.sha256;
+  const std::string path = folder_ + "/blobs/" + blob.sha256.substr(0, 2) + "/" + blob.sha256;
   WT_ASSERT_OK(files_.WriteFileAtomically(path, "precioUs"));
   EXPECT_THAT(store_->ReadAll(blob.sha256), StatusIs(absl::StatusCode::kDataLoss));
   EXPECT_THAT(store_->Verify(blob.sha256), StatusIs(absl::StatusCode::kDataLoss));

@@ -48,9 +48,7 @@ class DyingFileSystem final : public FileSystem {
     return real_.Remove(path);
   }
   absl::Status RemoveTree(const std::string& path) override { return real_.RemoveTree(path); }
-  absl::Status CreateFolders(const std::string& path) override {
-    return real_.CreateFolders(path);
-  }
+  absl::Status CreateFolders(const std::string& path) override { return real_.CreateFolders(path); }
   absl::StatusOr<int64_t> FileSize(const std::string& path) override {
     return real_.FileSize(path);
   }

@@ -37,9 +37,8 @@ TEST_F(MetadataStoreTest, TheProviderIsThereAndItsIdIsTaken) {
   WT_EXPECT_OK(store_->tenants().GetTenant(kProviderTenant));
   TenantRecord tenant;
   tenant.id = kProviderTenant;
-  EXPECT_THAT(
-      store_->tenants().CreateTenant(tenant, Once("CreateTenant"), IdOf<TenantRecord>),
-      StatusIs(absl::StatusCode::kAlreadyExists));
+  EXPECT_THAT(store_->tenants().CreateTenant(tenant, Once("CreateTenant"), IdOf<TenantRecord>),
+              StatusIs(absl::StatusCode::kAlreadyExists));
 }
 
 TEST_F(MetadataStoreTest, KeysAreFoundByHashAndRevokedOnce) {
@@ -198,9 +197,8 @@ TEST_F(MetadataStoreTest, TheByteQuotaCountsAllDatasets) {
   const absl::Status refused = store_->datasets().RecordReceived("small", second, 41);
   EXPECT_THAT(refused, StatusIs(absl::StatusCode::kResourceExhausted));
   EXPECT_EQ(ReasonOf(refused), kReasonDatasetBytesQuota);
-  EXPECT_THAT(
-      store_->datasets().CreateDataset("small", "", Once("Create"), IdOf<DatasetRecord>),
-      StatusIs(absl::StatusCode::kResourceExhausted));
+  EXPECT_THAT(store_->datasets().CreateDataset("small", "", Once("Create"), IdOf<DatasetRecord>),
+              StatusIs(absl::StatusCode::kResourceExhausted));
 }
 
 TEST_F(MetadataStoreTest, OfAHundredParallelCreatesAtTheQuotaExactlyOneSucceeds) {

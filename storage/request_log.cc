@@ -17,7 +17,8 @@ constexpr char kForgetAnswers[] = "DELETE FROM request WHERE create_time < ?";
 
 absl::StatusOr<std::optional<std::string>> FindAnswer(Database& database, const RequestKey& key) {
   if (key.request_id.empty()) return std::nullopt;
-  WT_ASSIGN_OR_RETURN(Statement row, database.Query(kFindAnswer, key.tenant, key.method, key.request_id));
+  WT_ASSIGN_OR_RETURN(Statement row,
+                      database.Query(kFindAnswer, key.tenant, key.method, key.request_id));
   WT_ASSIGN_OR_RETURN(const bool found, row.Step());
   if (!found) return std::nullopt;
   if (row.Text() != key.body_sha256) {
@@ -33,7 +34,8 @@ absl::Status SaveAnswer(Database& database, const RequestKey& key, const std::st
                         absl::Time now) {
   if (key.request_id.empty()) return absl::OkStatus();
   return database
-      .Run(kSaveAnswer, key.tenant, key.method, key.request_id, key.body_sha256, Bytes{response}, now)
+      .Run(kSaveAnswer, key.tenant, key.method, key.request_id, key.body_sha256, Bytes{response},
+           now)
       .status();
 }
 

@@ -14,9 +14,11 @@ namespace {
 
 constexpr char kInsertDataset[] =
     "INSERT INTO dataset (" DATASET_COLUMNS ") VALUES (?, ?, ?, 1, 0, '', 0, x'', ?, ?, 1)";
-constexpr char kGetDataset[] = "SELECT " DATASET_COLUMNS " FROM dataset WHERE tenant = ? AND id = ?";
-constexpr char kListDatasets[] = "SELECT seq, " DATASET_COLUMNS
-                         " FROM dataset WHERE tenant = ? AND seq < ? ORDER BY seq DESC LIMIT ?";
+constexpr char kGetDataset[] =
+    "SELECT " DATASET_COLUMNS " FROM dataset WHERE tenant = ? AND id = ?";
+constexpr char kListDatasets[] =
+    "SELECT seq, " DATASET_COLUMNS
+    " FROM dataset WHERE tenant = ? AND seq < ? ORDER BY seq DESC LIMIT ?";
 constexpr char kStoredBytes[] =
     "SELECT COALESCE(SUM(received_bytes), 0) FROM dataset WHERE tenant = ? AND id <> ?";
 constexpr char kSetReceived[] =
@@ -110,7 +112,8 @@ absl::StatusOr<Answer> SqliteDatasetStore::CreateDataset(const std::string& tena
       context_, key, encode, [&](Database& database) -> absl::StatusOr<DatasetRecord> {
         WT_RETURN_IF_ERROR(CheckQuota(database, tenant, "", 1));
         const absl::Time now = context_.clock.Now();
-        WT_RETURN_IF_ERROR(database.Run(kInsertDataset, id, tenant, display_name, now, now).status());
+        WT_RETURN_IF_ERROR(
+            database.Run(kInsertDataset, id, tenant, display_name, now, now).status());
         return FindDataset(database, tenant, id);
       });
 }
@@ -127,8 +130,8 @@ absl::StatusOr<Page<DatasetRecord>> SqliteDatasetStore::ListDatasets(const std::
   WT_ASSIGN_OR_RETURN(const PageWindow window, OpenPage(context_, page, scope));
   return ReadWith<Page<DatasetRecord>>(
       context_, [&](Database& database) -> absl::StatusOr<Page<DatasetRecord>> {
-        WT_ASSIGN_OR_RETURN(Statement rows,
-                            database.Query(kListDatasets, tenant, window.before_seq, window.limit + 1));
+        WT_ASSIGN_OR_RETURN(Statement rows, database.Query(kListDatasets, tenant, window.before_seq,
+                                                           window.limit + 1));
         return ReadPage<DatasetRecord>(context_, window, std::move(rows), ReadDataset);
       });
 }

@@ -19,8 +19,8 @@ namespace {
 constexpr char kGetTenantJob[] =
     "SELECT " WARDTUNE_JOB_COLUMNS " FROM job WHERE tenant = ? AND id = ? AND kind = 1";
 constexpr char kListJobs[] = "SELECT seq, " WARDTUNE_JOB_COLUMNS
-                         " FROM job WHERE tenant = ? AND kind = 1 AND seq < ?"
-                         " ORDER BY seq DESC LIMIT ?";
+                             " FROM job WHERE tenant = ? AND kind = 1 AND seq < ?"
+                             " ORDER BY seq DESC LIMIT ?";
 constexpr char kListInState[] = "SELECT seq, " WARDTUNE_JOB_COLUMNS
                                 " FROM job WHERE tenant = ? AND kind = 1 AND state = ? AND seq < ?"
                                 " ORDER BY seq DESC LIMIT ?";

@@ -65,7 +65,8 @@ absl::StatusOr<Page<BaseModelRecord>> SqliteModelStore::ListBaseModels(const Pag
   WT_ASSIGN_OR_RETURN(const PageWindow window, OpenPage(context_, page, "models"));
   return ReadWith<Page<BaseModelRecord>>(
       context_, [&](Database& database) -> absl::StatusOr<Page<BaseModelRecord>> {
-        WT_ASSIGN_OR_RETURN(Statement rows, database.Query(kListModels, window.after, window.limit + 1));
+        WT_ASSIGN_OR_RETURN(Statement rows,
+                            database.Query(kListModels, window.after, window.limit + 1));
         return ReadPage<BaseModelRecord>(context_, window, std::move(rows), ReadModel);
       });
 }

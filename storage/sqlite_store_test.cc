@@ -69,16 +69,14 @@ TEST_F(SqliteStoreTest, TheSchemaRepeatsTheRulesOfTheStateMachine) {
   AddJob("acme");
   store_.reset();
   auto database = Database::Open(options_.path).value();
-  for (const char* broken : {"UPDATE job SET state = 7 WHERE state = 1",
-                             "UPDATE job SET state = 2 WHERE state = 1",
-                             "UPDATE job SET lease_owner = 'w' WHERE state = 1",
-                             "UPDATE job SET end_time = 1 WHERE state = 1",
-                             "UPDATE job SET state = 6 WHERE state = 1",
-                             "UPDATE job SET state = 5, end_time = 1 WHERE state = 1",
-                             "UPDATE job SET state = 4, end_time = 1 WHERE state = 1",
-                             "UPDATE job SET tenant = 'nobody'",
-                             "UPDATE dataset SET state = 1",
-                             "UPDATE security_vector SET state = 1"}) {
+  for (const char* broken :
+       {"UPDATE job SET state = 7 WHERE state = 1", "UPDATE job SET state = 2 WHERE state = 1",
+        "UPDATE job SET lease_owner = 'w' WHERE state = 1",
+        "UPDATE job SET end_time = 1 WHERE state = 1", "UPDATE job SET state = 6 WHERE state = 1",
+        "UPDATE job SET state = 5, end_time = 1 WHERE state = 1",
+        "UPDATE job SET state = 4, end_time = 1 WHERE state = 1",
+        "UPDATE job SET tenant = 'nobody'", "UPDATE dataset SET state = 1",
+        "UPDATE security_vector SET state = 1"}) {
     EXPECT_THAT(database->Execute(broken),
                 StatusIs(absl::StatusCode::kInternal, HasSubstr("constraint")))
         << broken;
@@ -95,8 +93,8 @@ TEST_F(SqliteStoreTest, TheListenerHearsOfEachMove) {
   heard.clear();
   AddJob("acme");
   WT_ASSERT_OK(Finish(Lease(), "adapter"));
-  EXPECT_THAT(heard, ::testing::ElementsAre(JobState::kQueued, JobState::kRunning,
-                                            JobState::kSucceeded));
+  EXPECT_THAT(heard,
+              ::testing::ElementsAre(JobState::kQueued, JobState::kRunning, JobState::kSucceeded));
 }
 
 }  // namespace

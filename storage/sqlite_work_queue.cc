@@ -371,7 +371,7 @@ absl::StatusOr<std::vector<std::string>> SqliteWorkQueue::ExpireLeases() {
 absl::StatusOr<QueueStats> SqliteWorkQueue::GetQueueStats() {
   QueueStats stats;
   for (const JobState state : kAllJobStates) stats.jobs[state] = 0;
-  WT_RETURN_IF_ERROR(context_.connections->Read([&](Database& database) -> absl::Status {
+  const absl::Status read = context_.connections->Read([&](Database& database) -> absl::Status {
     WT_ASSIGN_OR_RETURN(Statement row, database.Query(kCountByState));
     while (true) {
       WT_ASSIGN_OR_RETURN(const bool more, row.Step());
@@ -386,7 +386,8 @@ absl::StatusOr<QueueStats> SqliteWorkQueue::GetQueueStats() {
       stats.oldest_queued = std::max(absl::ZeroDuration(), context_.clock.Now() - created);
     }
     return absl::OkStatus();
-  }));
+  });
+  WT_RETURN_IF_ERROR(read);
   const absl::Duration now = context_.clock.Monotonic();
   absl::MutexLock lock(&mutex_);
   for (auto it = workers_.begin(); it != workers_.end();) {

@@ -20,16 +20,11 @@ TEST(JobStateTest, EveryPairOfStateAndEventIsLegalOrNamesTheState) {
   using S = JobState;
   using E = JobEvent;
   const std::map<std::pair<S, E>, S> legal = {
-      {{S::kQueued, E::kLease}, S::kRunning},
-      {{S::kQueued, E::kCancel}, S::kCancelled},
-      {{S::kRunning, E::kComplete}, S::kSucceeded},
-      {{S::kRunning, E::kRetry}, S::kQueued},
-      {{S::kRunning, E::kFail}, S::kFailed},
-      {{S::kRunning, E::kCancel}, S::kCancelling},
-      {{S::kCancelling, E::kCancel}, S::kCancelling},
-      {{S::kCancelling, E::kStop}, S::kCancelled},
-      {{S::kCancelling, E::kComplete}, S::kCancelled},
-      {{S::kCancelling, E::kRetry}, S::kCancelled},
+      {{S::kQueued, E::kLease}, S::kRunning},          {{S::kQueued, E::kCancel}, S::kCancelled},
+      {{S::kRunning, E::kComplete}, S::kSucceeded},    {{S::kRunning, E::kRetry}, S::kQueued},
+      {{S::kRunning, E::kFail}, S::kFailed},           {{S::kRunning, E::kCancel}, S::kCancelling},
+      {{S::kCancelling, E::kCancel}, S::kCancelling},  {{S::kCancelling, E::kStop}, S::kCancelled},
+      {{S::kCancelling, E::kComplete}, S::kCancelled}, {{S::kCancelling, E::kRetry}, S::kCancelled},
       {{S::kCancelling, E::kFail}, S::kCancelled},
   };
   for (const S state : kAllJobStates) {

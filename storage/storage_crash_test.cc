@@ -66,8 +66,8 @@ TEST_F(StorageCrashTest, EveryAcknowledgedJobIsThereAfterKillNine) {
       auto store = SqliteStore::Open(options_, clock_, files_);
       if (!store.ok()) ::_exit(1);
       while (true) {
-        auto answer = (*store)->jobs().CreateJob({"acme", "", dataset, kModel, "", ""}, {},
-                                                 IdOf<JobRecord>);
+        auto answer =
+            (*store)->jobs().CreateJob({"acme", "", dataset, kModel, "", ""}, {}, IdOf<JobRecord>);
         if (!answer.ok()) ::_exit(1);
         acknowledge(answer->response);
       }

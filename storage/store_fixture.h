@@ -75,8 +75,9 @@ class StoreFixture : public ::testing::Test {
     suite.rules = {Sha256Hex("rules"), 5};
     WT_ASSERT_OK(store_->security_vectors().CreateSafetySuite(suite, Once("CreateSafetySuite"),
                                                               IdOf<SafetySuiteRecord>));
-    const NewSecurityVector request{"shield", kModel, AddReadyDataset(kProviderTenant),
-                                    AddReadyDataset(kProviderTenant), "suite", "recipe"};
+    const NewSecurityVector request{
+        "shield", kModel,  AddReadyDataset(kProviderTenant), AddReadyDataset(kProviderTenant),
+        "suite",  "recipe"};
     WT_ASSERT_OK(store_->security_vectors().TrainSecurityVector(
         request, Once("TrainSecurityVector"),
         [](const SecurityVectorRecord& record) { return record.job_id; }));
@@ -98,8 +99,8 @@ class StoreFixture : public ::testing::Test {
     const bool tuning = lease.job.kind == JobKind::kFineTuning;
     WT_RETURN_IF_ERROR(store_->work().RecordArtifact(
         lease.job.id, lease.job.attempt,
-        tuning ? ArtifactKind::kAdapter : ArtifactKind::kSecurityVector,
-        {Sha256Hex(artefact), 11}, 0));
+        tuning ? ArtifactKind::kAdapter : ArtifactKind::kSecurityVector, {Sha256Hex(artefact), 11},
+        0));
     return store_->work().Complete(lease.job.id, lease.job.attempt, ResultWith(artefact));
   }
 

@@ -79,8 +79,8 @@ TEST_F(WorkQueueTest, AHeartbeatExtendsTheLeaseAndStoresProgress) {
 TEST_F(WorkQueueTest, AnExpiredLeaseIsRequeuedAndItsAttemptFenced) {
   const std::string job = AddJob("acme");
   Lease("w1");
-  WT_ASSERT_OK(store_->work().RecordArtifact(job, 1, ArtifactKind::kCheckpoint,
-                                             {Sha256Hex("ckpt"), 5}, 40));
+  WT_ASSERT_OK(
+      store_->work().RecordArtifact(job, 1, ArtifactKind::kCheckpoint, {Sha256Hex("ckpt"), 5}, 40));
   clock_.Advance(kTtl);
   EXPECT_THAT(store_->work().ExpireLeases().value(), ElementsAre(job));
   EXPECT_EQ(StateOf("acme", job), JobState::kQueued);
@@ -168,11 +168,11 @@ TEST_F(WorkQueueTest, AnArtefactThatThisAttemptDidNotUploadIsRefused) {
 TEST_F(WorkQueueTest, AnOlderCheckpointDoesNotReplaceANewerOne) {
   const std::string job = AddJob("acme");
   Lease();
-  WT_ASSERT_OK(store_->work().RecordArtifact(job, 1, ArtifactKind::kCheckpoint,
-                                             {Sha256Hex("late"), 1}, 50));
-  EXPECT_THAT(store_->work().RecordArtifact(job, 1, ArtifactKind::kCheckpoint,
-                                            {Sha256Hex("early"), 1}, 40),
-              StatusIs(absl::StatusCode::kFailedPrecondition));
+  WT_ASSERT_OK(
+      store_->work().RecordArtifact(job, 1, ArtifactKind::kCheckpoint, {Sha256Hex("late"), 1}, 50));
+  EXPECT_THAT(
+      store_->work().RecordArtifact(job, 1, ArtifactKind::kCheckpoint, {Sha256Hex("early"), 1}, 40),
+      StatusIs(absl::StatusCode::kFailedPrecondition));
   EXPECT_EQ(store_->jobs().GetJob("acme", job).value().checkpoint.sha256, Sha256Hex("late"));
 }
 
@@ -193,8 +193,7 @@ TEST_F(WorkQueueTest, ACancelReachesTheWorkerWithItsHeartbeat) {
   WT_ASSERT_OK(Cancel("acme", job));
   EXPECT_EQ(store_->work().Heartbeat(job, 1, kTtl, {3, "", ""}).value().state,
             JobState::kCancelling);
-  EXPECT_EQ(store_->work().Fail(job, 1, {"", "", false, true}).value().state,
-            JobState::kCancelled);
+  EXPECT_EQ(store_->work().Fail(job, 1, {"", "", false, true}).value().state, JobState::kCancelled);
 }
 
 TEST_F(WorkQueueTest, ACancelThatWasAnsweredBeatsALaterCompletion) {
@@ -225,8 +224,9 @@ TEST_F(WorkQueueTest, EventsRiseAndAreTakenUpWhereTheReaderStopped) {
 }
 
 TEST_F(WorkQueueTest, AFailedTrainingFailsItsVector) {
-  const NewSecurityVector request{"shield", kModel, AddReadyDataset(kProviderTenant),
-                                  AddReadyDataset(kProviderTenant), "suite", "recipe"};
+  const NewSecurityVector request{
+      "shield", kModel,  AddReadyDataset(kProviderTenant), AddReadyDataset(kProviderTenant),
+      "suite",  "recipe"};
   WT_ASSERT_OK(store_->security_vectors().TrainSecurityVector(
       request, Once("Train"), [](const SecurityVectorRecord& r) { return r.job_id; }));
   const LeaseRecord lease = Lease();
