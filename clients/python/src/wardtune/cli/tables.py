@@ -19,7 +19,6 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
             heading.rstrip(),
             justify="right" if heading.endswith(" ") else "left",
             no_wrap=True,
-            overflow="ignore",
         )
     for row in rows:
         table.add_row(*row)
