@@ -23,7 +23,7 @@ constexpr absl::Duration kCallDeadline = absl::Seconds(30);
 constexpr absl::Duration kStreamDeadline = absl::Minutes(10);
 constexpr absl::Duration kFirstBackoff = absl::Milliseconds(100);
 constexpr absl::Duration kLongestBackoff = absl::Seconds(5);
-constexpr const char* kReasonUrl = "wardtune/rpc_reason";
+constexpr const char* kRpcReasonUrl = "wardtune/rpc_reason";
 
 absl::Status FromGrpc(const grpc::Status& status, std::string_view rpc) {
   if (status.ok()) return absl::OkStatus();
@@ -33,7 +33,7 @@ absl::Status FromGrpc(const grpc::Status& status, std::string_view rpc) {
   if (details.ParseFromString(status.error_details())) {
     for (const auto& any : details.details()) {
       google::rpc::ErrorInfo info;
-      if (any.UnpackTo(&info)) result.SetPayload(kReasonUrl, absl::Cord(info.reason()));
+      if (any.UnpackTo(&info)) result.SetPayload(kRpcReasonUrl, absl::Cord(info.reason()));
     }
   }
   return result;
@@ -60,7 +60,7 @@ bool MayRetry(const absl::Status& status) {
 }  // namespace
 
 bool IsLeaseLost(const absl::Status& status) {
-  const auto reason = status.GetPayload(kReasonUrl);
+  const auto reason = status.GetPayload(kRpcReasonUrl);
   return status.code() == absl::StatusCode::kFailedPrecondition && reason.has_value() &&
          *reason == "LEASE_LOST";
 }

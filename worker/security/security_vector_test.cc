@@ -1,0 +1,100 @@
+#include "worker/security/security_vector.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/status_matchers.h"
+#include "worker/model/testing/tiny_model.h"
+#include "worker/security/testing/random_vector.h"
+
+namespace wardtune {
+namespace {
+
+using ::testing::HasSubstr;
+using ::wardtune::testing::RandomVector;
+using ::wardtune::testing::StatusIs;
+
+constexpr const char* kVersion = "securityVectors/stand-in/versions/1";
+
+class SecurityVectorTest : public ::testing::Test {
+ protected:
+  SecurityVectorTest()
+      : base_(testing::LoadTinyModel("vector", testing::TinyConfig("LlamaForCausalLM"))) {
+    vector_.adapter = RandomVector(base_.config(), 7, 0.5f);
+    vector_.canaries = *RecordCanaries(base_, *FoldAdapter(base_, vector_.adapter), {{1, 2}, {3}});
+    vector_.base_sha256 = std::string(64, 'b');
+    vector_.recipe_sha256 = std::string(64, 'c');
+    vector_.harmful_rows_sha256 = std::string(64, 'd');
+    vector_.general_rows_sha256 = std::string(64, 'e');
+    vector_.seed = 11;
+    vector_.categories = {"privacy", "safety"};
+  }
+
+  static SealingKey Key(char fill) {
+    return *SealingKey::Parse(std::string(SealingKey::kBytes, fill));
+  }
+  std::string Sealed(const SecurityVector& vector) {
+    return *Seal(Key('k'), kVersion, *SerializeSecurityVector(vector));
+  }
+  SecurityVectorIdentity Identity() const {
+    return {.version = kVersion,
+            .sha256 = SecurityVectorDigest(vector_),
+            .base_sha256 = vector_.base_sha256};
+  }
+
+  DecoderModel base_;
+  SecurityVector vector_;
+};
+
+TEST_F(SecurityVectorTest, OpensWhatWasSealed) {
+  WT_ASSERT_OK_AND_ASSIGN(
+      const SecurityVector opened,
+      OpenSecurityVector(Key('k'), Identity(), base_.config(), Sealed(vector_)));
+  EXPECT_EQ(SecurityVectorDigest(opened), SecurityVectorDigest(vector_));
+  EXPECT_EQ(opened.canaries.prompts, vector_.canaries.prompts);
+  EXPECT_EQ(opened.canaries.entries, vector_.canaries.entries);
+  EXPECT_EQ(opened.canaries.logits, vector_.canaries.logits);
+  EXPECT_EQ(opened.canaries.separation, vector_.canaries.separation);
+  EXPECT_EQ(opened.recipe_sha256, vector_.recipe_sha256);
+  EXPECT_EQ(opened.harmful_rows_sha256, vector_.harmful_rows_sha256);
+  EXPECT_EQ(opened.general_rows_sha256, vector_.general_rows_sha256);
+  EXPECT_EQ(opened.seed, vector_.seed);
+  EXPECT_EQ(opened.categories, vector_.categories);
+}
+
+TEST_F(SecurityVectorTest, RefusesOneAlteredWeight) {
+  SecurityVector altered = vector_;
+  altered.adapter.layers[1][2].b[3] += 1e-3f;
+  EXPECT_THAT(OpenSecurityVector(Key('k'), Identity(), base_.config(), Sealed(altered)),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("must train with")));
+}
+
+TEST_F(SecurityVectorTest, CallsAZeroedVectorInactive) {
+  SecurityVector zero = vector_;
+  for (auto& layer : zero.adapter.layers) {
+    for (LoraMatrices& m : layer) std::fill(m.b.begin(), m.b.end(), 0.0f);
+  }
+  SecurityVectorIdentity identity = Identity();
+  identity.sha256 = SecurityVectorDigest(zero);
+  EXPECT_THAT(OpenSecurityVector(Key('k'), identity, base_.config(), Sealed(zero)),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("all zero")));
+}
+
+TEST_F(SecurityVectorTest, RefusesAnotherBaseModelsVector) {
+  SecurityVectorIdentity identity = Identity();
+  identity.base_sha256 = std::string(64, 'f');
+  EXPECT_THAT(OpenSecurityVector(Key('k'), identity, base_.config(), Sealed(vector_)),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("trained for base model")));
+}
+
+TEST_F(SecurityVectorTest, RefusesAnotherKeyAndBrokenBytes) {
+  EXPECT_THAT(OpenSecurityVector(Key('x'), Identity(), base_.config(), Sealed(vector_)),
+              StatusIs(absl::StatusCode::kPermissionDenied));
+  WT_ASSERT_OK_AND_ASSIGN(std::string plain, SerializeSecurityVector(vector_));
+  plain.resize(plain.size() / 2);
+  EXPECT_THAT(ParseSecurityVector(base_.config(), plain), StatusIs(absl::StatusCode::kDataLoss));
+  EXPECT_THAT(ParseSecurityVector(base_.config(), ""), StatusIs(absl::StatusCode::kDataLoss));
+}
+
+}  // namespace
+}  // namespace wardtune
