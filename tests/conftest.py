@@ -107,18 +107,18 @@ def vector(
 
 @pytest.fixture(scope="session")
 def dataset(acme: Tenant, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Useful rows of acme's, small and many enough for a dozen steps."""
+    """Useful rows of acme's, small and many enough for two dozen steps."""
     path = standin.write(tmp_path_factory.mktemp("rows"), "customer_useful", 24)
     return acme.client.datasets.upload(path).dataset.name
 
 
 def small_job(acme: Tenant, dataset: str) -> Job:
-    """A job of 12 steps; every call makes one that must end in the same bytes."""
+    """A job of 24 steps; every call makes one that must end in the same bytes."""
     return acme.client.jobs.create(
         dataset=dataset,
         base_model=BASE_MODEL,
         hyperparameters=Hyperparameters(
-            epochs=1, batch_size=2, lora_rank=4, learning_rate=1e-3, max_row_tokens=128, seed=7
+            epochs=2, batch_size=2, lora_rank=4, learning_rate=1e-3, max_row_tokens=128, seed=7
         ),
     )
 

@@ -23,6 +23,7 @@ def members(archive: Path) -> dict[str, bytes]:
 def test_killed_worker_resumes_to_the_same_adapter(
     acme: Tenant, dataset: str, finished: Finished, worker: Worker, tmp_path: Path
 ) -> None:
+    resumed_before = worker.log.read_text().count('"resumed"')
     job = small_job(acme, dataset)
     killed_at = 0
     # Checkpoints are made every 2 steps, so past step 5 there is one to go on from.
@@ -31,19 +32,12 @@ def test_killed_worker_resumes_to_the_same_adapter(
             killed_at = event.progress.step
             worker.kill()
             break
-    assert 5 <= killed_at < 12, "the worker was to be killed in mid-training"
+    assert 5 <= killed_at < 24, "the worker was to be killed in mid-training"
     worker.start()
     job.wait(timeout_s=WAIT_S)
     assert job.message.attempt == 2
 
-    # A run from the start would report every step again.
-    resumed = [
-        event.progress.step
-        for event in acme.client.jobs.watch(job.name)
-        if event.phase == FineTuningJob.PHASE_TRAINING
-    ]
-    again = resumed[resumed.index(killed_at) + 1 :]
-    assert all(step == 0 or step >= 3 for step in again), f"started anew: {again}"
+    assert worker.log.read_text().count('"resumed"') == resumed_before + 1, "started anew"
 
     archive = acme.client.adapters.download(job.adapter, tmp_path)
     undisturbed, survived = members(finished.archive), members(archive)

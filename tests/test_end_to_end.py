@@ -35,9 +35,9 @@ def test_job_ends_with_scores_and_proof(finished: Finished, vector: SecurityVect
 
 def test_estimate_is_what_happened(finished: Finished) -> None:
     estimate = finished.job.estimate
-    assert (estimate.rows, estimate.total_steps) == (24, 12)
+    assert (estimate.rows, estimate.total_steps) == (24, 24)
     assert 0 < estimate.supervised_tokens_per_epoch < estimate.tokens_per_epoch
-    assert finished.job.progress.step == 12
+    assert finished.job.progress.step == 24
 
 
 def test_events_tell_the_whole_way(finished: Finished, acme: Tenant) -> None:

@@ -176,6 +176,8 @@ BAD_SETTINGS = {
 }
 
 
+# Without an active security vector every job is refused for that reason alone.
+@pytest.mark.usefixtures("vector")
 @pytest.mark.parametrize("case", BAD_SETTINGS)
 def test_bad_setting_is_named(case: str, acme: Tenant, dataset: str) -> None:
     field, value = BAD_SETTINGS[case]
@@ -191,6 +193,7 @@ def test_bad_setting_is_named(case: str, acme: Tenant, dataset: str) -> None:
     assert [job.name for job in acme.client.jobs.list()] == jobs
 
 
+@pytest.mark.usefixtures("vector")
 def test_all_bad_settings_are_named_at_once(acme: Tenant, dataset: str) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         acme.client.jobs.create(
