@@ -17,7 +17,7 @@ import (
 )
 
 // TestLive goes from rows to an adapter on a running server with a worker and an active security
-// vector. tests/test_go_client.py starts them and calls it; alone it is skipped, unless
+// vector. test_go_client in tests/test_end_to_end.py starts them and calls it; alone it is skipped, unless
 // WARDTUNE_REQUIRE_LIVE=1.
 func TestLive(t *testing.T) {
 	target, rows := os.Getenv("WARDTUNE_SERVER"), os.Getenv("WARDTUNE_LIVE_ROWS")

@@ -110,8 +110,8 @@ def test_key_is_not_sent_in_plain_text_to_another_machine(monkeypatch):
     monkeypatch.setattr(grpc, "secure_channel", lambda *a, **k: opened.append("tls"))
     from wardtune.transport import Transport
 
-    for target in ("10.1.2.3:8980", "example.org:8980", "https://localhost:8980"):
+    for target in ("10.1.2.3:8980", "example.org:8980", "https://localhost:50051"):
         Transport(target, KEY)
     assert opened == ["tls"] * 3
-    Transport("localhost:8980", KEY)
+    Transport("localhost:50051", KEY)
     assert opened[-1] == "plain"

@@ -131,7 +131,7 @@ def _open_channel(target: str, root_certificates: bytes | None) -> grpc.Channel:
     if parts.scheme not in ("", "http", "https"):
         raise ValueError(f"target {target!r}: use host:port, http://host:port or https://host:port")
     if not parts.hostname or parts.port is None:
-        raise ValueError(f"target {target!r}: give both host and port, for example localhost:8980")
+        raise ValueError(f"target {target!r}: give both host and port, for example localhost:50051")
     plain = parts.scheme == "http" or (
         parts.scheme == "" and root_certificates is None and _is_loopback(parts.hostname)
     )
