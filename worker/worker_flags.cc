@@ -2,8 +2,10 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <utility>
+#include <vector>
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
@@ -33,6 +35,18 @@ ABSL_FLAG(absl::Duration, checkpoint_interval, absl::Minutes(1),
 
 namespace wardtune {
 namespace {
+
+// Flags may be spelt with dashes, --models-dir, as well as with the library's underscores.
+std::vector<std::string> WithUnderscores(int argc, char** argv) {
+  std::vector<std::string> arguments(argv, argv + argc);
+  for (size_t i = 1; i < arguments.size(); ++i) {
+    std::string& argument = arguments[i];
+    if (argument.size() < 3 || argument.compare(0, 2, "--") != 0) continue;
+    const size_t end = std::min(argument.find('='), argument.size());
+    std::replace(argument.begin() + 2, argument.begin() + static_cast<int64_t>(end), '-', '_');
+  }
+  return arguments;
+}
 
 absl::StatusOr<ComputeType> ParseDtype(const std::string& name) {
   if (name == "auto") return ComputeType::kAuto;
@@ -90,7 +104,10 @@ absl::StatusOr<WorkerClient::Options> ReadClientFlags(FileSystem& files) {
 absl::StatusOr<WorkerSettings> ReadWorkerFlags(int argc, char** argv, FileSystem& files) {
   absl::SetProgramUsageMessage(
       "Runs fine-tuning jobs and trains security vectors for a wardtune-server.");
-  if (absl::ParseCommandLine(argc, argv).size() > 1) {
+  std::vector<std::string> arguments = WithUnderscores(argc, argv);
+  std::vector<char*> pointers;
+  for (std::string& argument : arguments) pointers.push_back(argument.data());
+  if (absl::ParseCommandLine(argc, pointers.data()).size() > 1) {
     return absl::InvalidArgumentError("wardtune-worker takes flags only; see --help");
   }
   if (absl::GetFlag(FLAGS_models_dir).empty()) {
