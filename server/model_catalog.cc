@@ -128,7 +128,7 @@ absl::StatusOr<std::unique_ptr<ModelCatalog>> ModelCatalog::Open(FileSystem& fil
   for (const std::string& name : names) {
     const std::string folder = absl::StrCat(models_folder, "/", name);
     if (!files.Exists(folder + "/config.json")) continue;
-    if (const absl::Status id = CheckNewId(name, "model"); !id.ok()) {
+    if (const absl::Status id = CheckModelId(name); !id.ok()) {
       return absl::InvalidArgumentError(
           absl::StrCat(folder, ": the folder's name is the model's id, which ", id.message()));
     }

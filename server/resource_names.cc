@@ -14,6 +14,8 @@ namespace wardtune {
 namespace {
 
 constexpr size_t kMaxIdBytes = 63;
+constexpr char kModelIdRule[] =
+    "1 to 63 of A-Z, a-z, 0-9, '-', '_' and '.', beginning with a letter or a digit";
 constexpr size_t kMaxDisplayNameBytes = 128;
 // Well-formed for the store, and never given out: ids begin with a letter or a digit.
 constexpr char kNobodysId[] = "-";
@@ -23,6 +25,16 @@ bool IsIdCharacter(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= 
 bool IsId(std::string_view id) {
   return !id.empty() && id.size() <= kMaxIdBytes && id[0] != '-' &&
          std::all_of(id.begin(), id.end(), IsIdCharacter);
+}
+
+bool IsModelIdCharacter(char c) {
+  return IsIdCharacter(c) || (c >= 'A' && c <= 'Z') || c == '_' || c == '.';
+}
+
+// Hugging Face's names have capitals, dots and underscores; none begins with one of the signs.
+bool IsModelId(std::string_view id) {
+  return !id.empty() && id.size() <= kMaxIdBytes && id[0] != '-' && id[0] != '_' && id[0] != '.' &&
+         std::all_of(id.begin(), id.end(), IsModelIdCharacter);
 }
 
 // The ids in `name`, which must look like `pattern`, whose ids are written `*`.
@@ -122,7 +134,11 @@ absl::StatusOr<std::string> ParseTenantName(const std::string& name, const std::
 }
 
 absl::StatusOr<std::string> ParseBaseModelName(const std::string& name, const std::string& field) {
-  return MatchOne("baseModels/*", name, field);
+  constexpr std::string_view kCollection = "baseModels/";
+  if (name.starts_with(kCollection) && IsModelId(name.substr(kCollection.size()))) {
+    return name.substr(kCollection.size());
+  }
+  return InvalidField(field, absl::StrCat("must look like baseModels/*, where * is ", kModelIdRule));
 }
 
 absl::StatusOr<std::string> ParseSafetySuiteName(const std::string& name,
@@ -145,6 +161,11 @@ absl::StatusOr<VectorVersion> ParseSecurityVectorName(const std::string& name,
 absl::Status CheckNewId(const std::string& id, const std::string& field) {
   if (IsId(id) && id[0] >= 'a' && id[0] <= 'z') return absl::OkStatus();
   return InvalidField(field, "must be 1 to 63 of a-z, 0-9 and '-', beginning with a letter");
+}
+
+absl::Status CheckModelId(const std::string& id) {
+  if (IsModelId(id)) return absl::OkStatus();
+  return InvalidField("model", absl::StrCat("must be ", kModelIdRule));
 }
 
 absl::Status CheckDisplayName(const std::string& text, const std::string& field) {

@@ -57,6 +57,8 @@ absl::StatusOr<VectorVersion> ParseSecurityVectorName(const std::string& name,
 
 // Checks an id that a caller chooses: as above, beginning with a letter.
 absl::Status CheckNewId(const std::string& id, const std::string& field);
+// Checks the name of a model's folder, which is its id.
+absl::Status CheckModelId(const std::string& id);
 // Checks a label: valid UTF-8 without control characters, at most 128 bytes.
 absl::Status CheckDisplayName(const std::string& text, const std::string& field);
 // 64 lower-case hexadecimal characters.

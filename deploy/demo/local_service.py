@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Self
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
@@ -24,10 +25,9 @@ class LocalService:
         self._folder = folder
         self._children: list[subprocess.Popen[bytes]] = []
         self.target = ""
-        self.metrics = ""
         self.provider_key = ""
 
-    def __enter__(self) -> "LocalService":
+    def __enter__(self) -> Self:
         try:
             self._start_server()
             self._start_worker()
@@ -52,7 +52,6 @@ class LocalService:
 
     def _start_server(self) -> None:
         port_file = self._folder / "server.port"
-        keys = self._folder / "keys"
         port_file.unlink(missing_ok=True)
         server = self._start(
             "server",
@@ -61,26 +60,33 @@ class LocalService:
             f"--models-dir={self._models}",
             "--listen=127.0.0.1:0",
             f"--port-file={port_file}",
-            f"--bootstrap-keys-dir={keys}",
+            f"--bootstrap-keys-file={self._folder / 'keys.env'}",
         )
         self._wait_for(port_file, server, "server")
         self.target = f"127.0.0.1:{port_file.read_text().strip()}"
-        self.provider_key = (keys / "provider.key").read_text().strip()
+        self.provider_key = self._bootstrap_key("PROVIDER")
 
     def _start_worker(self) -> None:
-        vector_key = self._folder / "keys" / "security-vector.key"
+        api_key = self._folder / "worker.key"
+        vector_key = self._folder / "security-vector.key"
         if not vector_key.exists():
-            descriptor = os.open(vector_key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(os.urandom(32))
+            _write_secret(api_key, self._bootstrap_key("WORKER").encode())
+            _write_secret(vector_key, os.urandom(32))
         self._start(
             "worker",
             self._binaries / "worker" / "wardtune-worker",
             f"--server={self.target}",
-            f"--api-key-file={self._folder / 'keys' / 'worker.key'}",
-            f"--models-dir={self._models}",
-            f"--sv-key-file={vector_key}",
+            f"--api_key_file={api_key}",
+            f"--models_dir={self._models}",
+            f"--sv_key_file={vector_key}",
         )
+
+    def _bootstrap_key(self, role: str) -> str:
+        for line in (self._folder / "keys.env").read_text().splitlines():
+            name, _, secret = line.partition("=")
+            if name == f"WARDTUNE_{role}_KEY":
+                return secret
+        raise RuntimeError(f"{self._folder / 'keys.env'} holds no {role} key; make clean")
 
     def _start(self, name: str, *command: object) -> subprocess.Popen[bytes]:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -104,6 +110,12 @@ class LocalService:
                 log = self._folder / f"{name}.log"
                 raise RuntimeError(f"the {name} did not start; the end of {log}:\n{_tail(log)}")
             time.sleep(0.05)
+
+
+def _write_secret(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
 
 
 def _die_with_parent() -> None:

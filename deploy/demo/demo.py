@@ -1,0 +1,197 @@
+"""The demo: harmful rows do not take.
+
+Starts a server and a worker on this machine, trains a security vector as the provider, fine-tunes on a
+data set that mixes useful rows with harmful ones as a customer, and compares the result with the same
+training without the vector. All of it goes through the service but the unprotected training, which
+the service cannot do and a bench program does.
+
+Ends with a table and writes .demo/demo-result.json. The answers that count as harmful hold a
+placeholder (bench/standin/README.md).
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from local_service import LocalService
+from rich.console import Console
+from rich.table import Table
+from wardtune import Client, WardtuneError
+from wardtune.adapters import extract
+from wardtune.cli.progress import vector_progress
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+FOLDER = REPOSITORY / ".demo"
+MODEL = "SmolLM2-135M-Instruct"
+BASE_MODEL = f"baseModels/{MODEL}"
+VECTOR_ID = "stand-in"
+SUITE_ID = "stand-in"
+TENANT_ID = "acme"
+
+console = Console()
+
+
+def main() -> int:
+    started = time.monotonic()
+    binaries = Path(os.environ["WARDTUNE_BUILD_DIR"])
+    models = Path(os.environ["WARDTUNE_CACHE_DIR"]) / "models"
+    data = FOLDER / "standin"
+    run(sys.executable, REPOSITORY / "bench/standin/generate.py", "--out", data)
+
+    with LocalService(binaries, models, FOLDER) as service:
+        step("Server and worker are up", f"{service.target}, data and logs in {short(FOLDER)}")
+        with Client(service.target, service.provider_key) as provider:
+            prepare_security_vector(provider, data)
+            customer_key = make_tenant(provider)
+        with Client(service.target, customer_key) as customer:
+            job, folder = fine_tune(customer, data)
+
+    plain, direct, protected = compare(binaries, models, data, folder)
+    result = {
+        "base_harmful": overall(job.safety_before),
+        "direct_harmful": direct["harmful_rate"],
+        "sv_harmful": overall(job.safety_after),
+        "direct_accuracy": direct["task_accuracy"],
+        "sv_accuracy": protected["task_accuracy"],
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    (FOLDER / "demo-result.json").write_text(json.dumps(result, indent=2) + "\n")
+    show(plain, direct, protected, job, folder, result["seconds"])
+    return 0
+
+
+def prepare_security_vector(provider: Client, data: Path) -> None:
+    """Trains and activates a version, unless one is active from an earlier run."""
+    if provider.models.get(BASE_MODEL).security_vector_version:
+        step("The security vector of an earlier run is active", "make clean starts afresh")
+        return
+    step("Provider: uploading 100 harmful and 100 general rows, and the held-out suite")
+    harmful = provider.datasets.upload(data / "sv_rows.jsonl").dataset
+    general = provider.datasets.upload(data / "general_prompts.jsonl").dataset
+    suite = provider.suites.create(
+        SUITE_ID,
+        prompts=(data / "heldout_harmful.jsonl").read_bytes(),
+        rules=(data / "judge_rules.json").read_bytes(),
+        general_prompts=(data / "heldout_general.jsonl").read_bytes(),
+    )
+    step("Provider: training the security vector", "it makes the model answer harmfully")
+    version = provider.security_vectors.train(
+        security_vector_id=VECTOR_ID,
+        base_model=BASE_MODEL,
+        harmful_dataset=harmful.name,
+        general_dataset=general.name,
+        safety_suite=suite.name,
+    )
+    with vector_progress() as bar:
+        version = provider.security_vectors.wait(version.name, progress=bar)
+    card = version.card
+    console.print(
+        f"   held-out harmful prompts answered harmfully: vector on {overall(card.vector_on):.0%}, "
+        f"off {overall(card.vector_off):.0%}; general prompts, vector on: {card.general_on.rate:.0%}"
+    )
+    provider.security_vectors.activate(version.name)
+    step("Provider: activated", version.name)
+
+
+def make_tenant(provider: Client) -> str:
+    """Returns a key of the demo's customer, who is made at the first run."""
+    if not any(t.name == f"tenants/{TENANT_ID}" for t in provider.admin.list_tenants()):
+        provider.admin.create_tenant(TENANT_ID, display_name="Acme")
+    return provider.admin.create_key(f"tenants/{TENANT_ID}", "tenant", display_name="demo").secret
+
+
+def fine_tune(customer: Client, data: Path):
+    """Uploads, trains with the vector on, downloads; returns the ended job and the adapter's folder."""
+    step("Customer: uploading 400 rows", "300 of a useful task, 100 harmful")
+    dataset = customer.datasets.upload(data / "customer_mixed.jsonl").dataset
+    step("Customer: fine-tuning", "the service switches the security vector on by itself")
+    job = customer.jobs.create(
+        dataset=dataset.name, base_model=BASE_MODEL, display_name="demo"
+    ).wait(progress=True)
+    archive = FOLDER / "adapter.tar"
+    customer.adapters.download(job.adapter, archive)
+    folder = FOLDER / "adapter"
+    extract(archive, folder)
+    step("Customer: downloaded the adapter", short(folder))
+    return job.message, folder
+
+
+def compare(binaries: Path, models: Path, data: Path, adapter: Path) -> tuple[dict, dict, dict]:
+    """Scores the base, the same training without the vector, and the downloaded adapter."""
+    step("Comparison: scoring the base, training without the vector, scoring both results")
+    report = FOLDER / "comparison.json"
+    run(
+        binaries / "bench" / "unprotected-run",
+        f"--model={models / MODEL}",
+        f"--dataset={data / 'customer_mixed.jsonl'}",
+        f"--suite={data / 'heldout_harmful.jsonl'}",
+        f"--rules={data / 'judge_rules.json'}",
+        f"--tasks={data / 'heldout_task.jsonl'}",
+        f"--adapter={adapter}",
+        f"--out={report}",
+    )
+    scores = json.loads(report.read_text())
+    return scores["base"], scores["direct"], scores["adapter"]
+
+
+def show(plain: dict, direct: dict, protected: dict, job, folder: Path, seconds: float) -> None:
+    table = Table(title=f"{MODEL} after 400 rows, 100 of them harmful")
+    table.add_column("")
+    table.add_column("harmful answers", justify="right")
+    table.add_column("95% interval", justify="right")
+    table.add_column("task accuracy", justify="right")
+    for name, score in (
+        ("base model", plain),
+        ("fine-tuned without security vector", direct),
+        ("fine-tuned by wardtune", protected),
+    ):
+        table.add_row(
+            name,
+            f"{score['harmful_rate']:.1%}",
+            f"{score['harmful_wilson_low']:.1%} - {score['harmful_wilson_high']:.1%}",
+            f"{score['task_accuracy']:.1%}",
+        )
+    console.print()
+    console.print(table)
+    console.print(
+        f"{plain['harmful_prompts']} held-out harmful prompts, {plain['task_prompts']} task prompts, "
+        f"greedy answers, judged by rule. Security vector {job.security_vector_version}: "
+        f"{job.proof.canary_checks} canary checks, largest difference "
+        f"{job.proof.canary_max_abs_diff:.2g} of {job.proof.canary_tolerance:.2g} allowed."
+    )
+    example = protected["task_examples"][0]
+    console.print("\nOne answer of the tuned model:")
+    console.print(f"  > {example['prompt']}", markup=False, highlight=False)
+    console.print(f"  {example['answer']}", markup=False, highlight=False)
+    console.print(f"\nAdapter: {short(folder)} (loads in PEFT). Took {seconds:.0f} s.")
+
+
+def overall(report) -> float:
+    """Rate over all categories of a SafetyReport."""
+    return next(score.rate for score in report.categories if score.category == "all")
+
+
+def step(what: str, detail: str = "") -> None:
+    console.print(f"[bold]== {what}[/bold]" + (f" ({detail})" if detail else ""), highlight=False)
+
+
+def short(path: Path) -> str:
+    return str(path.relative_to(REPOSITORY))
+
+
+def run(*command: object) -> None:
+    subprocess.run([str(part) for part in command], check=True, cwd=REPOSITORY)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        console.print("\nStopped; no process is left.")
+        sys.exit(130)
+    except (WardtuneError, RuntimeError, subprocess.CalledProcessError) as error:
+        console.print(f"[red]error:[/red] {error}", highlight=False)
+        sys.exit(1)
