@@ -5,10 +5,13 @@
 namespace wardtune {
 namespace {
 
+// Progress and cancelling travel with heartbeats: customers wait for both.
+constexpr absl::Duration kLongestPeriod = absl::Seconds(2);
+
 absl::Duration HeartbeatPeriod(const v1::Lease& lease) {
   const absl::Duration duration = absl::Seconds(lease.lease_duration().seconds()) +
                                   absl::Nanoseconds(lease.lease_duration().nanos());
-  return std::max(duration / 3, absl::Milliseconds(10));
+  return std::clamp(duration / 3, absl::Milliseconds(10), kLongestPeriod);
 }
 
 v1::HeartbeatRequest FirstRequest(const v1::Lease& lease) {
