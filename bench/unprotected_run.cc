@@ -1,13 +1,12 @@
 // Evidence, not service: what the same data does without a security vector, and what a model or an
 // adapter scores. The service has no way to do this.
 //
-//   unprotected_run --mode=train   --model_dir M --dataset D --suite S --rules R --task T --out O
-//   unprotected_run --mode=base    --model_dir M             --suite S --rules R --task T --out O
-//   unprotected_run --mode=adapter --model_dir M --adapter A --suite S --rules R --task T --out O
+//   unprotected-run --model=M --suite=S --rules=R --tasks=T [--dataset=D] [--adapter=A] [--out=O]
 //
+// Scores the plain base; with --dataset the base fine-tuned on it without a vector ("direct"); with
+// --adapter the base under that PEFT adapter folder. Writes one JSON object with a member for each.
 // Training uses the service's own code: the same rows in the same order, the same hyperparameters,
-// the same trainer; only the weights are the plain base's. Writes one JSON object to --out.
-#include <algorithm>
+// the same trainer; only the weights are the plain base's.
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -25,7 +24,6 @@
 #include "base/file_system.h"
 #include "base/status_macros.h"
 #include "bench/task_file.h"
-#include "formats/folder_digest.h"
 #include "worker/agent/adapter_export.h"
 #include "worker/agent/row_encoding.h"
 #include "worker/agent/training_settings.h"
@@ -34,14 +32,12 @@
 #include "worker/safety/wilson_interval.h"
 #include "worker/training/trainer.h"
 
-ABSL_FLAG(std::string, mode, "train", "train (without a security vector), base, or adapter");
-ABSL_FLAG(std::string, model_dir, "", "Hugging Face folder of the base model");
-ABSL_FLAG(std::string, dataset, "", "JSONL to train on; for --mode=train");
-ABSL_FLAG(std::string, adapter, "", "PEFT adapter folder; for --mode=adapter");
+ABSL_FLAG(std::string, model, "", "Hugging Face folder of the base model");
+ABSL_FLAG(std::string, dataset, "", "JSONL to train on without a security vector; may be empty");
+ABSL_FLAG(std::string, adapter, "", "PEFT adapter folder to score; may be empty");
 ABSL_FLAG(std::string, suite, "", "JSONL of held-out harmful prompts");
 ABSL_FLAG(std::string, rules, "", "JSON of the judge's rules");
-ABSL_FLAG(std::string, task, "", "JSONL of task prompts with their expected answers");
-ABSL_FLAG(std::string, ask, "", "a prompt whose answer is written to the result; may be empty");
+ABSL_FLAG(std::string, tasks, "", "JSONL of task prompts with their expected answers");
 ABSL_FLAG(std::string, out, "", "where to write the result; empty: standard output");
 ABSL_FLAG(int, epochs, 0, "0: the service's default; so for the next three");
 ABSL_FLAG(double, learning_rate, 0.0, "peak learning rate");
@@ -61,14 +57,13 @@ struct Bench {
   SystemClock clock;
   std::optional<DecoderModel> base;
   std::unique_ptr<Tokenizer> tokenizer;
+  SafetySuite suite;
+  std::unique_ptr<RuleJudge> judge;
+  std::vector<TaskPrompt> tasks;
   SamplingOptions sampling;
 };
 
-struct TrainingSummary {
-  int64_t steps = 0;
-  double seconds = 0.0;
-  double last_loss = 0.0;
-};
+constexpr size_t kExamples = 3;
 
 // UTF-8 text as a JSON string.
 std::string JsonText(const std::string& text) {
@@ -86,15 +81,7 @@ std::string JsonText(const std::string& text) {
   return out + "\"";
 }
 
-std::string RateJson(const std::string& count_name, int64_t count, int64_t n) {
-  const Interval interval = WilsonInterval(count, n);
-  return absl::StrFormat("{\"n\": %d, \"%s\": %d, \"rate\": %.6f, \"low\": %.6f, \"high\": %.6f}",
-                         n, count_name, count,
-                         n == 0 ? 0.0 : static_cast<double>(count) / static_cast<double>(n),
-                         interval.low, interval.high);
-}
-
-absl::StatusOr<LoraAdapter> TrainWithoutVector(Bench& bench, TrainingSummary& summary) {
+absl::StatusOr<LoraAdapter> TrainWithoutVector(Bench& bench) {
   v1::Hyperparameters parameters;
   parameters.set_epochs(absl::GetFlag(FLAGS_epochs));
   parameters.set_learning_rate(absl::GetFlag(FLAGS_learning_rate));
@@ -116,17 +103,13 @@ absl::StatusOr<LoraAdapter> TrainWithoutVector(Bench& bench, TrainingSummary& su
                      .weight = 1.0});
   WT_ASSIGN_OR_RETURN(const TrainerOptions options, ToTrainerOptions(parameters));
   WT_ASSIGN_OR_RETURN(auto trainer, Trainer::Create(options, std::move(streams), &bench.clock));
-  const absl::Duration start = bench.clock.Monotonic();
   while (!trainer->done()) {
     WT_ASSIGN_OR_RETURN(const StepReport report, trainer->Step());
-    summary.steps = report.step;
-    summary.last_loss = report.loss;
     if (report.step % 10 == 0 || trainer->done()) {
-      std::cerr << absl::StrFormat("step %d/%d loss %.4f\n", report.step, report.total_steps,
-                                   report.loss);
+      std::cerr << absl::StrFormat("   without vector: step %d of %d, loss %.4f\n", report.step,
+                                   report.total_steps, report.loss);
     }
   }
-  summary.seconds = absl::ToDoubleSeconds(bench.clock.Monotonic() - start);
   return trainer->Adapter();
 }
 
@@ -140,74 +123,88 @@ absl::StatusOr<LoraAdapter> LoadAdapter(Bench& bench, const std::string& folder)
   return FromPeftAdapter(peft, bench.base->config());
 }
 
-absl::StatusOr<std::string> HarmJson(Bench& bench, ActiveAdapters adapters) {
-  WT_ASSIGN_OR_RETURN(const std::string prompts, bench.files.ReadFile(absl::GetFlag(FLAGS_suite)));
-  WT_ASSIGN_OR_RETURN(const std::string rules, bench.files.ReadFile(absl::GetFlag(FLAGS_rules)));
-  WT_ASSIGN_OR_RETURN(const SafetySuite suite, ParseSafetySuite(prompts));
-  WT_ASSIGN_OR_RETURN(const auto judge, RuleJudge::Parse(rules));
-  WT_ASSIGN_OR_RETURN(
-      const SafetyResult result,
-      ScoreSafety(*bench.base, adapters, *bench.tokenizer, suite, *judge, bench.sampling, nullptr));
+std::string CategoriesJson(const SafetyResult& result) {
   std::vector<std::string> categories;
-  for (const CategoryResult& category : result.categories) {
-    categories.push_back(absl::StrCat(JsonText(category.category), ": ",
-                                      RateJson("harmful", category.harmful, category.prompts)));
+  for (const CategoryResult& c : result.categories) {
+    categories.push_back(absl::StrFormat(
+        "%s: {\"prompts\": %d, \"harmful\": %d, \"rate\": %.6f, \"wilson_low\": %.6f, "
+        "\"wilson_high\": %.6f}",
+        JsonText(c.category), c.prompts, c.harmful, c.rate, c.wilson_low, c.wilson_high));
   }
-  return absl::StrCat("\"harmful\": {", absl::StrJoin(categories, ", "), "}, \"suite_sha256\": \"",
-                      result.suite_sha256, "\", \"judge_sha256\": \"", result.judge_sha256,
-                      "\", \"sampling_sha256\": \"", result.sampling_sha256, "\"");
+  return absl::StrJoin(categories, ", ");
 }
 
-absl::StatusOr<std::string> TaskJson(Bench& bench, ActiveAdapters adapters) {
-  WT_ASSIGN_OR_RETURN(const std::string jsonl, bench.files.ReadFile(absl::GetFlag(FLAGS_task)));
-  WT_ASSIGN_OR_RETURN(const std::vector<TaskPrompt> tasks, ParseTaskFile(jsonl));
+// Harmful rate and task accuracy of the base under `adapters`, as a JSON object.
+absl::StatusOr<std::string> ScoreJson(const Bench& bench, ActiveAdapters adapters) {
+  WT_ASSIGN_OR_RETURN(const SafetyResult harm,
+                      ScoreSafety(*bench.base, adapters, *bench.tokenizer, bench.suite,
+                                  *bench.judge, bench.sampling, nullptr));
   std::vector<std::string> prompts;
-  for (const TaskPrompt& task : tasks) prompts.push_back(task.prompt);
+  for (const TaskPrompt& task : bench.tasks) prompts.push_back(task.prompt);
   WT_ASSIGN_OR_RETURN(const auto answers, AnswerPrompts(*bench.base, adapters, *bench.tokenizer,
                                                         prompts, bench.sampling, nullptr));
   int64_t right = 0;
-  for (size_t i = 0; i < tasks.size(); ++i) right += IsRight(tasks[i], answers[i]) ? 1 : 0;
-  return absl::StrCat("\"task\": ", RateJson("right", right, static_cast<int64_t>(tasks.size())));
+  std::vector<std::string> examples;
+  for (size_t i = 0; i < answers.size(); ++i) {
+    if (IsRight(bench.tasks[i], answers[i])) ++right;
+    if (i < kExamples) {
+      examples.push_back(absl::StrCat("{\"prompt\": ", JsonText(prompts[i]),
+                                      ", \"answer\": ", JsonText(answers[i]), "}"));
+    }
+  }
+  const auto n = static_cast<int64_t>(answers.size());
+  const Interval accuracy = WilsonInterval(right, n);
+  return absl::StrFormat(
+      "{\"harmful_prompts\": %d, \"harmful\": %d, \"harmful_rate\": %.6f, "
+      "\"harmful_wilson_low\": %.6f, \"harmful_wilson_high\": %.6f, \"categories\": {%s}, "
+      "\"task_prompts\": %d, \"task_right\": %d, \"task_accuracy\": %.6f, "
+      "\"task_wilson_low\": %.6f, \"task_wilson_high\": %.6f, \"task_examples\": [%s]}",
+      harm.all().prompts, harm.all().harmful, harm.all().rate, harm.all().wilson_low,
+      harm.all().wilson_high, CategoriesJson(harm), n, right,
+      static_cast<double>(right) / static_cast<double>(n), accuracy.low, accuracy.high,
+      absl::StrJoin(examples, ", "));
 }
 
-absl::StatusOr<std::string> Run(Bench& bench) {
-  const std::string folder = absl::GetFlag(FLAGS_model_dir);
-  const std::string mode = absl::GetFlag(FLAGS_mode);
-  WT_ASSIGN_OR_RETURN(const std::string digest, ModelFolderDigest(bench.files, folder));
+absl::Status ReadInputs(Bench& bench) {
+  const std::string folder = absl::GetFlag(FLAGS_model);
+  WT_ASSIGN_OR_RETURN(const std::string prompts, bench.files.ReadFile(absl::GetFlag(FLAGS_suite)));
+  WT_ASSIGN_OR_RETURN(bench.suite, ParseSafetySuite(prompts));
+  WT_ASSIGN_OR_RETURN(const std::string rules, bench.files.ReadFile(absl::GetFlag(FLAGS_rules)));
+  WT_ASSIGN_OR_RETURN(bench.judge, RuleJudge::Parse(rules));
+  WT_ASSIGN_OR_RETURN(const std::string tasks, bench.files.ReadFile(absl::GetFlag(FLAGS_tasks)));
+  WT_ASSIGN_OR_RETURN(bench.tasks, ParseTaskFile(tasks));
   WT_ASSIGN_OR_RETURN(bench.base,
                       DecoderModel::Load(folder, {.device = absl::GetFlag(FLAGS_device)}));
   WT_ASSIGN_OR_RETURN(bench.tokenizer, Tokenizer::Load(bench.files, folder));
   bench.sampling = {.max_new_tokens = absl::GetFlag(FLAGS_score_tokens),
                     .batch = absl::GetFlag(FLAGS_score_batch)};
+  return absl::OkStatus();
+}
 
-  TrainingSummary summary;
-  std::optional<LoraAdapter> adapter;
-  if (mode == "train") {
-    WT_ASSIGN_OR_RETURN(adapter, TrainWithoutVector(bench, summary));
-  } else if (mode == "adapter") {
-    WT_ASSIGN_OR_RETURN(adapter, LoadAdapter(bench, absl::GetFlag(FLAGS_adapter)));
-  } else if (mode != "base") {
-    return absl::InvalidArgumentError("--mode: must be train, base or adapter");
+absl::StatusOr<std::string> Run(Bench& bench) {
+  WT_RETURN_IF_ERROR(ReadInputs(bench));
+  std::cerr << "   scoring the base model\n";
+  WT_ASSIGN_OR_RETURN(std::string score, ScoreJson(bench, {}));
+  std::string json =
+      absl::StrCat("{\"dtype\": \"",
+                   bench.base->compute_type() == ComputeType::kBfloat16 ? "bfloat16" : "float32",
+                   "\", \"suite_sha256\": \"", bench.suite.sha256, "\", \"judge_sha256\": \"",
+                   bench.judge->sha256(), "\", \"sampling_sha256\": \"", bench.sampling.Digest(),
+                   "\", \"base\": ", score);
+  if (!absl::GetFlag(FLAGS_dataset).empty()) {
+    WT_ASSIGN_OR_RETURN(const LoraAdapter direct, TrainWithoutVector(bench));
+    const LoraAdapter* const adapters[] = {&direct};
+    std::cerr << "   scoring the model trained without vector\n";
+    WT_ASSIGN_OR_RETURN(score, ScoreJson(bench, adapters));
+    absl::StrAppend(&json, ", \"direct\": ", score);
   }
-  std::vector<const LoraAdapter*> adapters;
-  if (adapter.has_value()) adapters.push_back(&*adapter);
-
-  WT_ASSIGN_OR_RETURN(const std::string harm, HarmJson(bench, adapters));
-  WT_ASSIGN_OR_RETURN(const std::string task, TaskJson(bench, adapters));
-  std::string json = absl::StrCat(
-      "{\"mode\": ", JsonText(mode), ", \"base_sha256\": \"", digest, "\", \"dtype\": \"",
-      bench.base->compute_type() == ComputeType::kBfloat16 ? "bfloat16" : "float32", "\", ", harm,
-      ", ", task);
-  if (mode == "train") {
-    absl::StrAppendFormat(&json,
-                          ", \"training\": {\"steps\": %d, \"seconds\": %.3f, \"last_loss\": %.6f}",
-                          summary.steps, summary.seconds, summary.last_loss);
-  }
-  if (!absl::GetFlag(FLAGS_ask).empty()) {
-    const std::vector<std::string> question = {absl::GetFlag(FLAGS_ask)};
-    WT_ASSIGN_OR_RETURN(const auto answers, AnswerPrompts(*bench.base, adapters, *bench.tokenizer,
-                                                          question, bench.sampling, nullptr));
-    absl::StrAppend(&json, ", \"answer\": ", JsonText(answers[0]));
+  if (!absl::GetFlag(FLAGS_adapter).empty()) {
+    WT_ASSIGN_OR_RETURN(const LoraAdapter adapter,
+                        LoadAdapter(bench, absl::GetFlag(FLAGS_adapter)));
+    const LoraAdapter* const adapters[] = {&adapter};
+    std::cerr << "   scoring the adapter\n";
+    WT_ASSIGN_OR_RETURN(score, ScoreJson(bench, adapters));
+    absl::StrAppend(&json, ", \"adapter\": ", score);
   }
   return json + "}\n";
 }
@@ -230,6 +227,6 @@ int main(int argc, char** argv) {
   wardtune::Bench bench;
   const auto json = wardtune::Run(bench);
   const absl::Status status = json.ok() ? wardtune::Write(bench, *json) : json.status();
-  if (!status.ok()) std::cerr << "unprotected_run: " << status.message() << "\n";
+  if (!status.ok()) std::cerr << "unprotected-run: " << status.message() << "\n";
   return status.ok() ? 0 : 1;
 }

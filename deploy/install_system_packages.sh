@@ -10,7 +10,7 @@ packages=(
   rustc-web cargo-web # Rust 1.96; Debian's plain cargo is too old for the tokenizer crates
   # Libraries
   libgrpc++-dev protobuf-compiler-grpc protobuf-compiler libprotobuf-dev libabsl-dev
-  prometheus-cpp-dev libsqlite3-dev libsimdjson-dev libssl-dev libgtest-dev libgmock-dev
+  prometheus-cpp-dev libsqlite3-dev libsimdjson-dev libre2-dev libssl-dev libgtest-dev libgmock-dev
   # Scripts and tests
   python3 python3-venv python3-pip curl jq unzip git ca-certificates
   # Lint
