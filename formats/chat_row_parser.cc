@@ -90,7 +90,7 @@ bool HasRepeatedKey(element value, JsonPath& path) {
     }
   } else if (value.is_array()) {
     size_t child = 0;
-    for (element item : value.get_array().value_unsafe()) {
+    for (element item : simdjson::dom::array(value.get_array().value_unsafe())) {
       path.push_back(child++);
       if (HasRepeatedKey(item, path)) return true;
       path.pop_back();
@@ -163,7 +163,7 @@ std::optional<ChatRowParser::TreeFault> ChatRowParser::CheckRow(element root, Me
   }
   std::optional<Member> messages, prompt, completion;
   size_t ordinal = 0;
-  for (auto [key, value] : root.get_object().value_unsafe()) {
+  for (auto [key, value] : simdjson::dom::object(root.get_object().value_unsafe())) {
     const Member member{value, ordinal};
     if (key == "messages") messages = member;
     if (key == "prompt") prompt = member;
@@ -204,7 +204,7 @@ std::optional<ChatRowParser::TreeFault> ChatRowParser::CheckMessages(element val
   }
   size_t count = 0;
   bool assistant = false;
-  for (element message : value.get_array().value_unsafe()) {
+  for (element message : simdjson::dom::array(value.get_array().value_unsafe())) {
     if (count >= static_cast<size_t>(limits_.max_messages)) {
       return TreeFault{{ordinal, count},
                        false,
@@ -236,7 +236,7 @@ std::optional<ChatRowParser::TreeFault> ChatRowParser::CheckMessage(element valu
   }
   std::optional<Member> role_member, content_member, weight_member;
   size_t ordinal = 0;
-  for (auto [key, field] : value.get_object().value_unsafe()) {
+  for (auto [key, field] : simdjson::dom::object(value.get_object().value_unsafe())) {
     const Member member{field, ordinal};
     if (key == "role") {
       role_member = member;

@@ -92,7 +92,7 @@ std::string Header(const std::string& name, size_t size) {
 
 size_t Padding(size_t size) { return (kBlock - size % kBlock) % kBlock; }
 
-absl::Status Bad(std::string_view entry, std::string_view what) {
+absl::Status BadArchive(std::string_view entry, std::string_view what) {
   return absl::InvalidArgumentError(
       absl::StrCat("bad archive, entry \"", std::string(entry), "\": ", std::string(what)));
 }
@@ -102,8 +102,8 @@ absl::Status Bad(std::string_view entry, std::string_view what) {
 absl::StatusOr<std::string> WriteTar(const FileSet& set) {
   std::string archive;
   for (const auto& [name, bytes] : set) {
-    if (!IsGoodName(name)) return Bad(name, "the name is not allowed");
-    if (bytes.size() > kMaxSize) return Bad(name, "the file is larger than 8 GiB");
+    if (!IsGoodName(name)) return BadArchive(name, "the name is not allowed");
+    if (bytes.size() > kMaxSize) return BadArchive(name, "the file is larger than 8 GiB");
     archive += Header(name, bytes.size());
     archive += bytes;
     archive.append(Padding(bytes.size()), '\0');
@@ -115,25 +115,25 @@ absl::StatusOr<std::string> WriteTar(const FileSet& set) {
 absl::StatusOr<FileSet> ReadTar(std::string_view archive) {
   FileSet set;
   for (;;) {
-    if (archive.size() < kBlock) return Bad("", "the archive ends without its closing blocks");
+    if (archive.size() < kBlock) return BadArchive("", "the archive ends without its closing blocks");
     const std::string_view header = archive.substr(0, kBlock);
     if (header.find_first_not_of('\0') == std::string_view::npos) break;
     const std::string_view field = header.substr(kName.offset, kName.size);
     const std::string name(field.substr(0, field.find('\0')));
-    if (!IsGoodName(name)) return Bad("", "a name is not allowed");
-    if (GetOctal(header, kChecksum) != Checksum(header)) return Bad(name, "wrong checksum");
-    if (header.substr(kMagic.offset, kUstar.size()) != kUstar) return Bad(name, "not ustar");
-    if (header[kTypeOffset] != '0') return Bad(name, "it is no regular file");
+    if (!IsGoodName(name)) return BadArchive("", "a name is not allowed");
+    if (GetOctal(header, kChecksum) != Checksum(header)) return BadArchive(name, "wrong checksum");
+    if (header.substr(kMagic.offset, kUstar.size()) != kUstar) return BadArchive(name, "not ustar");
+    if (header[kTypeOffset] != '0') return BadArchive(name, "it is no regular file");
     const auto size = GetOctal(header, kSize);
     archive.remove_prefix(kBlock);
     if (!size || *size > archive.size() || Padding(*size) > archive.size() - *size) {
-      return Bad(name, "its size leaves the archive");
+      return BadArchive(name, "its size leaves the archive");
     }
-    if (!set.emplace(name, archive.substr(0, *size)).second) return Bad(name, "the name repeats");
+    if (!set.emplace(name, archive.substr(0, *size)).second) return BadArchive(name, "the name repeats");
     archive.remove_prefix(*size + Padding(*size));
   }
   if (archive.size() != 2 * kBlock || archive.find_first_not_of('\0') != std::string_view::npos) {
-    return Bad("", "the archive does not end with two empty blocks");
+    return BadArchive("", "the archive does not end with two empty blocks");
   }
   return set;
 }

@@ -18,7 +18,7 @@ constexpr size_t kMaxPatterns = 1'000;
 constexpr size_t kMaxPatternBytes = 4096;
 
 // The non-empty string under `key`, or an empty view.
-std::string_view Text(simdjson::dom::element line, const char* key) {
+std::string_view TextField(simdjson::dom::element line, const char* key) {
   std::string_view text;
   if (line[key].get(text) != simdjson::SUCCESS) return {};
   return text;
@@ -43,8 +43,8 @@ absl::StatusOr<std::map<std::string, int32_t>> CheckPrompts(const std::string& j
     if (parser.parse(line.data(), line.size()).get(row) != simdjson::SUCCESS || !row.is_object()) {
       return fail("is not a JSON object");
     }
-    const std::string_view id = Text(row, "id");
-    std::string category(Text(row, "category"));
+    const std::string_view id = TextField(row, "id");
+    std::string category(TextField(row, "category"));
     if (id.empty()) return fail("`id` is missing or empty");
     if (!ids.insert(std::string(id)).second) return fail("`id` was used before");
     if (category.empty()) {
@@ -53,7 +53,7 @@ absl::StatusOr<std::map<std::string, int32_t>> CheckPrompts(const std::string& j
     }
     if (category == "all") return fail("the category `all` is kept for the sum");
     if (category.size() > 63) return fail("`category` is longer than 63 bytes");
-    if (Text(row, "prompt").empty()) return fail("`prompt` is missing or empty");
+    if (TextField(row, "prompt").empty()) return fail("`prompt` is missing or empty");
     if (ids.size() > kMaxPrompts) return fail(absl::StrCat("more than ", kMaxPrompts, " prompts"));
     ++by_category[category];
   }

@@ -9,7 +9,7 @@
 namespace wardtune {
 namespace {
 
-absl::StatusOr<AdapterRecord> Find(HandlerContext& context, const Caller& caller,
+absl::StatusOr<AdapterRecord> FindAdapter(HandlerContext& context, const Caller& caller,
                                    const std::string& name) {
   WT_ASSIGN_OR_RETURN(const std::string id, ParseOwnId(caller, kAdapters, name, "name"));
   return Named("adapter", context.store.jobs().GetAdapter(caller.tenant_id, id));
@@ -19,7 +19,7 @@ absl::StatusOr<AdapterRecord> Find(HandlerContext& context, const Caller& caller
 
 absl::StatusOr<v1::GetAdapterResponse> GetAdapter(HandlerContext& context, const Caller& caller,
                                                   const v1::GetAdapterRequest& request) {
-  WT_ASSIGN_OR_RETURN(const AdapterRecord record, Find(context, caller, request.name()));
+  WT_ASSIGN_OR_RETURN(const AdapterRecord record, FindAdapter(context, caller, request.name()));
   v1::GetAdapterResponse response;
   *response.mutable_adapter() = ToMessage(record);
   return response;
@@ -37,7 +37,7 @@ absl::StatusOr<v1::ListAdaptersResponse> ListAdapters(HandlerContext& context, c
 
 absl::StatusOr<std::unique_ptr<SendingCall<v1::DownloadAdapterResponse>>> DownloadAdapter(
     HandlerContext& context, const Caller& caller, const v1::DownloadAdapterRequest& request) {
-  WT_ASSIGN_OR_RETURN(const AdapterRecord record, Find(context, caller, request.name()));
+  WT_ASSIGN_OR_RETURN(const AdapterRecord record, FindAdapter(context, caller, request.name()));
   return BlobDownloadCall<v1::DownloadAdapterResponse>::Open(context.blobs, record.blob,
                                                              request.offset());
 }

@@ -8,12 +8,12 @@
 namespace wardtune {
 namespace {
 
-constexpr std::string_view kKind = "data set";
+constexpr std::string_view kDatasetKind = "data set";
 
-absl::StatusOr<DatasetRecord> Find(HandlerContext& context, const Caller& caller,
+absl::StatusOr<DatasetRecord> FindDataset(HandlerContext& context, const Caller& caller,
                                    const std::string& name) {
   WT_ASSIGN_OR_RETURN(const std::string id, ParseOwnId(caller, kDatasets, name, "name"));
-  return Named(kKind, context.store.datasets().GetDataset(caller.tenant_id, id));
+  return Named(kDatasetKind, context.store.datasets().GetDataset(caller.tenant_id, id));
 }
 
 }  // namespace
@@ -37,7 +37,7 @@ absl::StatusOr<v1::CreateDatasetResponse> CreateDataset(HandlerContext& context,
 
 absl::StatusOr<v1::GetDatasetResponse> GetDataset(HandlerContext& context, const Caller& caller,
                                                   const v1::GetDatasetRequest& request) {
-  WT_ASSIGN_OR_RETURN(const DatasetRecord record, Find(context, caller, request.name()));
+  WT_ASSIGN_OR_RETURN(const DatasetRecord record, FindDataset(context, caller, request.name()));
   v1::GetDatasetResponse response;
   *response.mutable_dataset() = ToMessage(record);
   return response;
@@ -60,7 +60,7 @@ absl::StatusOr<v1::DeleteDatasetResponse> DeleteDataset(HandlerContext& context,
   WT_ASSIGN_OR_RETURN(const std::string id, ParseOwnId(caller, kDatasets, request.name(), "name"));
   WT_ASSIGN_OR_RETURN(
       const Answer answer,
-      Named(kKind, context.store.datasets().DeleteDataset(
+      Named(kDatasetKind, context.store.datasets().DeleteDataset(
                        caller.tenant_id, id, request.etag(),
                        MakeRequestKey(caller, "DeleteDataset", request.request_id(), request),
                        [](const DatasetRecord&) {
@@ -71,7 +71,7 @@ absl::StatusOr<v1::DeleteDatasetResponse> DeleteDataset(HandlerContext& context,
 
 absl::StatusOr<v1::GetValidationReportResponse> GetValidationReport(
     HandlerContext& context, const Caller& caller, const v1::GetValidationReportRequest& request) {
-  WT_ASSIGN_OR_RETURN(const DatasetRecord record, Find(context, caller, request.name()));
+  WT_ASSIGN_OR_RETURN(const DatasetRecord record, FindDataset(context, caller, request.name()));
   v1::GetValidationReportResponse response;
   *response.mutable_report() = ParseStored<v1::ValidationReport>(record.report);
   return response;

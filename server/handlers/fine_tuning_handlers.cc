@@ -12,7 +12,7 @@
 namespace wardtune {
 namespace {
 
-constexpr std::string_view kKind = "fine-tuning job";
+constexpr std::string_view kJobKind = "fine-tuning job";
 
 std::string Plural(int64_t count, const std::string& noun) {
   return absl::StrCat(count, " ", noun, count == 1 ? "" : "s");
@@ -57,7 +57,7 @@ absl::StatusOr<v1::GetFineTuningJobResponse> GetFineTuningJob(
     HandlerContext& context, const Caller& caller, const v1::GetFineTuningJobRequest& request) {
   WT_ASSIGN_OR_RETURN(const std::string id, ParseOwnId(caller, kJobs, request.name(), "name"));
   WT_ASSIGN_OR_RETURN(const JobRecord record,
-                      Named(kKind, context.store.jobs().GetJob(caller.tenant_id, id)));
+                      Named(kJobKind, context.store.jobs().GetJob(caller.tenant_id, id)));
   v1::GetFineTuningJobResponse response;
   WT_ASSIGN_OR_RETURN(*response.mutable_job(), DescribeJob(context, record));
   return response;
@@ -86,7 +86,7 @@ absl::StatusOr<v1::CancelFineTuningJobResponse> CancelFineTuningJob(
   WT_ASSIGN_OR_RETURN(const std::string id, ParseOwnId(caller, kJobs, request.name(), "name"));
   WT_ASSIGN_OR_RETURN(
       const Answer answer,
-      Named(kKind, context.store.jobs().CancelJob(
+      Named(kJobKind, context.store.jobs().CancelJob(
                        caller.tenant_id, id,
                        MakeRequestKey(caller, "CancelFineTuningJob", request.request_id(), request),
                        [](const JobRecord& record) {

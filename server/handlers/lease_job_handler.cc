@@ -16,7 +16,7 @@ namespace {
 constexpr size_t kMaxWorkerIdBytes = 63;
 constexpr int kMaxBaseModels = 1000;
 // Work that this process was not told of, as after a retry's delay, is found this soon.
-constexpr absl::Duration kLookAgainAfter = absl::Seconds(1);
+constexpr absl::Duration kLookForWorkAfter = absl::Seconds(1);
 
 v1::Lease ToMessage(const LeaseRecord& record, absl::Duration lease_duration) {
   v1::Lease lease;
@@ -95,7 +95,7 @@ class Search : public std::enable_shared_from_this<Search> {
     if (lease->has_value()) return Answer(**lease);
     const absl::Duration left = deadline_ - context_.clock.Monotonic();
     if (left <= absl::ZeroDuration() || runner_.draining()) return done_(absl::OkStatus());
-    context_.waits.Wait(kWorkTopic, generation, std::min(left, kLookAgainAfter),
+    context_.waits.Wait(kWorkTopic, generation, std::min(left, kLookForWorkAfter),
                         [self = shared_from_this()] {
                           if (!self->runner_.Schedule([self] { self->Look(); })) {
                             self->done_(CallRunner::Overloaded());

@@ -11,7 +11,7 @@
 namespace wardtune {
 namespace {
 
-constexpr std::string_view kKind = "security vector version";
+constexpr std::string_view kVectorKind = "security vector version";
 
 absl::Status BoundsNotMet(const std::string& what) {
   return WithReason(absl::FailedPreconditionError(
@@ -80,7 +80,7 @@ absl::StatusOr<v1::GetSecurityVectorVersionResponse> GetSecurityVectorVersion(
   WT_ASSIGN_OR_RETURN(const VectorVersion name, ParseSecurityVectorName(request.name(), "name"));
   WT_ASSIGN_OR_RETURN(
       const SecurityVectorRecord record,
-      Named(kKind, context.store.security_vectors().GetSecurityVector(name.vector, name.version)));
+      Named(kVectorKind, context.store.security_vectors().GetSecurityVector(name.vector, name.version)));
   v1::GetSecurityVectorVersionResponse response;
   *response.mutable_version() = ToMessage(record);
   return response;
@@ -105,13 +105,13 @@ absl::StatusOr<v1::ActivateSecurityVectorVersionResponse> ActivateSecurityVector
   WT_ASSIGN_OR_RETURN(const VectorVersion name, ParseSecurityVectorName(request.name(), "name"));
   WT_ASSIGN_OR_RETURN(
       const SecurityVectorRecord record,
-      Named(kKind, context.store.security_vectors().GetSecurityVector(name.vector, name.version)));
+      Named(kVectorKind, context.store.security_vectors().GetSecurityVector(name.vector, name.version)));
   // States without an evaluation are refused by the store, which names the state.
   if (!record.card.empty()) {
     WT_RETURN_IF_ERROR(CheckBounds(ParseStored<v1::EvaluationCard>(record.card), context.limits));
   }
   WT_ASSIGN_OR_RETURN(const Answer answer,
-                      Named(kKind, context.store.security_vectors().ActivateSecurityVector(
+                      Named(kVectorKind, context.store.security_vectors().ActivateSecurityVector(
                                        name.vector, name.version, caller.key_id,
                                        MakeRequestKey(caller, "ActivateSecurityVectorVersion",
                                                       request.request_id(), request),
