@@ -17,9 +17,11 @@ packages=(
   clang-format-19 clang-tidy-19
 )
 
-installed="$(dpkg-query --show --showformat='${binary:Package} ${db:Status-Status}\n' \
-  "${packages[@]}" 2>/dev/null | sed -n 's/\(:[a-z0-9]*\)\{0,1\} installed$//p')"
-mapfile -t missing < <(comm -23 <(printf '%s\n' "${packages[@]}" | sort) <(sort <<<"$installed"))
+missing=()
+for package in "${packages[@]}"; do
+  status="$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null)" || status=none
+  [[ "$status" == installed ]] || missing+=("$package")
+done
 if [[ ${#missing[@]} -eq 0 ]]; then
   say "All ${#packages[@]} system packages are installed"
   exit

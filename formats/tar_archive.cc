@@ -115,7 +115,8 @@ absl::StatusOr<std::string> WriteTar(const FileSet& set) {
 absl::StatusOr<FileSet> ReadTar(std::string_view archive) {
   FileSet set;
   for (;;) {
-    if (archive.size() < kBlock) return BadArchive("", "the archive ends without its closing blocks");
+    if (archive.size() < kBlock)
+      return BadArchive("", "the archive ends without its closing blocks");
     const std::string_view header = archive.substr(0, kBlock);
     if (header.find_first_not_of('\0') == std::string_view::npos) break;
     const std::string_view field = header.substr(kName.offset, kName.size);
@@ -129,7 +130,8 @@ absl::StatusOr<FileSet> ReadTar(std::string_view archive) {
     if (!size || *size > archive.size() || Padding(*size) > archive.size() - *size) {
       return BadArchive(name, "its size leaves the archive");
     }
-    if (!set.emplace(name, archive.substr(0, *size)).second) return BadArchive(name, "the name repeats");
+    if (!set.emplace(name, archive.substr(0, *size)).second)
+      return BadArchive(name, "the name repeats");
     archive.remove_prefix(*size + Padding(*size));
   }
   if (archive.size() != 2 * kBlock || archive.find_first_not_of('\0') != std::string_view::npos) {

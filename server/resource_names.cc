@@ -138,7 +138,8 @@ absl::StatusOr<std::string> ParseBaseModelName(const std::string& name, const st
   if (name.starts_with(kCollection) && IsModelId(name.substr(kCollection.size()))) {
     return name.substr(kCollection.size());
   }
-  return InvalidField(field, absl::StrCat("must look like baseModels/*, where * is ", kModelIdRule));
+  return InvalidField(field,
+                      absl::StrCat("must look like baseModels/*, where * is ", kModelIdRule));
 }
 
 absl::StatusOr<std::string> ParseSafetySuiteName(const std::string& name,

@@ -10,7 +10,7 @@ namespace wardtune {
 namespace {
 
 absl::StatusOr<AdapterRecord> FindAdapter(HandlerContext& context, const Caller& caller,
-                                   const std::string& name) {
+                                          const std::string& name) {
   WT_ASSIGN_OR_RETURN(const std::string id, ParseOwnId(caller, kAdapters, name, "name"));
   return Named("adapter", context.store.jobs().GetAdapter(caller.tenant_id, id));
 }

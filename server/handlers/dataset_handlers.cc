@@ -11,7 +11,7 @@ namespace {
 constexpr std::string_view kDatasetKind = "data set";
 
 absl::StatusOr<DatasetRecord> FindDataset(HandlerContext& context, const Caller& caller,
-                                   const std::string& name) {
+                                          const std::string& name) {
   WT_ASSIGN_OR_RETURN(const std::string id, ParseOwnId(caller, kDatasets, name, "name"));
   return Named(kDatasetKind, context.store.datasets().GetDataset(caller.tenant_id, id));
 }
@@ -60,12 +60,13 @@ absl::StatusOr<v1::DeleteDatasetResponse> DeleteDataset(HandlerContext& context,
   WT_ASSIGN_OR_RETURN(const std::string id, ParseOwnId(caller, kDatasets, request.name(), "name"));
   WT_ASSIGN_OR_RETURN(
       const Answer answer,
-      Named(kDatasetKind, context.store.datasets().DeleteDataset(
-                       caller.tenant_id, id, request.etag(),
-                       MakeRequestKey(caller, "DeleteDataset", request.request_id(), request),
-                       [](const DatasetRecord&) {
-                         return v1::DeleteDatasetResponse().SerializeAsString();
-                       })));
+      Named(kDatasetKind,
+            context.store.datasets().DeleteDataset(
+                caller.tenant_id, id, request.etag(),
+                MakeRequestKey(caller, "DeleteDataset", request.request_id(), request),
+                [](const DatasetRecord&) {
+                  return v1::DeleteDatasetResponse().SerializeAsString();
+                })));
   return ParseAnswer<v1::DeleteDatasetResponse>(answer);
 }
 

@@ -86,14 +86,14 @@ absl::StatusOr<v1::CancelFineTuningJobResponse> CancelFineTuningJob(
   WT_ASSIGN_OR_RETURN(const std::string id, ParseOwnId(caller, kJobs, request.name(), "name"));
   WT_ASSIGN_OR_RETURN(
       const Answer answer,
-      Named(kJobKind, context.store.jobs().CancelJob(
-                       caller.tenant_id, id,
-                       MakeRequestKey(caller, "CancelFineTuningJob", request.request_id(), request),
-                       [](const JobRecord& record) {
-                         v1::CancelFineTuningJobResponse response;
-                         *response.mutable_job() = ToMessage(record);
-                         return response.SerializeAsString();
-                       })));
+      Named(kJobKind, context.store.jobs().CancelJob(caller.tenant_id, id,
+                                                     MakeRequestKey(caller, "CancelFineTuningJob",
+                                                                    request.request_id(), request),
+                                                     [](const JobRecord& record) {
+                                                       v1::CancelFineTuningJobResponse response;
+                                                       *response.mutable_job() = ToMessage(record);
+                                                       return response.SerializeAsString();
+                                                     })));
   auto response = ParseAnswer<v1::CancelFineTuningJobResponse>(answer);
   if (response.ok() && !answer.replayed &&
       response->job().state() == v1::FineTuningJob::STATE_CANCELLED) {

@@ -78,9 +78,9 @@ absl::StatusOr<v1::TrainSecurityVectorResponse> TrainSecurityVector(
 absl::StatusOr<v1::GetSecurityVectorVersionResponse> GetSecurityVectorVersion(
     HandlerContext& context, const Caller&, const v1::GetSecurityVectorVersionRequest& request) {
   WT_ASSIGN_OR_RETURN(const VectorVersion name, ParseSecurityVectorName(request.name(), "name"));
-  WT_ASSIGN_OR_RETURN(
-      const SecurityVectorRecord record,
-      Named(kVectorKind, context.store.security_vectors().GetSecurityVector(name.vector, name.version)));
+  WT_ASSIGN_OR_RETURN(const SecurityVectorRecord record,
+                      Named(kVectorKind, context.store.security_vectors().GetSecurityVector(
+                                             name.vector, name.version)));
   v1::GetSecurityVectorVersionResponse response;
   *response.mutable_version() = ToMessage(record);
   return response;
@@ -103,23 +103,23 @@ absl::StatusOr<v1::ActivateSecurityVectorVersionResponse> ActivateSecurityVector
     const v1::ActivateSecurityVectorVersionRequest& request) {
   WT_RETURN_IF_ERROR(CheckRequestId(request.request_id()));
   WT_ASSIGN_OR_RETURN(const VectorVersion name, ParseSecurityVectorName(request.name(), "name"));
-  WT_ASSIGN_OR_RETURN(
-      const SecurityVectorRecord record,
-      Named(kVectorKind, context.store.security_vectors().GetSecurityVector(name.vector, name.version)));
+  WT_ASSIGN_OR_RETURN(const SecurityVectorRecord record,
+                      Named(kVectorKind, context.store.security_vectors().GetSecurityVector(
+                                             name.vector, name.version)));
   // States without an evaluation are refused by the store, which names the state.
   if (!record.card.empty()) {
     WT_RETURN_IF_ERROR(CheckBounds(ParseStored<v1::EvaluationCard>(record.card), context.limits));
   }
   WT_ASSIGN_OR_RETURN(const Answer answer,
                       Named(kVectorKind, context.store.security_vectors().ActivateSecurityVector(
-                                       name.vector, name.version, caller.key_id,
-                                       MakeRequestKey(caller, "ActivateSecurityVectorVersion",
-                                                      request.request_id(), request),
-                                       [](const SecurityVectorRecord& activated) {
-                                         v1::ActivateSecurityVectorVersionResponse response;
-                                         *response.mutable_version() = ToMessage(activated);
-                                         return response.SerializeAsString();
-                                       })));
+                                             name.vector, name.version, caller.key_id,
+                                             MakeRequestKey(caller, "ActivateSecurityVectorVersion",
+                                                            request.request_id(), request),
+                                             [](const SecurityVectorRecord& activated) {
+                                               v1::ActivateSecurityVectorVersionResponse response;
+                                               *response.mutable_version() = ToMessage(activated);
+                                               return response.SerializeAsString();
+                                             })));
   context.log.Write("audit", {{"action", std::string("activate_security_vector")},
                               {"key", caller.key_id},
                               {"target", SecurityVectorName(name.vector, name.version)}});

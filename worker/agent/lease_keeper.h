@@ -1,7 +1,7 @@
-// Keeps one attempt's lease alive: a heartbeat every third of the lease's time, and every 2 s at the
-// latest, on a thread of its own, so that a long step cannot lose the job. Progress goes out with
-// it; cancelling and the loss of the lease come back.
-// Thread safety: all methods may be called from any thread.
+// Keeps one attempt's lease alive: a heartbeat every third of the lease's time, and every 2 s at
+// the latest, on a thread of its own, so that a long step cannot lose the job. Progress goes out
+// with it; cancelling and the loss of the lease come back. Thread safety: all methods may be called
+// from any thread.
 #ifndef WARDTUNE_WORKER_AGENT_LEASE_KEEPER_H_
 #define WARDTUNE_WORKER_AGENT_LEASE_KEEPER_H_
 

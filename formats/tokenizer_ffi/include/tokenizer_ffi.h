@@ -1,7 +1,7 @@
 // The C ABI of the Rust crate in this folder. Only formats/tokenizer.cc includes it.
 //
-// Functions that can fail return 0, or 1 with a message in `error`. Texts are UTF-8 and need no NUL.
-// What a function hands out belongs to the caller, who gives it back to the matching *_free.
+// Functions that can fail return 0, or 1 with a message in `error`. Texts are UTF-8 and need no
+// NUL. What a function hands out belongs to the caller, who gives it back to the matching *_free.
 // Thread safety: a WtModel may be used from many threads at once.
 #ifndef WARDTUNE_FORMATS_TOKENIZER_FFI_H_
 #define WARDTUNE_FORMATS_TOKENIZER_FFI_H_
