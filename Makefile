@@ -40,10 +40,10 @@ test: build model client-stubs tools ## Every unit and multi-process test
 	$(say) "Tests of the Go client (go test)"
 	go=$$(deploy/find_go.sh); cd clients/go; $(find) GOTOOLCHAIN=local "$$go" test ./...
 
-test-peer: build model ## Compare with transformers + PEFT, live
+test-peer: build model client-stubs ## Compare with transformers + PEFT, live
 	@deploy/setup_python.sh peer
 	$(say) "Comparing with transformers + PEFT (pytest)"
-	$(find) $(peer)/pytest tests/peer
+	$(find) WARDTUNE_CLIENT_PYTHON=$(client)/python $(peer)/pytest tests/peer
 
 build: configure ## Configure and build everything
 	$(say) "Building into $(BUILD)"

@@ -113,16 +113,6 @@ absl::StatusOr<LoraAdapter> TrainWithoutVector(Bench& bench) {
   return trainer->Adapter();
 }
 
-absl::StatusOr<LoraAdapter> LoadAdapter(Bench& bench, const std::string& folder) {
-  WT_ASSIGN_OR_RETURN(const std::vector<std::string> names, bench.files.List(folder));
-  FileSet set;
-  for (const std::string& name : names) {
-    WT_ASSIGN_OR_RETURN(set[name], bench.files.ReadFile(absl::StrCat(folder, "/", name)));
-  }
-  WT_ASSIGN_OR_RETURN(const PeftAdapter peft, ParsePeftAdapter(set));
-  return FromPeftAdapter(peft, bench.base->config());
-}
-
 std::string CategoriesJson(const SafetyResult& result) {
   std::vector<std::string> categories;
   for (const CategoryResult& c : result.categories) {
@@ -199,8 +189,9 @@ absl::StatusOr<std::string> Run(Bench& bench) {
     absl::StrAppend(&json, ", \"direct\": ", score);
   }
   if (!absl::GetFlag(FLAGS_adapter).empty()) {
-    WT_ASSIGN_OR_RETURN(const LoraAdapter adapter,
-                        LoadAdapter(bench, absl::GetFlag(FLAGS_adapter)));
+    WT_ASSIGN_OR_RETURN(
+        const LoraAdapter adapter,
+        LoadPeftFolder(bench.files, absl::GetFlag(FLAGS_adapter), bench.base->config()));
     const LoraAdapter* const adapters[] = {&adapter};
     std::cerr << "   scoring the adapter\n";
     WT_ASSIGN_OR_RETURN(score, ScoreJson(bench, adapters));

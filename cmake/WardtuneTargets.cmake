@@ -8,6 +8,10 @@
 add_library(wt_warnings INTERFACE)
 target_compile_options(wt_warnings INTERFACE -Wall -Wextra -Werror -Wshadow=local
                                              -Wno-missing-field-initializers)
+if(WARDTUNE_UNITY_BUILD)
+  # A file that is included into a unit looks like a header to this warning.
+  target_compile_options(wt_warnings INTERFACE -Wno-subobject-linkage)
+endif()
 
 function(_wt_configure target)
   target_include_directories(${target} PUBLIC "${CMAKE_SOURCE_DIR}")

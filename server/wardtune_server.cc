@@ -5,6 +5,7 @@
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/resource_quota.h>
 #include <prometheus/exposer.h>
+#include <prometheus/registry.h>
 
 #include <chrono>
 #include <vector>

@@ -2,6 +2,7 @@
 // adapters and sealed security vectors.
 #include <iostream>
 
+#include "absl/flags/usage.h"
 #include "base/clock.h"
 #include "base/file_system.h"
 #include "worker/agent/agent.h"
@@ -13,6 +14,8 @@ int main(int argc, char** argv) {
   SignalWatcher signals;
   PosixFileSystem files;
   SystemClock clock;
+  absl::SetProgramUsageMessage(
+      "Runs fine-tuning jobs and trains security vectors for a wardtune-server.");
   const auto settings = ReadWorkerFlags(argc, argv, files);
   if (!settings.ok()) {
     std::cerr << "wardtune-worker: " << settings.status().message() << "\n";

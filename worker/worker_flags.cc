@@ -9,7 +9,6 @@
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
@@ -102,8 +101,6 @@ absl::StatusOr<WorkerClient::Options> ReadClientFlags(FileSystem& files) {
 }  // namespace
 
 absl::StatusOr<WorkerSettings> ReadWorkerFlags(int argc, char** argv, FileSystem& files) {
-  absl::SetProgramUsageMessage(
-      "Runs fine-tuning jobs and trains security vectors for a wardtune-server.");
   std::vector<std::string> arguments = WithUnderscores(argc, argv);
   std::vector<char*> pointers;
   for (std::string& argument : arguments) pointers.push_back(argument.data());

@@ -5,11 +5,9 @@
 #ifndef WARDTUNE_SERVER_SERVICES_SERVICES_H_
 #define WARDTUNE_SERVER_SERVICES_SERVICES_H_
 
-#include <memory>
+#include <grpcpp/impl/service_type.h>
 
-namespace grpc {
-class Service;
-}
+#include <memory>
 
 namespace wardtune {
 

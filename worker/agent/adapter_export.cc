@@ -107,6 +107,17 @@ absl::StatusOr<LoraAdapter> FromPeftAdapter(const PeftAdapter& peft, const Model
   return adapter;
 }
 
+absl::StatusOr<LoraAdapter> LoadPeftFolder(FileSystem& files, const std::string& folder,
+                                           const ModelConfig& config) {
+  WT_ASSIGN_OR_RETURN(const std::vector<std::string> names, files.List(folder));
+  FileSet set;
+  for (const std::string& name : names) {
+    WT_ASSIGN_OR_RETURN(set[name], files.ReadFile(absl::StrCat(folder, "/", name)));
+  }
+  WT_ASSIGN_OR_RETURN(const PeftAdapter peft, ParsePeftAdapter(set));
+  return FromPeftAdapter(peft, config);
+}
+
 absl::StatusOr<std::string> ExportAdapter(const LoraAdapter& adapter, const AdapterFacts& facts) {
   const std::string base(absl::StripPrefix(facts.base_model, "baseModels/"));
   WT_ASSIGN_OR_RETURN(const FileSet files,

@@ -20,6 +20,9 @@ PeftAdapter ToPeftAdapter(const LoraAdapter& adapter, const std::string& base_mo
 // The inverse, for adapters of `config`'s shape whose modules are the same in every layer.
 // Errors: INVALID_ARGUMENT naming the module.
 absl::StatusOr<LoraAdapter> FromPeftAdapter(const PeftAdapter& peft, const ModelConfig& config);
+// Reads a PEFT folder. Errors: those of FromPeftAdapter and of the file system.
+absl::StatusOr<LoraAdapter> LoadPeftFolder(FileSystem& files, const std::string& folder,
+                                           const ModelConfig& config);
 
 struct AdapterFacts {
   std::string base_model;  // `baseModels/{model}`

@@ -12,6 +12,7 @@
 #include "base/status_matchers.h"
 #include "formats/folder_digest.h"
 #include "formats/tar_archive.h"
+#include "worker/agent/adapter_export.h"
 #include "worker/agent/testing/byte_model.h"
 #include "worker/agent/testing/scripted_server.h"
 #include "worker/agent/training_settings.h"
@@ -58,7 +59,9 @@ class AgentTest : public ::testing::Test {
                 clock_) {}
 
   void SetUp() override {
-    if (!files_.Exists(models_dir_)) ASSERT_NO_FATAL_FAILURE(testing::WriteByteModel(models_dir_));
+    if (!files_.Exists(models_dir_)) {
+      ASSERT_NO_FATAL_FAILURE(testing::WriteByteModel(models_dir_));
+    }
     WT_ASSERT_OK_AND_ASSIGN(base_sha256_, ModelFolderDigest(files_, models_dir_ + "/tiny"));
     models_.emplace(files_, models_dir_, DecoderOptions{.compute_type = ComputeType::kFloat32});
     NewAgent();

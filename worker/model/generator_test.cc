@@ -84,7 +84,7 @@ TEST(GeneratorTest, BadInputIsNamedAndProgressCancels) {
       testing::LoadTinyModel("errors", testing::TinyConfig("LlamaForCausalLM"));
   auto prompts = Prompts();
   prompts[2][0] = 67;
-  EXPECT_THAT(Generate(model, {}, prompts, {}),
+  EXPECT_THAT(Generate(model, {}, prompts, {.max_new_tokens = 8}),
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("prompt 2: token 0 has id 67")));
   EXPECT_THAT(Generate(model, {}, Prompts(), {.max_new_tokens = 60}),
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("prompt 1")));

@@ -4,6 +4,7 @@
 #ifndef WARDTUNE_WORKER_MODEL_TORCH_OPS_H_
 #define WARDTUNE_WORKER_MODEL_TORCH_OPS_H_
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>

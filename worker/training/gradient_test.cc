@@ -20,11 +20,30 @@
 namespace wardtune {
 namespace {
 
+// A copy that autograd may save: loaded weights are inference tensors.
+ModelWeights DifferentiableCopy(ModelWeights weights) {
+  const auto copy = [](at::Tensor& tensor) {
+    if (tensor.defined()) tensor = tensor.clone();
+  };
+  for (at::Tensor* tensor : {&weights.embedding, &weights.final_norm, &weights.head}) copy(*tensor);
+  for (LayerWeights& layer : weights.layers) {
+    for (at::Tensor* tensor :
+         {&layer.input_norm, &layer.post_attention_norm, &layer.q_norm, &layer.k_norm}) {
+      copy(*tensor);
+    }
+    for (LinearWeights& linear : layer.linear) {
+      copy(linear.weight);
+      copy(linear.bias);
+    }
+  }
+  return weights;
+}
+
 // A decoder in plain differentiable operations, one sequence at a time.
 class ReferenceDecoder {
  public:
   ReferenceDecoder(const ModelWeights& weights, const LoraRuntime& lora)
-      : weights_(weights), config_(weights.config), lora_(lora) {}
+      : weights_(DifferentiableCopy(weights)), config_(weights_.config), lora_(lora) {}
 
   // Mean negative log-likelihood of tokens 1.. of every sequence.
   at::Tensor Loss(const std::vector<std::vector<int32_t>>& sequences) const {
@@ -99,7 +118,7 @@ class ReferenceDecoder {
     return at::matmul(Norm(x, weights_.final_norm), weights_.head.t());
   }
 
-  const ModelWeights& weights_;
+  const ModelWeights weights_;
   const ModelConfig& config_;
   const LoraRuntime& lora_;
 };

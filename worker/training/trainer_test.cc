@@ -140,7 +140,9 @@ TEST_F(TrainerTest, KlHoldsTheAdapterToTheBase) {
       const auto report = (*trainer)->Step();
       EXPECT_TRUE(report.ok()) << report.status();
       last = report->stream_losses[1];
-      if (first) EXPECT_NEAR(last, 0.0, 1e-5);  // B is zero: the adapter is the base
+      if (first) {
+        EXPECT_NEAR(last, 0.0, 1e-5);  // B is zero: the adapter is the base
+      }
       first = false;
     }
     return last;
