@@ -17,18 +17,22 @@ bool CpuHasAvx512() {
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && CpuHasAvx2();
 }
 
+bool CpuHasAvx512Bf16() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;  // CPUID leaf 7, sub-leaf 1, EAX bit 5
+  return CpuHasAvx512() && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax & (1u << 5));
+}
+
 bool CpuHasFastBfloat16() {
-  // CPUID leaf 7: sub-leaf 1 EAX bit 5 is avx512_bf16, sub-leaf 0 EDX bit 22 is amx_bf16.
-  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  const bool avx512_bf16 = __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax & (1u << 5));
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;  // CPUID leaf 7, sub-leaf 0, EDX bit 22 is amx_bf16
   const bool amx_bf16 = __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx & (1u << 22));
-  return CpuHasAvx512() && (avx512_bf16 || amx_bf16);
+  return CpuHasAvx512Bf16() || (CpuHasAvx512() && amx_bf16);
 }
 
 #else
 
 bool CpuHasAvx2() { return false; }
 bool CpuHasAvx512() { return false; }
+bool CpuHasAvx512Bf16() { return false; }
 bool CpuHasFastBfloat16() { return false; }
 
 #endif

@@ -1,8 +1,13 @@
 #include "worker/model/packed_attention.h"
 
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
 
+#include "worker/model/attention_kernels.h"
 #include "worker/model/torch_ops.h"
 
 namespace wardtune {
@@ -76,6 +81,48 @@ at::Tensor ToRows(const at::Tensor& gradient, int64_t heads) {
   return g.transpose(1, 2).reshape({sizes[2], heads * sizes[3]});
 }
 
+bool UseOwnKernel(const at::Tensor& qkv, const ModelConfig& config) {
+  return qkv.is_cpu() && qkv.scalar_type() == at::kBFloat16 && HasBf16Attention(config.head_dim);
+}
+
+uint16_t* Bits(const at::Tensor& tensor) { return static_cast<uint16_t*>(tensor.data_ptr()); }
+
+Bf16Attention OwnKernelArgs(const at::Tensor& qkv, const AttentionResult& result,
+                            const ModelConfig& config) {
+  return {.qkv = Bits(qkv),
+          .heads = config.num_heads,
+          .kv_heads = config.num_kv_heads,
+          .head_dim = config.head_dim,
+          .window = config.sliding_window,
+          .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config.head_dim))),
+          .rows = qkv.size(0),
+          .out = Bits(result.out),
+          .logsumexp = result.logsumexp[0].data_ptr<float>()};
+}
+
+// Runs `kernel` for every (sequence, key head); threads take the longest sequences first.
+void ForEachKeyHead(const Bf16Attention& args, const std::vector<int64_t>& offsets, bool backward,
+                    decltype(Bf16AttentionForward)& kernel) {
+  std::vector<size_t> order(offsets.size() - 1);
+  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+  const auto length = [&](size_t i) { return offsets[i + 1] - offsets[i]; };
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return length(a) > length(b); });
+  const auto scratch_bytes =
+      static_cast<int64_t>(Bf16AttentionScratch(length(order[0]), args.head_dim, backward));
+  const int64_t items = static_cast<int64_t>(order.size()) * args.kv_heads;
+  std::atomic<int64_t> next = 0;
+  at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t first, int64_t last) {
+    const at::Tensor scratch = at::empty({scratch_bytes}, at::kByte);
+    for (int64_t thread = first; thread < last; ++thread) {
+      for (int64_t item = next++; item < items; item = next++) {
+        const size_t sequence = order[item / args.kv_heads];
+        kernel(args, offsets[sequence], length(sequence), item % args.kv_heads, scratch.data_ptr());
+      }
+    }
+  });
+}
+
 }  // namespace
 
 AttentionResult PackedAttention(const at::Tensor& qkv, const std::vector<int64_t>& offsets,
@@ -83,6 +130,12 @@ AttentionResult PackedAttention(const at::Tensor& qkv, const std::vector<int64_t
   const double scale = 1.0 / std::sqrt(static_cast<double>(config.head_dim));
   AttentionResult result;
   result.out = at::empty({qkv.size(0), config.query_size()}, qkv.options());
+  if (UseOwnKernel(qkv, config)) {
+    result.logsumexp.push_back(at::empty({config.num_heads, qkv.size(0)}, at::kFloat));
+    ForEachKeyHead(OwnKernelArgs(qkv, result, config), offsets, /*backward=*/false,
+                   Bf16AttentionForward);
+    return result;
+  }
   result.logsumexp.resize(offsets.size() - 1);
   for (size_t i = 0; i + 1 < offsets.size(); ++i) {
     const int64_t length = offsets[i + 1] - offsets[i];
@@ -108,6 +161,13 @@ at::Tensor PackedAttentionGradient(const at::Tensor& d_out, const at::Tensor& qk
                                    const std::vector<int64_t>& offsets, const ModelConfig& config) {
   const double scale = 1.0 / std::sqrt(static_cast<double>(config.head_dim));
   at::Tensor d_qkv = at::empty_like(qkv);
+  if (UseOwnKernel(qkv, config)) {
+    Bf16Attention args = OwnKernelArgs(qkv, forward, config);
+    args.d_out = Bits(d_out);
+    args.d_qkv = Bits(d_qkv);
+    ForEachKeyHead(args, offsets, /*backward=*/true, Bf16AttentionBackward);
+    return d_qkv;
+  }
   const auto as_heads = [&](const at::Tensor& rows, int64_t begin, int64_t length) {
     return rows.narrow(0, begin, length)
         .view({1, length, config.num_heads, config.head_dim})

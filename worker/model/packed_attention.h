@@ -14,8 +14,8 @@ namespace wardtune {
 
 struct AttentionResult {
   at::Tensor out;  // [rows, heads * head_dim]
-  // Per sequence, what the backward pass needs: log-sum-exp [1, heads, length]. Undefined entries
-  // are recomputed.
+  // What the backward pass needs. Our own kernels leave one tensor, the log-sum-exp [heads, rows].
+  // LibTorch's leave one per sequence, [1, heads, length]; undefined entries are recomputed.
   std::vector<at::Tensor> logsumexp;
 };
 

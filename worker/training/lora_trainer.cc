@@ -52,7 +52,7 @@ class LoraTrainer final : public Trainer {
         teacher_(streams_.size()) {
     for (size_t s = 0; s < streams_.size(); ++s) {
       orders_.emplace_back(MixSeed(options.seed, s + 1),
-                           static_cast<int64_t>(streams_[s].rows.size()));
+                           static_cast<int64_t>(streams_[s].rows.size()), options.shuffle);
       for (const TrainingRow& row : streams_[s].rows) {
         supervised_[s].push_back(SupervisedTokens(row));
       }
@@ -275,8 +275,13 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const TrainerOptions& o
                                                          std::vector<TrainingStream> streams,
                                                          Clock* clock) {
   WT_RETURN_IF_ERROR(ValidateTraining(options, streams));
-  WT_ASSIGN_OR_RETURN(LoraAdapter start,
-                      InitLora(streams[0].model.config(), options.lora, options.seed));
+  const ModelConfig& config = streams[0].model.config();
+  LoraAdapter start;
+  if (options.start) {
+    start = *options.start;
+  } else {
+    WT_ASSIGN_OR_RETURN(start, InitLora(config, options.lora, options.seed));
+  }
   return AtTorchBoundary("preparing training", [&]() -> absl::StatusOr<std::unique_ptr<Trainer>> {
     auto trainer =
         std::make_unique<LoraTrainer>(options, std::move(streams), clock, std::move(start));

@@ -8,6 +8,7 @@
 namespace wardtune {
 
 int64_t RowOrder::At(int64_t position) {
+  if (!shuffle_) return position % rows_;
   const int64_t pass = position / rows_;
   if (pass != pass_) {
     permutation_.resize(rows_);

@@ -11,8 +11,10 @@ namespace wardtune {
 
 class RowOrder {
  public:
-  // Every pass over `rows` rows is a permutation drawn from (seed, pass).
-  RowOrder(uint64_t seed, int64_t rows) : seed_(seed), rows_(rows) {}
+  // Every pass over `rows` rows is a permutation drawn from (seed, pass), or without `shuffle` the
+  // rows' own order.
+  RowOrder(uint64_t seed, int64_t rows, bool shuffle = true)
+      : seed_(seed), rows_(rows), shuffle_(shuffle) {}
 
   // The row at `position` of the endless sequence of passes.
   int64_t At(int64_t position);
@@ -20,6 +22,7 @@ class RowOrder {
  private:
   const uint64_t seed_;
   const int64_t rows_;
+  const bool shuffle_;
   int64_t pass_ = -1;  // of permutation_
   std::vector<int64_t> permutation_;
 };

@@ -18,6 +18,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -52,6 +53,11 @@ struct TrainerOptions {
   int64_t max_row_tokens = 2048;
   // Decides the start of the adapter and the order of the rows.
   uint64_t seed = 0;
+  // Off: every pass takes the rows in their own order.
+  bool shuffle = true;
+  // The adapter to go on from; its spec must equal `lora`. Without it B starts as zero and A as the
+  // seed says.
+  std::optional<LoraAdapter> start;
 };
 
 struct StepReport {

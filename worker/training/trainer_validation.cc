@@ -109,10 +109,11 @@ std::string TrainingFingerprint(const TrainerOptions& options,
   }
   hash.Update(absl::StrCat(options.lora.rank, " ", options.epochs, " ", options.max_steps, " ",
                            static_cast<int>(options.schedule.decay), " ",
-                           options.micro_batch_tokens, " ", options.seed, "\n"));
+                           options.micro_batch_tokens, " ", options.seed, " ", options.shuffle, "\n"));
   for (Projection projection : options.lora.targets) {
     hash.Update(std::string(ProjectionName(projection)));
   }
+  if (options.start) hash.Update(AdapterDigest(*options.start));
   std::map<const ModelWeights*, std::string> digests;  // a model may feed several streams
   for (const TrainingStream& stream : streams) {
     std::string& digest = digests[stream.model.weights().get()];

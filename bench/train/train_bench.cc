@@ -1,0 +1,125 @@
+// The training engine's side of `make bench-train`: trains on rows of token ids and reports speed,
+// memory and the loss of every step.
+//
+//   train-bench --model=FOLDER --rows=ROWS.jsonl --steps=N [--warmup=N] [--batch=N] [--rank=N]
+//               [--dtype=bfloat16] [--out=REPORT.json]
+//
+// A row is {"ids": [..], "mask": [..]}; rows are taken in the file's order, `batch` a step, round and
+// round, so that another program can train on the very same batches. Warm-up steps are trained and
+// not timed.
+#include <algorithm>
+#include <fstream>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "base/clock.h"
+#include "base/file_system.h"
+#include "base/status_macros.h"
+#include "bench/train/peak_memory.h"
+#include "bench/train/token_rows.h"
+#include "worker/agent/adapter_export.h"
+#include "worker/training/trainer.h"
+
+ABSL_FLAG(std::string, model, "", "Hugging Face folder of the base model");
+ABSL_FLAG(std::string, rows, "", "JSONL of rows with ids and mask");
+ABSL_FLAG(std::string, out, "", "where to write the report; empty: standard output");
+ABSL_FLAG(std::string, dtype, "auto", "float32, bfloat16 or auto");
+ABSL_FLAG(int64_t, steps, 10, "timed steps");
+ABSL_FLAG(int64_t, warmup, 2, "steps before them");
+ABSL_FLAG(int64_t, batch, 4, "rows per step");
+ABSL_FLAG(int64_t, rank, 16, "LoRA rank, on all seven projections");
+ABSL_FLAG(int64_t, micro_batch_tokens, 2048, "most tokens that go through the model at once");
+ABSL_FLAG(std::string, start, "", "PEFT folder of the adapter to start from; empty: by the seed");
+ABSL_FLAG(double, learning_rate, 3e-4, "constant learning rate");
+ABSL_FLAG(int, threads, 0, "0: one per core");
+
+namespace wardtune {
+namespace {
+
+absl::StatusOr<ComputeType> Dtype() {
+  const std::string name = absl::GetFlag(FLAGS_dtype);
+  if (name == "auto") return ComputeType::kAuto;
+  if (name == "float32") return ComputeType::kFloat32;
+  if (name == "bfloat16") return ComputeType::kBfloat16;
+  return absl::InvalidArgumentError("--dtype: must be auto, float32 or bfloat16");
+}
+
+absl::StatusOr<std::string> Run() {
+  PosixFileSystem files;
+  SystemClock clock;
+  WT_ASSIGN_OR_RETURN(const ComputeType type, Dtype());
+  WT_ASSIGN_OR_RETURN(const DecoderModel model,
+                      DecoderModel::Load(absl::GetFlag(FLAGS_model), {.compute_type = type}));
+  WT_ASSIGN_OR_RETURN(const std::string jsonl, files.ReadFile(absl::GetFlag(FLAGS_rows)));
+  WT_ASSIGN_OR_RETURN(std::vector<TrainingRow> rows, ParseTokenRows(jsonl));
+
+  TrainerOptions options;
+  options.lora.rank = absl::GetFlag(FLAGS_rank);
+  options.lora.alpha = 2.0 * static_cast<double>(options.lora.rank);
+  options.max_steps = absl::GetFlag(FLAGS_warmup) + absl::GetFlag(FLAGS_steps);
+  options.schedule = {.peak = absl::GetFlag(FLAGS_learning_rate),
+                      .decay = LrDecay::kConstant,
+                      .warmup_ratio = 0.0};
+  options.micro_batch_tokens = absl::GetFlag(FLAGS_micro_batch_tokens);
+  options.max_row_tokens = model.config().max_positions;
+  options.shuffle = false;
+  if (!absl::GetFlag(FLAGS_start).empty()) {
+    WT_ASSIGN_OR_RETURN(options.start,
+                        LoadPeftFolder(files, absl::GetFlag(FLAGS_start), model.config()));
+    options.lora = options.start->spec;
+  }
+  std::vector<TrainingStream> streams;
+  streams.push_back({.name = "bench",
+                     .rows = std::move(rows),
+                     .model = model,
+                     .rows_per_step = absl::GetFlag(FLAGS_batch)});
+  WT_ASSIGN_OR_RETURN(auto trainer, Trainer::Create(options, std::move(streams), &clock));
+
+  std::vector<double> losses;
+  std::vector<double> seconds;
+  int64_t tokens = 0;
+  while (!trainer->done()) {
+    WT_ASSIGN_OR_RETURN(const StepReport report, trainer->Step());
+    losses.push_back(report.loss);
+    if (report.step <= absl::GetFlag(FLAGS_warmup)) continue;
+    seconds.push_back(report.seconds);
+    tokens += report.tokens;
+  }
+  double total = 0.0;
+  for (const double s : seconds) total += s;
+  const auto format = [](std::string* out, double value) { absl::StrAppendFormat(out, "%.9g", value); };
+  return absl::StrFormat(
+      "{\"tokens_per_second\": %.3f, \"tokens\": %d, \"seconds\": %.4f, \"peak_rss_bytes\": %d, "
+      "\"dtype\": \"%s\", \"step_seconds\": [%s], \"losses\": [%s]}\n",
+      static_cast<double>(tokens) / total, tokens, total, PeakResidentBytes(),
+      model.compute_type() == ComputeType::kBfloat16 ? "bfloat16" : "float32",
+      absl::StrJoin(seconds, ", ", format), absl::StrJoin(losses, ", ", format));
+}
+
+absl::Status Write(const std::string& json) {
+  if (absl::GetFlag(FLAGS_out).empty()) {
+    std::cout << json;
+    return absl::OkStatus();
+  }
+  PosixFileSystem files;
+  return files.WriteFileAtomically(absl::GetFlag(FLAGS_out), json);
+}
+
+}  // namespace
+}  // namespace wardtune
+
+int main(int argc, char** argv) {
+  absl::SetProgramUsageMessage("Measures the training engine.");
+  absl::ParseCommandLine(argc, argv);
+  wardtune::ConfigureComputeRuntime({.threads = absl::GetFlag(FLAGS_threads)});
+  const auto json = wardtune::Run();
+  const absl::Status status = json.ok() ? wardtune::Write(*json) : json.status();
+  if (!status.ok()) std::cerr << "train-bench: " << status.message() << "\n";
+  return status.ok() ? 0 : 1;
+}

@@ -1,0 +1,112 @@
+// Attention in bf16 against plain fp32 arithmetic, forward and backward, whichever kernel this CPU
+// gets.
+#include "worker/model/packed_attention.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "worker/model/seeded_random.h"
+#include "worker/model/torch_ops.h"
+
+namespace wardtune {
+namespace {
+
+at::Tensor Random(int64_t rows, int64_t columns, uint64_t seed) {
+  SplitMix64 random(seed);
+  at::Tensor x = at::empty({rows, columns}, at::kFloat);
+  for (int64_t i = 0; i < x.numel(); ++i) x.data_ptr<float>()[i] = random.NextSymmetric() * 2.0f;
+  return x.to(at::kBFloat16);
+}
+
+// The same arithmetic in differentiable fp32 operations, one sequence and head at a time.
+at::Tensor Reference(const at::Tensor& qkv, const std::vector<int64_t>& offsets,
+                     const ModelConfig& config) {
+  const int64_t d = config.head_dim;
+  const int64_t group = config.num_heads / config.num_kv_heads;
+  std::vector<at::Tensor> sequences;
+  for (size_t s = 0; s + 1 < offsets.size(); ++s) {
+    const at::Tensor rows = qkv.narrow(0, offsets[s], offsets[s + 1] - offsets[s]);
+    const int64_t n = rows.size(0);
+    at::Tensor visible = at::ones({n, n}, at::kBool).tril();
+    if (config.sliding_window > 0) visible = visible.triu(1 - config.sliding_window);
+    std::vector<at::Tensor> heads;
+    for (int64_t h = 0; h < config.num_heads; ++h) {
+      const at::Tensor q = rows.narrow(1, h * d, d);
+      const at::Tensor k = rows.narrow(1, (config.num_heads + h / group) * d, d);
+      const at::Tensor v =
+          rows.narrow(1, (config.num_heads + config.num_kv_heads + h / group) * d, d);
+      const at::Tensor scores = (at::matmul(q, k.t()) / std::sqrt(static_cast<double>(d)))
+                                    .masked_fill(visible.logical_not(), -1e30);
+      heads.push_back(at::matmul(at::softmax(scores, -1), v));
+    }
+    sequences.push_back(at::cat(heads, 1));
+  }
+  return at::cat(sequences, 0);
+}
+
+double RelativeError(const at::Tensor& actual, const at::Tensor& expected) {
+  return ((actual.to(at::kFloat) - expected).norm() / expected.norm()).item<double>();
+}
+
+void ExpectMatches(ModelConfig config, const std::vector<int64_t>& lengths) {
+  std::vector<int64_t> offsets = {0};
+  for (const int64_t length : lengths) offsets.push_back(offsets.back() + length);
+  const at::Tensor qkv = Random(offsets.back(), config.query_size() + 2 * config.kv_size(), 1);
+  const at::Tensor d_out = Random(offsets.back(), config.query_size(), 2);
+
+  at::Tensor plain = qkv.to(at::kFloat);
+  plain.requires_grad_(true);
+  const at::Tensor expected = Reference(plain, offsets, config);
+  expected.backward(d_out.to(at::kFloat));
+
+  const AttentionResult result = PackedAttention(qkv, offsets, config);
+  const at::Tensor d_qkv = PackedAttentionGradient(d_out, qkv, result, offsets, config);
+  // bf16 has 8 bits: a few rounding steps of 2^-9 each.
+  EXPECT_LT(RelativeError(result.out, expected.detach()), 6e-3);
+  for (size_t s = 0; s < lengths.size(); ++s) {  // a leak between sequences hides in no average
+    EXPECT_LT(RelativeError(d_qkv.narrow(0, offsets[s], lengths[s]),
+                            plain.grad().narrow(0, offsets[s], lengths[s])),
+              1.2e-2)
+        << "sequence " << s;
+  }
+}
+
+ModelConfig Config(int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t window = 0) {
+  ModelConfig config;
+  config.num_heads = heads;
+  config.num_kv_heads = kv_heads;
+  config.head_dim = head_dim;
+  config.sliding_window = window;
+  return config;
+}
+
+TEST(PackedAttentionTest, SharedKeyHeadsAndLengthsOnBothSidesOfEveryBlock) {
+  ExpectMatches(Config(6, 2, 64), {1, 7, 8, 31, 33, 64, 65, 130, 200});
+}
+
+TEST(PackedAttentionTest, OtherHeadSizes) {
+  ExpectMatches(Config(2, 2, 32), {5, 70});
+  ExpectMatches(Config(4, 1, 128), {100, 3});
+  ExpectMatches(Config(2, 1, 24), {40, 9});  // LibTorch's kernel
+}
+
+TEST(PackedAttentionTest, SlidingWindow) {
+  ExpectMatches(Config(4, 2, 64, 40), {20, 150, 41, 300});
+  ExpectMatches(Config(2, 2, 64, 1), {33});
+}
+
+TEST(PackedAttentionTest, TheSameBytesEveryTime) {
+  const ModelConfig config = Config(6, 2, 64);
+  const std::vector<int64_t> offsets = {0, 90, 117, 300};
+  const at::Tensor qkv = Random(300, 10 * 64, 3);
+  const at::Tensor d_out = Random(300, 6 * 64, 4);
+  const auto run = [&] {
+    const AttentionResult result = PackedAttention(qkv, offsets, config);
+    return PackedAttentionGradient(d_out, qkv, result, offsets, config);
+  };
+  EXPECT_TRUE(run().equal(run()));
+}
+
+}  // namespace
+}  // namespace wardtune
