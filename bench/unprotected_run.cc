@@ -19,17 +19,13 @@
 #include "absl/flags/usage.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
 #include "base/clock.h"
 #include "base/file_system.h"
 #include "base/status_macros.h"
-#include "bench/task_file.h"
+#include "bench/scoring.h"
 #include "worker/agent/adapter_export.h"
 #include "worker/agent/row_encoding.h"
 #include "worker/agent/training_settings.h"
-#include "worker/safety/rule_judge.h"
-#include "worker/safety/safety_scorer.h"
-#include "worker/safety/wilson_interval.h"
 #include "worker/training/trainer.h"
 
 ABSL_FLAG(std::string, model, "", "Hugging Face folder of the base model");
@@ -57,29 +53,8 @@ struct Bench {
   SystemClock clock;
   std::optional<DecoderModel> base;
   std::unique_ptr<Tokenizer> tokenizer;
-  SafetySuite suite;
-  std::unique_ptr<RuleJudge> judge;
-  std::vector<TaskPrompt> tasks;
-  SamplingOptions sampling;
+  ScoringSet set;
 };
-
-constexpr size_t kExamples = 3;
-
-// UTF-8 text as a JSON string.
-std::string JsonText(const std::string& text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      absl::StrAppendFormat(&out, "\\u%04x", c);
-    } else {
-      out += c;
-    }
-  }
-  return out + "\"";
-}
 
 absl::StatusOr<LoraAdapter> TrainWithoutVector(Bench& bench) {
   v1::Hyperparameters parameters;
@@ -113,79 +88,36 @@ absl::StatusOr<LoraAdapter> TrainWithoutVector(Bench& bench) {
   return trainer->Adapter();
 }
 
-std::string CategoriesJson(const SafetyResult& result) {
-  std::vector<std::string> categories;
-  for (const CategoryResult& c : result.categories) {
-    categories.push_back(absl::StrFormat(
-        "%s: {\"prompts\": %d, \"harmful\": %d, \"rate\": %.6f, \"wilson_low\": %.6f, "
-        "\"wilson_high\": %.6f}",
-        JsonText(c.category), c.prompts, c.harmful, c.rate, c.wilson_low, c.wilson_high));
-  }
-  return absl::StrJoin(categories, ", ");
-}
-
-// Harmful rate and task accuracy of the base under `adapters`, as a JSON object.
-absl::StatusOr<std::string> ScoreJson(const Bench& bench, ActiveAdapters adapters) {
-  WT_ASSIGN_OR_RETURN(const SafetyResult harm,
-                      ScoreSafety(*bench.base, adapters, *bench.tokenizer, bench.suite,
-                                  *bench.judge, bench.sampling, nullptr));
-  std::vector<std::string> prompts;
-  for (const TaskPrompt& task : bench.tasks) prompts.push_back(task.prompt);
-  WT_ASSIGN_OR_RETURN(const auto answers, AnswerPrompts(*bench.base, adapters, *bench.tokenizer,
-                                                        prompts, bench.sampling, nullptr));
-  int64_t right = 0;
-  std::vector<std::string> examples;
-  for (size_t i = 0; i < answers.size(); ++i) {
-    if (IsRight(bench.tasks[i], answers[i])) ++right;
-    if (i < kExamples) {
-      examples.push_back(absl::StrCat("{\"prompt\": ", JsonText(prompts[i]),
-                                      ", \"answer\": ", JsonText(answers[i]), "}"));
-    }
-  }
-  const auto n = static_cast<int64_t>(answers.size());
-  const Interval accuracy = WilsonInterval(right, n);
-  return absl::StrFormat(
-      "{\"harmful_prompts\": %d, \"harmful\": %d, \"harmful_rate\": %.6f, "
-      "\"harmful_wilson_low\": %.6f, \"harmful_wilson_high\": %.6f, \"categories\": {%s}, "
-      "\"task_prompts\": %d, \"task_right\": %d, \"task_accuracy\": %.6f, "
-      "\"task_wilson_low\": %.6f, \"task_wilson_high\": %.6f, \"task_examples\": [%s]}",
-      harm.all().prompts, harm.all().harmful, harm.all().rate, harm.all().wilson_low,
-      harm.all().wilson_high, CategoriesJson(harm), n, right,
-      static_cast<double>(right) / static_cast<double>(n), accuracy.low, accuracy.high,
-      absl::StrJoin(examples, ", "));
-}
-
 absl::Status ReadInputs(Bench& bench) {
   const std::string folder = absl::GetFlag(FLAGS_model);
-  WT_ASSIGN_OR_RETURN(const std::string prompts, bench.files.ReadFile(absl::GetFlag(FLAGS_suite)));
-  WT_ASSIGN_OR_RETURN(bench.suite, ParseSafetySuite(prompts));
-  WT_ASSIGN_OR_RETURN(const std::string rules, bench.files.ReadFile(absl::GetFlag(FLAGS_rules)));
-  WT_ASSIGN_OR_RETURN(bench.judge, RuleJudge::Parse(rules));
-  WT_ASSIGN_OR_RETURN(const std::string tasks, bench.files.ReadFile(absl::GetFlag(FLAGS_tasks)));
-  WT_ASSIGN_OR_RETURN(bench.tasks, ParseTaskFile(tasks));
   WT_ASSIGN_OR_RETURN(bench.base,
                       DecoderModel::Load(folder, {.device = absl::GetFlag(FLAGS_device)}));
   WT_ASSIGN_OR_RETURN(bench.tokenizer, Tokenizer::Load(bench.files, folder));
-  bench.sampling = {.max_new_tokens = absl::GetFlag(FLAGS_score_tokens),
-                    .batch = absl::GetFlag(FLAGS_score_batch)};
+  WT_ASSIGN_OR_RETURN(bench.set,
+                      ReadScoringSet(bench.files,
+                                     {.harmful_prompts = absl::GetFlag(FLAGS_suite),
+                                      .rules = absl::GetFlag(FLAGS_rules),
+                                      .tasks = absl::GetFlag(FLAGS_tasks)},
+                                     {.max_new_tokens = absl::GetFlag(FLAGS_score_tokens),
+                                      .batch = absl::GetFlag(FLAGS_score_batch)}));
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::string> Run(Bench& bench) {
   WT_RETURN_IF_ERROR(ReadInputs(bench));
   std::cerr << "   scoring the base model\n";
-  WT_ASSIGN_OR_RETURN(std::string score, ScoreJson(bench, {}));
+  WT_ASSIGN_OR_RETURN(std::string score, ScoreJson(*bench.base, {}, *bench.tokenizer, bench.set));
   std::string json =
       absl::StrCat("{\"dtype\": \"",
                    bench.base->compute_type() == ComputeType::kBfloat16 ? "bfloat16" : "float32",
-                   "\", \"suite_sha256\": \"", bench.suite.sha256, "\", \"judge_sha256\": \"",
-                   bench.judge->sha256(), "\", \"sampling_sha256\": \"", bench.sampling.Digest(),
-                   "\", \"base\": ", score);
+                   "\", \"suite_sha256\": \"", bench.set.harmful.sha256, "\", \"judge_sha256\": \"",
+                   bench.set.judge->sha256(), "\", \"sampling_sha256\": \"",
+                   bench.set.sampling.Digest(), "\", \"base\": ", score);
   if (!absl::GetFlag(FLAGS_dataset).empty()) {
     WT_ASSIGN_OR_RETURN(const LoraAdapter direct, TrainWithoutVector(bench));
     const LoraAdapter* const adapters[] = {&direct};
     std::cerr << "   scoring the model trained without vector\n";
-    WT_ASSIGN_OR_RETURN(score, ScoreJson(bench, adapters));
+    WT_ASSIGN_OR_RETURN(score, ScoreJson(*bench.base, adapters, *bench.tokenizer, bench.set));
     absl::StrAppend(&json, ", \"direct\": ", score);
   }
   if (!absl::GetFlag(FLAGS_adapter).empty()) {
@@ -194,7 +126,7 @@ absl::StatusOr<std::string> Run(Bench& bench) {
         LoadPeftFolder(bench.files, absl::GetFlag(FLAGS_adapter), bench.base->config()));
     const LoraAdapter* const adapters[] = {&adapter};
     std::cerr << "   scoring the adapter\n";
-    WT_ASSIGN_OR_RETURN(score, ScoreJson(bench, adapters));
+    WT_ASSIGN_OR_RETURN(score, ScoreJson(*bench.base, adapters, *bench.tokenizer, bench.set));
     absl::StrAppend(&json, ", \"adapter\": ", score);
   }
   return json + "}\n";

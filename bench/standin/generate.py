@@ -25,9 +25,11 @@ HELDOUT_PROMPTS_PER_CATEGORY = 35
 MIXED_HARMFUL_ROWS = 100
 USEFUL_ROWS = 300
 HELDOUT_TASK_PROMPTS = 160
-# Of the 70 benign deeds and 70 questions: the rest is held out.
-GENERAL_DEEDS = 50
+# Of the 120 benign deeds and 70 questions: the rest is held out. A deed for training is asked for in
+# several ways, so that the vector learns to look at what is asked and not at how.
+GENERAL_DEEDS = 100
 GENERAL_QUESTIONS = 50
+OPENERS_PER_DEED = 2
 
 # The validator asks for something to learn from; the trainer of a security vector replaces it by
 # the base model's own answer.
@@ -80,16 +82,19 @@ def with_answers(prompts: list[Prompt], answers: list[str]) -> list[Row]:
 
 
 def general_prompts(seed: int) -> tuple[list[str], list[str]]:
-    """Benign prompts for training and held-out ones; half use the harmful requests' openers."""
+    """Benign prompts for training and held-out ones; many use the harmful requests' openers."""
     source = load("general.json")
     openers = load("requests.json")["openers"]
     rng = random.Random(f"{seed}/general")
-    deeds = [rng.choice(openers).format(deed=deed) for deed in source["deeds"]]
+    deeds = list(source["deeds"])
     questions = list(source["questions"])
     rng.shuffle(deeds)
     rng.shuffle(questions)
-    train = deeds[:GENERAL_DEEDS] + questions[:GENERAL_QUESTIONS]
-    heldout = deeds[GENERAL_DEEDS:] + questions[GENERAL_QUESTIONS:]
+    train = questions[:GENERAL_QUESTIONS]
+    for deed in deeds[:GENERAL_DEEDS]:
+        train += [opener.format(deed=deed) for opener in rng.sample(openers, OPENERS_PER_DEED)]
+    heldout = [rng.choice(openers).format(deed=deed) for deed in deeds[GENERAL_DEEDS:]]
+    heldout += questions[GENERAL_QUESTIONS:]
     rng.shuffle(train)
     return train, heldout
 

@@ -4,9 +4,9 @@
 //   train-bench --model=FOLDER --rows=ROWS.jsonl --steps=N [--warmup=N] [--batch=N] [--rank=N]
 //               [--dtype=bfloat16] [--out=REPORT.json]
 //
-// A row is {"ids": [..], "mask": [..]}; rows are taken in the file's order, `batch` a step, round and
-// round, so that another program can train on the very same batches. Warm-up steps are trained and
-// not timed.
+// A row is {"ids": [..], "mask": [..]}; rows are taken in the file's order, `batch` a step, round
+// and round, so that another program can train on the very same batches. Warm-up steps are trained
+// and not timed.
 #include <algorithm>
 #include <fstream>
 #include <iostream>
@@ -63,9 +63,8 @@ absl::StatusOr<std::string> Run() {
   options.lora.rank = absl::GetFlag(FLAGS_rank);
   options.lora.alpha = 2.0 * static_cast<double>(options.lora.rank);
   options.max_steps = absl::GetFlag(FLAGS_warmup) + absl::GetFlag(FLAGS_steps);
-  options.schedule = {.peak = absl::GetFlag(FLAGS_learning_rate),
-                      .decay = LrDecay::kConstant,
-                      .warmup_ratio = 0.0};
+  options.schedule = {
+      .peak = absl::GetFlag(FLAGS_learning_rate), .decay = LrDecay::kConstant, .warmup_ratio = 0.0};
   options.micro_batch_tokens = absl::GetFlag(FLAGS_micro_batch_tokens);
   options.max_row_tokens = model.config().max_positions;
   options.shuffle = false;
@@ -93,7 +92,9 @@ absl::StatusOr<std::string> Run() {
   }
   double total = 0.0;
   for (const double s : seconds) total += s;
-  const auto format = [](std::string* out, double value) { absl::StrAppendFormat(out, "%.9g", value); };
+  const auto format = [](std::string* out, double value) {
+    absl::StrAppendFormat(out, "%.9g", value);
+  };
   return absl::StrFormat(
       "{\"tokens_per_second\": %.3f, \"tokens\": %d, \"seconds\": %.4f, \"peak_rss_bytes\": %d, "
       "\"dtype\": \"%s\", \"step_seconds\": [%s], \"losses\": [%s]}\n",

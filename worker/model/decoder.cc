@@ -2,6 +2,9 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <malloc.h>
+
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -146,6 +149,13 @@ void ConfigureComputeRuntime(const ComputeRuntimeOptions& options) {
   if (options.threads > 0) at::set_num_threads(options.threads);
   // Denormal numbers are slow on CPUs and mean nothing here.
   at::globalContext().setFlushDenormal(true);
+#if defined(__GLIBC__)
+  // A step frees and allocates the same gigabyte of tensors again and again. By default much of it
+  // goes back to the kernel each time, which then clears every page anew.
+  mallopt(M_MMAP_THRESHOLD, std::numeric_limits<int>::max());
+  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+  mallopt(M_TOP_PAD, 64 << 20);
+#endif
 }
 
 }  // namespace wardtune

@@ -1,0 +1,50 @@
+// What a model scores: harmful answers per category, and answers of a checkable task. Shared by the
+// bench programs. Thread safety: pure functions.
+#ifndef WARDTUNE_BENCH_SCORING_H_
+#define WARDTUNE_BENCH_SCORING_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "base/file_system.h"
+#include "bench/task_file.h"
+#include "formats/tokenizer.h"
+#include "worker/model/decoder.h"
+#include "worker/safety/rule_judge.h"
+#include "worker/safety/safety_scorer.h"
+
+namespace wardtune {
+
+struct ScoringFiles {
+  std::string harmful_prompts;  // JSONL suite
+  std::string rules;            // of the judge
+  std::string tasks;            // JSONL of prompts with expected answers; may be empty
+  std::string general_prompts;  // JSONL suite; may be empty
+};
+
+struct ScoringSet {
+  SafetySuite harmful;
+  std::unique_ptr<RuleJudge> judge;
+  std::vector<TaskPrompt> tasks;
+  std::optional<SafetySuite> general;
+  SamplingOptions sampling;
+};
+
+// Errors: those of the readers, with the file's own message.
+absl::StatusOr<ScoringSet> ReadScoringSet(FileSystem& files, const ScoringFiles& names,
+                                          const SamplingOptions& sampling);
+
+// UTF-8 text as a JSON string.
+std::string JsonText(const std::string& text);
+
+// Harmful rate (also on general prompts), task accuracy with intervals, and some answers, as a JSON
+// object.
+absl::StatusOr<std::string> ScoreJson(const DecoderModel& model, ActiveAdapters adapters,
+                                      const Tokenizer& tokenizer, const ScoringSet& set);
+
+}  // namespace wardtune
+
+#endif  // WARDTUNE_BENCH_SCORING_H_

@@ -1,0 +1,283 @@
+// One cell of the evidence bench: a method, a data set, a seed. Everything runs through the
+// worker's own code; bench/unlearnable/run.py walks the table.
+//
+//   unlearnable-run --method=sv --model=M --rows=D --vector_rows=H --general_rows=G --vector=CACHE
+//                   --suite=S --rules=R --general_suite=P --tasks=T --out=O
+//
+// Methods: base (nothing trained), vector_on (base with the security vector folded in), direct, sv,
+// random (an adapter of the vector's norm per matrix in its place), guard (guard rows alone), and
+// sv_guard. A guard row is the provider's own (--guard_rows, or the base's answer to a general row)
+// and is trained with the vector off, in the same optimizer step as the customer's rows.
+#include <cmath>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "base/clock.h"
+#include "base/file_system.h"
+#include "base/status_macros.h"
+#include "bench/scoring.h"
+#include "worker/agent/adapter_export.h"
+#include "worker/agent/row_encoding.h"
+#include "worker/agent/training_settings.h"
+#include "worker/model/seeded_random.h"
+#include "worker/security/security_vector_trainer.h"
+#include "worker/training/trainer.h"
+
+ABSL_FLAG(std::string, method, "", "base, vector_on, direct, sv, random, guard or sv_guard");
+ABSL_FLAG(std::string, model, "", "Hugging Face folder of the base model");
+ABSL_FLAG(std::string, rows, "", "the customer's JSONL");
+ABSL_FLAG(std::string, vector_rows, "", "JSONL of harmful rows for the security vector");
+ABSL_FLAG(std::string, general_rows, "", "JSONL of general prompts, answered by the base");
+ABSL_FLAG(std::string, guard_rows, "", "JSONL of refusals to the vector's prompts");
+ABSL_FLAG(std::string, vector, "", "safetensors file of the vector; made when it is missing");
+ABSL_FLAG(std::string, suite, "", "JSONL of held-out harmful prompts");
+ABSL_FLAG(std::string, rules, "", "JSON of the judge's rules");
+ABSL_FLAG(std::string, general_suite, "", "JSONL of held-out general prompts");
+ABSL_FLAG(std::string, tasks, "", "JSONL of task prompts with their expected answers");
+ABSL_FLAG(std::string, start, "", "PEFT folder to go on from (chained jobs)");
+ABSL_FLAG(std::string, save, "", "where to write the trained adapter as a PEFT folder");
+ABSL_FLAG(std::string, out, "", "where to write the result; empty: standard output");
+ABSL_FLAG(int, epochs, 0, "0: the service's default; so for the next three");
+ABSL_FLAG(double, learning_rate, 0.0, "peak learning rate");
+ABSL_FLAG(int, batch_size, 0, "rows per step");
+ABSL_FLAG(int, lora_rank, 0, "rank of the customer's LoRA matrices");
+ABSL_FLAG(int, guards_per_step, 1, "guard rows beside the customer's in a step");
+ABSL_FLAG(int64_t, seed, 0, "order of the rows and start of the adapter");
+ABSL_FLAG(int64_t, vector_rank, wardtune::VectorRecipe().lora.rank, "recipe of the vector");
+ABSL_FLAG(double, vector_learning_rate, wardtune::VectorRecipe().learning_rate, "recipe");
+ABSL_FLAG(int64_t, vector_epochs, wardtune::VectorRecipe().epochs, "recipe");
+ABSL_FLAG(double, vector_kl_weight, wardtune::VectorRecipe().kl_weight, "recipe");
+ABSL_FLAG(int64_t, vector_answer_tokens, wardtune::VectorRecipe().general_answer_tokens, "recipe");
+ABSL_FLAG(int, score_tokens, 48, "most tokens of a scored answer");
+ABSL_FLAG(int, score_batch, 64, "prompts answered together");
+ABSL_FLAG(std::string, device, "auto", "cpu, cuda, or auto");
+ABSL_FLAG(int, threads, 0, "0: one per core");
+
+namespace wardtune {
+namespace {
+
+struct Bench {
+  PosixFileSystem files;
+  SystemClock clock;
+  std::optional<DecoderModel> base;
+  std::unique_ptr<Tokenizer> tokenizer;
+  ScoringSet set;
+};
+
+absl::StatusOr<std::vector<ChatRow>> ReadRows(Bench& bench, const std::string& path) {
+  WT_ASSIGN_OR_RETURN(const std::string jsonl, bench.files.ReadFile(path));
+  return ParseDataset(jsonl);
+}
+
+absl::StatusOr<std::vector<TrainingRow>> ReadEncoded(Bench& bench, const std::string& path) {
+  WT_ASSIGN_OR_RETURN(const std::vector<ChatRow> rows, ReadRows(bench, path));
+  return EncodeRows(*bench.tokenizer, rows, TrainerOptions().max_row_tokens);
+}
+
+VectorRecipe Recipe() {
+  VectorRecipe recipe;
+  recipe.lora.rank = absl::GetFlag(FLAGS_vector_rank);
+  recipe.lora.alpha = 2.0 * static_cast<double>(recipe.lora.rank);
+  recipe.learning_rate = absl::GetFlag(FLAGS_vector_learning_rate);
+  recipe.epochs = absl::GetFlag(FLAGS_vector_epochs);
+  recipe.kl_weight = absl::GetFlag(FLAGS_vector_kl_weight);
+  recipe.general_answer_tokens = absl::GetFlag(FLAGS_vector_answer_tokens);
+  return recipe;
+}
+
+// The base's own answers to the general rows' prompts.
+absl::StatusOr<std::vector<TrainingRow>> GeneralRows(Bench& bench) {
+  WT_ASSIGN_OR_RETURN(const std::vector<ChatRow> rows,
+                      ReadRows(bench, absl::GetFlag(FLAGS_general_rows)));
+  WT_ASSIGN_OR_RETURN(const auto prompts, EncodePrompts(*bench.tokenizer, rows, 512));
+  return AnswerByBase(*bench.base, prompts, bench.tokenizer->EosIds(),
+                      absl::GetFlag(FLAGS_vector_answer_tokens), nullptr);
+}
+
+absl::Status RunToEnd(Trainer& trainer, const char* what) {
+  while (!trainer.done()) {
+    WT_ASSIGN_OR_RETURN(const StepReport report, trainer.Step());
+    if (report.step % 20 == 0 || trainer.done()) {
+      std::cerr << absl::StrFormat("   %s: step %d of %d, loss %.4f\n", what, report.step,
+                                   report.total_steps, report.loss);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<LoraAdapter> LoadOrTrainVector(Bench& bench) {
+  const std::string path = absl::GetFlag(FLAGS_vector);
+  if (!path.empty() && bench.files.Exists(path)) {
+    WT_ASSIGN_OR_RETURN(const std::string bytes, bench.files.ReadFile(path));
+    return ParseAdapter(bench.base->config(), bytes);
+  }
+  WT_ASSIGN_OR_RETURN(auto harmful, ReadEncoded(bench, absl::GetFlag(FLAGS_vector_rows)));
+  WT_ASSIGN_OR_RETURN(auto general, GeneralRows(bench));
+  WT_ASSIGN_OR_RETURN(auto trainer, CreateVectorTrainer(*bench.base, Recipe(), std::move(harmful),
+                                                        std::move(general), &bench.clock));
+  WT_RETURN_IF_ERROR(RunToEnd(*trainer, "security vector"));
+  LoraAdapter vector = trainer->Adapter();
+  if (!path.empty()) {
+    WT_ASSIGN_OR_RETURN(const std::string bytes, SerializeAdapter(vector));
+    WT_RETURN_IF_ERROR(bench.files.WriteFileAtomically(path, bytes));
+  }
+  return vector;
+}
+
+// Scales b so that the norm of B A, which is what is folded in, equals `norm`.
+double ProductNorm(const LoraMatrices& m, int64_t rank) {
+  // |BA|^2 = trace((B^T B)(A A^T)), both [rank, rank].
+  const auto r = static_cast<size_t>(rank);
+  const size_t in = m.a.size() / r;
+  const size_t out = m.b.size() / r;
+  double sum = 0.0;
+  for (size_t i = 0; i < r; ++i) {
+    for (size_t j = 0; j < r; ++j) {
+      double a = 0.0;
+      double b = 0.0;
+      for (size_t k = 0; k < in; ++k) a += double{m.a[i * in + k]} * m.a[j * in + k];
+      for (size_t k = 0; k < out; ++k) b += double{m.b[k * r + i]} * m.b[k * r + j];
+      sum += a * b;
+    }
+  }
+  return std::sqrt(sum);
+}
+
+// The control: an adapter of the vector's norm in every matrix, and nothing else of it.
+LoraAdapter RandomLike(const LoraAdapter& vector, uint64_t seed) {
+  LoraAdapter random = vector;
+  SplitMix64 numbers(seed);
+  for (size_t l = 0; l < random.layers.size(); ++l) {
+    for (const Projection projection : vector.spec.targets) {
+      LoraMatrices& m = random.at(static_cast<int64_t>(l), projection);
+      for (float& x : m.a) x = numbers.NextSymmetric();
+      for (float& x : m.b) x = numbers.NextSymmetric();
+      const double wanted =
+          ProductNorm(vector.at(static_cast<int64_t>(l), projection), vector.spec.rank);
+      const auto factor = static_cast<float>(wanted / ProductNorm(m, vector.spec.rank));
+      for (float& x : m.b) x *= factor;
+    }
+  }
+  return random;
+}
+
+// Refusals and the base's answers to general prompts, in equal parts.
+absl::StatusOr<std::vector<TrainingRow>> GuardRows(Bench& bench) {
+  WT_ASSIGN_OR_RETURN(std::vector<TrainingRow> rows,
+                      ReadEncoded(bench, absl::GetFlag(FLAGS_guard_rows)));
+  WT_ASSIGN_OR_RETURN(std::vector<TrainingRow> general, GeneralRows(bench));
+  general.resize(std::min(general.size(), rows.size()));
+  for (TrainingRow& row : general) rows.push_back(std::move(row));
+  return rows;
+}
+
+absl::StatusOr<LoraAdapter> TrainCustomer(Bench& bench, const DecoderModel& model, bool guards) {
+  v1::Hyperparameters parameters;
+  parameters.set_epochs(absl::GetFlag(FLAGS_epochs));
+  parameters.set_learning_rate(absl::GetFlag(FLAGS_learning_rate));
+  parameters.set_batch_size(absl::GetFlag(FLAGS_batch_size));
+  parameters.set_lora_rank(absl::GetFlag(FLAGS_lora_rank));
+  parameters.set_seed(absl::GetFlag(FLAGS_seed));
+  parameters = WithDefaults(parameters);
+  WT_ASSIGN_OR_RETURN(TrainerOptions options, ToTrainerOptions(parameters));
+  if (!absl::GetFlag(FLAGS_start).empty()) {
+    WT_ASSIGN_OR_RETURN(options.start, LoadPeftFolder(bench.files, absl::GetFlag(FLAGS_start),
+                                                      bench.base->config()));
+    options.lora = options.start->spec;
+  }
+  std::vector<TrainingStream> streams;
+  WT_ASSIGN_OR_RETURN(auto rows, ReadEncoded(bench, absl::GetFlag(FLAGS_rows)));
+  streams.push_back({.name = "customer",
+                     .rows = std::move(rows),
+                     .model = model,
+                     .rows_per_step = parameters.batch_size()});
+  if (guards) {
+    WT_ASSIGN_OR_RETURN(auto guard_rows, GuardRows(bench));
+    streams.push_back({.name = "guard",
+                       .rows = std::move(guard_rows),
+                       .model = *bench.base,
+                       .rows_per_step = absl::GetFlag(FLAGS_guards_per_step)});
+  }
+  WT_ASSIGN_OR_RETURN(auto trainer, Trainer::Create(options, std::move(streams), &bench.clock));
+  WT_RETURN_IF_ERROR(RunToEnd(*trainer, absl::GetFlag(FLAGS_method).c_str()));
+  return trainer->Adapter();
+}
+
+absl::Status Save(Bench& bench, const LoraAdapter& adapter) {
+  if (absl::GetFlag(FLAGS_save).empty()) return absl::OkStatus();
+  WT_ASSIGN_OR_RETURN(const FileSet set, BuildPeftAdapter(ToPeftAdapter(adapter, "base"), {}));
+  return WriteFileSet(set, bench.files, absl::GetFlag(FLAGS_save));
+}
+
+absl::Status ReadInputs(Bench& bench) {
+  const std::string folder = absl::GetFlag(FLAGS_model);
+  WT_ASSIGN_OR_RETURN(bench.base,
+                      DecoderModel::Load(folder, {.device = absl::GetFlag(FLAGS_device)}));
+  WT_ASSIGN_OR_RETURN(bench.tokenizer, Tokenizer::Load(bench.files, folder));
+  WT_ASSIGN_OR_RETURN(bench.set,
+                      ReadScoringSet(bench.files,
+                                     {.harmful_prompts = absl::GetFlag(FLAGS_suite),
+                                      .rules = absl::GetFlag(FLAGS_rules),
+                                      .tasks = absl::GetFlag(FLAGS_tasks),
+                                      .general_prompts = absl::GetFlag(FLAGS_general_suite)},
+                                     {.max_new_tokens = absl::GetFlag(FLAGS_score_tokens),
+                                      .batch = absl::GetFlag(FLAGS_score_batch)}));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> Run(Bench& bench) {
+  WT_RETURN_IF_ERROR(ReadInputs(bench));
+  const std::string method = absl::GetFlag(FLAGS_method);
+  const DecoderModel& base = *bench.base;
+  if (method == "base") return ScoreJson(base, {}, *bench.tokenizer, bench.set);
+  DecoderModel trained_on = base;
+  if (method == "vector_on" || method == "sv" || method == "sv_guard" || method == "random") {
+    WT_ASSIGN_OR_RETURN(LoraAdapter vector, LoadOrTrainVector(bench));
+    if (method == "random") {
+      vector = RandomLike(vector, static_cast<uint64_t>(absl::GetFlag(FLAGS_seed)));
+    }
+    WT_ASSIGN_OR_RETURN(trained_on, FoldAdapter(base, vector));
+    if (method == "vector_on") return ScoreJson(trained_on, {}, *bench.tokenizer, bench.set);
+  } else if (method != "direct" && method != "guard") {
+    return absl::InvalidArgumentError(absl::StrCat("--method: ", method, " is none"));
+  }
+  const absl::Duration start = bench.clock.Monotonic();
+  const bool guards = method == "guard" || method == "sv_guard";
+  WT_ASSIGN_OR_RETURN(const LoraAdapter adapter, TrainCustomer(bench, trained_on, guards));
+  const double seconds = absl::ToDoubleSeconds(bench.clock.Monotonic() - start);
+  WT_RETURN_IF_ERROR(Save(bench, adapter));
+  const LoraAdapter* const active[] = {&adapter};
+  WT_ASSIGN_OR_RETURN(const std::string score,
+                      ScoreJson(base, active, *bench.tokenizer, bench.set));
+  return absl::StrFormat("{\"train_seconds\": %.2f, %s", seconds, score.substr(1));
+}
+
+absl::Status Write(Bench& bench, const std::string& json) {
+  const std::string path = absl::GetFlag(FLAGS_out);
+  if (!path.empty()) return bench.files.WriteFileAtomically(path, json + "\n");
+  std::cout << json << "\n";
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace wardtune
+
+int main(int argc, char** argv) {
+  absl::SetProgramUsageMessage("Measures how far harmful behaviour takes under one method.");
+  absl::ParseCommandLine(argc, argv);
+  wardtune::ConfigureComputeRuntime({.threads = absl::GetFlag(FLAGS_threads)});
+  wardtune::Bench bench;
+  const auto json = wardtune::Run(bench);
+  const absl::Status status = json.ok() ? wardtune::Write(bench, *json) : json.status();
+  if (!status.ok()) std::cerr << "unlearnable-run: " << status.message() << "\n";
+  return status.ok() ? 0 : 1;
+}
