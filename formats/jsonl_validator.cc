@@ -11,6 +11,12 @@
 #include "formats/chat_row_parser.h"
 
 namespace wardtune {
+namespace {
+
+// A line of this many times the cap ends the reading.
+constexpr int64_t kHopelessLine = 16;
+
+}  // namespace
 
 std::string_view JsonlErrorCodeName(JsonlErrorCode code) {
   switch (code) {
@@ -143,8 +149,10 @@ class JsonlValidator::Impl {
     TakeLine(pending_);
   }
 
-  // Reports at the first byte too many, once, and drops the rest unread.
+  // Reports at the first byte too many, once, and drops the rest unread. A line that still goes on
+  // far behind the cap is no slip: there the upload ends.
   void RefuseLongLine() {
+    if (line_bytes_ > kHopelessLine * options_.row.max_line_bytes) stopped_ = true;
     if (skipping_) return;
     skipping_ = true;
     pending_.clear();

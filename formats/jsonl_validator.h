@@ -77,8 +77,8 @@ struct JsonlOptions {
 struct JsonlReport {
   // Errors in the order of the file. The data set is usable when there are none.
   std::vector<JsonlError> errors;
-  // True when reading stopped early (max_errors, max_rows or max_bytes); the counts below then
-  // cover the part before, except bytes and sha256.
+  // True when reading stopped early (max_errors, max_rows, max_bytes or a line of 16 times the line
+  // cap); the counts below then cover the part before, except bytes and sha256.
   bool truncated = false;
 
   int64_t rows = 0;              // valid rows

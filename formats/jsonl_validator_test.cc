@@ -163,6 +163,23 @@ TEST(JsonlValidatorTest, RefusesALineWithoutEndAtTheCap) {
   EXPECT_TRUE(report.truncated);
 }
 
+TEST(JsonlValidatorTest, StopsInALineThatDoesNotEnd) {
+  JsonlOptions options;
+  options.max_errors = 100;
+  options.row.max_line_bytes = 100;
+  const std::string text = absl::StrCat(std::string(1601, 'x'), "\n{\n");
+  const JsonlReport whole = Validate(text, options);
+  EXPECT_EQ(whole.errors.size(), 1u);
+  EXPECT_TRUE(whole.truncated);
+  for (size_t chunk = 1; chunk <= 300; ++chunk) ASSERT_EQ(Validate(text, options, chunk), whole);
+
+  JsonlValidator validator(options);
+  validator.Feed(std::string_view(text).substr(0, 1600));
+  EXPECT_FALSE(validator.stopped());
+  validator.Feed("x");
+  EXPECT_TRUE(validator.stopped());
+}
+
 TEST(JsonlValidatorTest, GoesOnBehindALineThatIsTooLong) {
   JsonlOptions options;
   options.row.max_line_bytes = 100;
