@@ -4,9 +4,8 @@
 #include <limits>
 #include <utility>
 
-#include "storage/error_reason.h"
 #include "storage/job_rows.h"
-#include "storage/random_id.h"
+#include "storage/lease_rows.h"
 #include "storage/sqlite_security_vector_store.h"
 
 namespace wardtune {
@@ -26,22 +25,6 @@ constexpr char kTake[] =
 constexpr char kExtend[] =
     "UPDATE job SET phase = ?, progress = ?, safety_before = ?, lease_expires = ?, lease_boot = ?,"
     " revision = revision + 1 WHERE id = ? AND state IN (2, 3) AND attempt = ?";
-constexpr char kSetCheckpoint[] =
-    "UPDATE job SET checkpoint_sha256 = ?, checkpoint_size = ?, checkpoint_step = ?,"
-    " revision = revision + 1 WHERE id = ? AND state IN (2, 3) AND attempt = ?";
-constexpr char kPutArtifact[] =
-    "INSERT OR REPLACE INTO artifact (job_id, attempt, kind, sha256, size) VALUES (?, ?, ?, ?, ?)";
-constexpr char kGetArtifact[] =
-    "SELECT sha256, size FROM artifact WHERE job_id = ? AND attempt = ? AND kind = ?";
-constexpr char kSetResult[] =
-    "UPDATE job SET progress = ?, safety_before = ?, safety_after = ?, proof = ?"
-    " WHERE id = ? AND state = 2 AND attempt = ?";
-constexpr char kInsertAdapter[] =
-    "INSERT INTO adapter (id, tenant, job_id, base_model, sha256, size, create_time)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?)";
-constexpr char kResultOf[] =
-    "SELECT sha256 FROM adapter WHERE job_id = ?1"
-    " UNION ALL SELECT sealed_sha256 FROM security_vector WHERE job_id = ?1";
 constexpr char kPinnedInputs[] =
     "SELECT dataset_sha256, dataset_size, general_sha256, general_size FROM job WHERE id = ?";
 constexpr char kEndedLeases[] =
@@ -49,34 +32,6 @@ constexpr char kEndedLeases[] =
     " AND (lease_boot <> ? OR lease_expires <= ? OR lease_expires > ?)";
 constexpr char kCountByState[] = "SELECT state, COUNT(*) FROM job GROUP BY state";
 constexpr char kOldestCreateTime[] = "SELECT MIN(create_time) FROM job WHERE state = 1";
-
-absl::Status LeaseLost(const std::string& job_id, int32_t attempt) {
-  return WithReason(
-      absl::FailedPreconditionError(absl::StrCat("attempt ", attempt, " of work ", job_id,
-                                                 " holds no lease; stop working on it")),
-      kReasonLeaseLost);
-}
-
-// The job, if the attempt holds its lease.
-absl::StatusOr<JobRecord> FindLeased(Database& database, const std::string& job_id,
-                                     int32_t attempt) {
-  absl::StatusOr<JobRecord> job = FindJob(database, job_id);
-  if (absl::IsNotFound(job.status())) return LeaseLost(job_id, attempt);
-  WT_RETURN_IF_ERROR(job.status());
-  if (job->attempt != attempt || !HasLease(job->state)) return LeaseLost(job_id, attempt);
-  return job;
-}
-
-// The fencing token is checked once more by the UPDATE itself.
-absl::Status RequireOneRow(const absl::StatusOr<int64_t>& updated, const std::string& job_id,
-                           int32_t attempt) {
-  WT_RETURN_IF_ERROR(updated.status());
-  return *updated == 1 ? absl::OkStatus() : LeaseLost(job_id, attempt);
-}
-
-ArtifactKind ResultKind(const JobRecord& job) {
-  return job.kind == JobKind::kFineTuning ? ArtifactKind::kAdapter : ArtifactKind::kSecurityVector;
-}
 
 absl::StatusOr<LeaseRecord> DescribeLease(Database& database, const JobRecord& job) {
   LeaseRecord lease;
@@ -220,116 +175,6 @@ absl::StatusOr<JobRecord> SqliteWorkQueue::Heartbeat(const std::string& job_id, 
   WorkerSeen(job.lease_owner);
   context_.JobChanged(job_id, job.state);
   return job;
-}
-
-absl::Status SqliteWorkQueue::RecordArtifact(const std::string& job_id, int32_t attempt,
-                                             ArtifactKind kind, const BlobRef& blob, int64_t step) {
-  return context_.connections->Write([&](Database& database) -> absl::Status {
-    WT_ASSIGN_OR_RETURN(const JobRecord job, FindLeased(database, job_id, attempt));
-    if (kind != ArtifactKind::kCheckpoint) {
-      if (kind != ResultKind(job)) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("kind: work ", job_id, " does not make artefacts of this kind"));
-      }
-      return database.Run(kPutArtifact, job_id, attempt, kind, blob.sha256, blob.size_bytes)
-          .status();
-    }
-    if (step < job.checkpoint_step) {
-      return absl::FailedPreconditionError(absl::StrCat("step: a checkpoint of step ",
-                                                        job.checkpoint_step,
-                                                        " is stored already, this one has ", step));
-    }
-    return RequireOneRow(
-        database.Run(kSetCheckpoint, blob.sha256, blob.size_bytes, step, job_id, attempt), job_id,
-        attempt);
-  });
-}
-
-absl::Status SqliteWorkQueue::StoreResult(Database& database, const JobRecord& job,
-                                          const JobResult& result, const std::string& adapter_id) {
-  BlobRef artifact;
-  {
-    WT_ASSIGN_OR_RETURN(Statement row,
-                        database.Query(kGetArtifact, job.id, job.attempt, ResultKind(job)));
-    WT_ASSIGN_OR_RETURN(const bool found, row.Step());
-    if (found) artifact = {row.Text(), row.Int()};
-  }
-  if (artifact.empty() || artifact.sha256 != result.artifact_sha256) {
-    return absl::InvalidArgumentError(absl::StrCat("artefact ", result.artifact_sha256,
-                                                   " was not uploaded by attempt ", job.attempt,
-                                                   " of work ", job.id));
-  }
-  WT_RETURN_IF_ERROR(RequireOneRow(
-      database.Run(kSetResult, Bytes{result.progress}, Bytes{result.safety_before},
-                   Bytes{result.safety_after}, Bytes{result.proof}, job.id, job.attempt),
-      job.id, job.attempt));
-  if (job.kind == JobKind::kSecurityVector) {
-    return EvaluateSecurityVector(database, job.vector, job.version, artifact, result);
-  }
-  return database
-      .Run(kInsertAdapter, adapter_id, job.tenant, job.id, job.base_model, artifact.sha256,
-           artifact.size_bytes, context_.clock.Now())
-      .status();
-}
-
-absl::StatusOr<JobRecord> SqliteWorkQueue::Complete(const std::string& job_id, int32_t attempt,
-                                                    const JobResult& result) {
-  WT_ASSIGN_OR_RETURN(const std::string new_id, RandomId());
-  WT_ASSIGN_OR_RETURN(
-      JobRecord ended,
-      WriteWith<JobRecord>(context_, [&](Database& database) -> absl::StatusOr<JobRecord> {
-        absl::StatusOr<JobRecord> found = FindJob(database, job_id);
-        if (found.ok() && found->attempt == attempt && found->state == JobState::kSucceeded) {
-          WT_ASSIGN_OR_RETURN(Statement row, database.Query(kResultOf, job_id));
-          WT_RETURN_IF_ERROR(row.Step().status());
-          if (row.Text() == result.artifact_sha256) return found;
-        }
-        WT_ASSIGN_OR_RETURN(const JobRecord job, FindLeased(database, job_id, attempt));
-        JobEnding ending;
-        if (job.state == JobState::kRunning) {
-          if (job.kind == JobKind::kFineTuning) ending.adapter_id = new_id;
-          WT_RETURN_IF_ERROR(StoreResult(database, job, result, new_id));
-        }
-        return MoveJob(database, job, JobEvent::kComplete, ending, context_.clock.Now());
-      }));
-  context_.JobChanged(job_id, ended.state);
-  return ended;
-}
-
-absl::StatusOr<JobRecord> SqliteWorkQueue::EndAttempt(Database& database, const JobRecord& job,
-                                                      bool retryable, const std::string& error_code,
-                                                      const std::string& error_message) {
-  const absl::Time now = context_.clock.Now();
-  if (!retryable) {
-    return MoveJob(database, job, JobEvent::kFail, {error_code, error_message, ""}, now);
-  }
-  if (job.attempt < context_.options.max_attempts) {
-    return MoveJob(database, job, JobEvent::kRetry, {error_code, error_message, ""}, now);
-  }
-  const std::string message =
-      absl::StrCat("attempt ", job.attempt, " of ", context_.options.max_attempts, " ended with ",
-                   error_code, ": ", error_message);
-  return MoveJob(database, job, JobEvent::kFail, {std::string(kMaxAttemptsExceeded), message, ""},
-                 now);
-}
-
-absl::StatusOr<JobRecord> SqliteWorkQueue::Fail(const std::string& job_id, int32_t attempt,
-                                                const JobFailure& failure) {
-  WT_ASSIGN_OR_RETURN(
-      JobRecord ended,
-      WriteWith<JobRecord>(context_, [&](Database& database) -> absl::StatusOr<JobRecord> {
-        WT_ASSIGN_OR_RETURN(const JobRecord job, FindLeased(database, job_id, attempt));
-        if (failure.cancelled) {
-          return MoveJob(database, job, JobEvent::kStop, {}, context_.clock.Now());
-        }
-        if (failure.error_code.empty()) {
-          return absl::InvalidArgumentError("error_code: is empty; name the reason");
-        }
-        return EndAttempt(database, job, failure.retryable, failure.error_code,
-                          failure.error_message);
-      }));
-  context_.JobChanged(job_id, ended.state);
-  return ended;
 }
 
 absl::StatusOr<std::vector<std::string>> SqliteWorkQueue::ExpireLeases() {
