@@ -104,6 +104,9 @@ JobRecord ReadJob(Statement& row) {
   job.start_time = row.Time();
   job.end_time = row.Time();
   job.etag = row.Text();
+  job.checkpoint_attempt = static_cast<int32_t>(row.Int());
+  job.furthest_step = row.Int();
+  job.failures = static_cast<int32_t>(row.Int());
   return job;
 }
 

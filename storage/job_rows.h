@@ -22,7 +22,7 @@ namespace wardtune {
   " AND ahead.base_model = job.base_model AND ahead.seq <= job.seq) ELSE 0 END,"                 \
   " attempt, lease_owner, progress, checkpoint_sha256, checkpoint_size, checkpoint_step,"        \
   " safety_before, safety_after, proof, adapter_id, error_code, error_message, create_time,"     \
-  " start_time, end_time, revision"
+  " start_time, end_time, revision, checkpoint_attempt, furthest_step, failures"
 
 JobRecord ReadJob(Statement& row);
 

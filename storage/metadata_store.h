@@ -267,7 +267,8 @@ class WorkQueue {
                                               absl::Duration ttl,
                                               const HeartbeatReport& report) = 0;
   // Notes an artefact whose blob is committed. A checkpoint replaces the one before and must not
-  // hold fewer steps (`step`).
+  // hold fewer steps (`step`) than another of this attempt; an attempt that could not use the
+  // checkpoint it found starts anew, so it may hold fewer than that one.
   virtual absl::Status RecordArtifact(const std::string& job_id, int32_t attempt, ArtifactKind kind,
                                       const BlobRef& blob, int64_t step) = 0;
   // Ends the job: SUCCEEDED with its adapter or evaluated vector, or CANCELLED without when a
@@ -276,12 +277,16 @@ class WorkQueue {
   virtual absl::StatusOr<JobRecord> Complete(const std::string& job_id, int32_t attempt,
                                              const JobResult& result) = 0;
   // Ends the attempt: QUEUED again when retryable and attempts are left, else FAILED or CANCELLED.
-  // FAILED_PRECONDITION when it says `cancelled` and nobody cancelled.
+  // kWorkerStopping costs no attempt, and a checkpoint with more steps than all before gives the
+  // job all its attempts back. FAILED_PRECONDITION when it says `cancelled` and nobody cancelled.
   virtual absl::StatusOr<JobRecord> Fail(const std::string& job_id, int32_t attempt,
                                          const JobFailure& failure) = 0;
   // Gives up the leases that have ended: requeues their jobs, or ends them FAILED with
   // kMaxAttemptsExceeded or CANCELLED. The reaper calls it every second or so. Returns the ids.
   virtual absl::StatusOr<std::vector<std::string>> ExpireLeases() = 0;
+  // Lets leases of this boot last at least `ttl` from now. For the start of a server: while none
+  // ran, no heartbeat could arrive.
+  virtual absl::Status ExtendLeases(absl::Duration ttl) = 0;
 
   virtual absl::StatusOr<QueueStats> GetQueueStats() = 0;
 };

@@ -135,6 +135,9 @@ struct JobRecord {
   std::string progress;        // Bytes: Progress.
   BlobRef checkpoint;          // The last one uploaded, of any attempt; dropped when the job ends.
   int64_t checkpoint_step = 0;
+  int32_t checkpoint_attempt = 0;  // The attempt that uploaded it.
+  int64_t furthest_step = 0;       // The most steps that any checkpoint held.
+  int32_t failures = 0;            // Attempts that ended since `furthest_step` last rose.
 
   std::string safety_before;  // Bytes: SafetyReport.
   std::string safety_after;   // Bytes: SafetyReport.

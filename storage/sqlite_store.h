@@ -25,7 +25,8 @@ struct SqliteStoreOptions {
   std::string path;
   int32_t default_max_active_jobs = 10;
   int64_t default_max_dataset_bytes = int64_t{10} << 30;
-  // Leases of a job before it fails with kMaxAttemptsExceeded.
+  // Attempts of a job that may end one after the other without a checkpoint that moves on; then it
+  // fails with kMaxAttemptsExceeded.
   int32_t max_attempts = 3;
   absl::Duration worker_alive_for = absl::Seconds(60);
   // Connections for reading, at least 1.

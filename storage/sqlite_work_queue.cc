@@ -30,6 +30,9 @@ constexpr char kPinnedInputs[] =
 constexpr char kEndedLeases[] =
     "SELECT id FROM job WHERE state IN (2, 3)"
     " AND (lease_boot <> ? OR lease_expires <= ? OR lease_expires > ?)";
+constexpr char kExtendAll[] =
+    "UPDATE job SET lease_expires = ?1 WHERE state IN (2, 3) AND lease_boot = ?2"
+    " AND lease_expires < ?1";
 constexpr char kCountByState[] = "SELECT state, COUNT(*) FROM job GROUP BY state";
 constexpr char kOldestCreateTime[] = "SELECT MIN(create_time) FROM job WHERE state = 1";
 
@@ -211,6 +214,13 @@ absl::StatusOr<std::vector<std::string>> SqliteWorkQueue::ExpireLeases() {
     ids.push_back(job.id);
   }
   return ids;
+}
+
+absl::Status SqliteWorkQueue::ExtendLeases(absl::Duration ttl) {
+  WT_ASSIGN_OR_RETURN(const int64_t expires, LeaseEnd(ttl));
+  return context_.connections->Write([&](Database& database) {
+    return database.Run(kExtendAll, expires, context_.options.boot_id).status();
+  });
 }
 
 absl::StatusOr<QueueStats> SqliteWorkQueue::GetQueueStats() {

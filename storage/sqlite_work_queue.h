@@ -31,6 +31,7 @@ class SqliteWorkQueue final : public WorkQueue {
   absl::StatusOr<JobRecord> Fail(const std::string& job_id, int32_t attempt,
                                  const JobFailure& failure) override;
   absl::StatusOr<std::vector<std::string>> ExpireLeases() override;
+  absl::Status ExtendLeases(absl::Duration ttl) override;
   absl::StatusOr<QueueStats> GetQueueStats() override;
 
  private:

@@ -13,7 +13,9 @@ namespace {
 
 constexpr char kSetCheckpoint[] =
     "UPDATE job SET checkpoint_sha256 = ?, checkpoint_size = ?, checkpoint_step = ?,"
-    " revision = revision + 1 WHERE id = ? AND state IN (2, 3) AND attempt = ?";
+    " checkpoint_attempt = attempt, furthest_step = ?, failures = ?, revision = revision + 1"
+    " WHERE id = ? AND state IN (2, 3) AND attempt = ?";
+constexpr char kCountFailure[] = "UPDATE job SET failures = failures + 1 WHERE id = ?";
 constexpr char kPutArtifact[] =
     "INSERT OR REPLACE INTO artifact (job_id, attempt, kind, sha256, size) VALUES (?, ?, ?, ?, ?)";
 constexpr char kGetArtifact[] =
@@ -46,14 +48,16 @@ absl::Status SqliteWorkQueue::RecordArtifact(const std::string& job_id, int32_t 
       return database.Run(kPutArtifact, job_id, attempt, kind, blob.sha256, blob.size_bytes)
           .status();
     }
-    if (step < job.checkpoint_step) {
+    if (job.checkpoint_attempt == attempt && step < job.checkpoint_step) {
       return absl::FailedPreconditionError(absl::StrCat("step: a checkpoint of step ",
                                                         job.checkpoint_step,
                                                         " is stored already, this one has ", step));
     }
-    return RequireOneRow(
-        database.Run(kSetCheckpoint, blob.sha256, blob.size_bytes, step, job_id, attempt), job_id,
-        attempt);
+    const bool further = step > job.furthest_step;
+    return RequireOneRow(database.Run(kSetCheckpoint, blob.sha256, blob.size_bytes, step,
+                                      further ? step : job.furthest_step,
+                                      further ? 0 : job.failures, job_id, attempt),
+                         job_id, attempt);
   });
 }
 
@@ -115,12 +119,16 @@ absl::StatusOr<JobRecord> SqliteWorkQueue::EndAttempt(Database& database, const 
   if (!retryable) {
     return MoveJob(database, job, JobEvent::kFail, {error_code, error_message, ""}, now);
   }
-  if (job.attempt < context_.options.max_attempts) {
+  if (error_code == kWorkerStopping) {
+    return MoveJob(database, job, JobEvent::kRetry, {error_code, error_message, ""}, now);
+  }
+  WT_RETURN_IF_ERROR(database.Run(kCountFailure, job.id).status());
+  if (job.failures + 1 < context_.options.max_attempts) {
     return MoveJob(database, job, JobEvent::kRetry, {error_code, error_message, ""}, now);
   }
   const std::string message =
-      absl::StrCat("attempt ", job.attempt, " of ", context_.options.max_attempts, " ended with ",
-                   error_code, ": ", error_message);
+      absl::StrCat("attempt ", job.attempt, " ended with ", error_code, ": ", error_message, "; ",
+                   job.failures + 1, " attempts in a row came no further");
   return MoveJob(database, job, JobEvent::kFail, {std::string(kMaxAttemptsExceeded), message, ""},
                  now);
 }

@@ -176,6 +176,62 @@ TEST_F(WorkQueueTest, AnOlderCheckpointDoesNotReplaceANewerOne) {
   EXPECT_EQ(store_->jobs().GetJob("acme", job).value().checkpoint.sha256, Sha256Hex("late"));
 }
 
+// An attempt that cannot use the checkpoint it finds starts at step 0 and stores its own.
+TEST_F(WorkQueueTest, AnotherAttemptMayStoreACheckpointOfFewerSteps) {
+  const std::string job = AddJob("acme");
+  Lease();
+  WT_ASSERT_OK(
+      store_->work().RecordArtifact(job, 1, ArtifactKind::kCheckpoint, {Sha256Hex("bad"), 1}, 50));
+  clock_.Advance(kTtl);
+  WT_ASSERT_OK(store_->work().ExpireLeases());
+  Lease();
+  WT_ASSERT_OK(
+      store_->work().RecordArtifact(job, 2, ArtifactKind::kCheckpoint, {Sha256Hex("new"), 1}, 10));
+  EXPECT_EQ(store_->jobs().GetJob("acme", job).value().checkpoint.sha256, Sha256Hex("new"));
+}
+
+TEST_F(WorkQueueTest, OnlyAttemptsThatComeNoFurtherAreCounted) {
+  const std::string job = AddJob("acme");
+  int32_t attempt = 0;
+  const auto end_attempt = [&](int64_t step) {
+    Lease();
+    ++attempt;
+    if (step > 0) {
+      WT_ASSERT_OK(store_->work().RecordArtifact(job, attempt, ArtifactKind::kCheckpoint,
+                                                 {Sha256Hex("ckpt"), 1}, step));
+    }
+    WT_ASSERT_OK(store_->work().Fail(job, attempt, {"DISK_FULL", "m", true, false}));
+  };
+  for (int64_t step = 1; step <= 5; ++step) end_attempt(step);
+  EXPECT_EQ(StateOf("acme", job), JobState::kQueued);
+  // Less than was reached before is no progress.
+  end_attempt(4);
+  EXPECT_EQ(StateOf("acme", job), JobState::kQueued);
+  end_attempt(0);
+  EXPECT_EQ(StateOf("acme", job), JobState::kFailed);
+}
+
+TEST_F(WorkQueueTest, AWorkerThatIsToldToStopCostsNoAttempt) {
+  const std::string job = AddJob("acme");
+  for (int32_t attempt = 1; attempt <= 5; ++attempt) {
+    Lease();
+    WT_ASSERT_OK(
+        store_->work().Fail(job, attempt, {std::string(kWorkerStopping), "m", true, false}));
+  }
+  EXPECT_EQ(StateOf("acme", job), JobState::kQueued);
+}
+
+TEST_F(WorkQueueTest, AServerThatWasAwayLetsLeasesLast) {
+  const std::string job = AddJob("acme");
+  Lease();
+  clock_.Advance(kTtl);
+  Open();
+  WT_ASSERT_OK(store_->work().ExtendLeases(kTtl));
+  EXPECT_THAT(store_->work().ExpireLeases().value(), IsEmpty());
+  clock_.Advance(kTtl);
+  EXPECT_THAT(store_->work().ExpireLeases().value(), ElementsAre(job));
+}
+
 TEST_F(WorkQueueTest, CancellingAQueuedJobEndsItAtOnce) {
   const std::string job = AddJob("acme");
   WT_ASSERT_OK(Cancel("acme", job));
