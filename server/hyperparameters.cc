@@ -19,19 +19,20 @@ constexpr std::array<const char*, 7> kModules = {"q_proj",    "k_proj",  "v_proj
                                                  "gate_proj", "up_proj", "down_proj"};
 constexpr int32_t kDefaultMaxRowTokens = 1024;
 constexpr int32_t kMinRowTokens = 16;
+constexpr double kMaxAlphaToRank = 4;
 
 // Collects the violations of one message.
 class Checker {
  public:
   explicit Checker(std::string prefix) : prefix_(std::move(prefix)) {}
 
-  // 0 becomes `fallback`; the result must lie in [low, high].
+  // 0 becomes `fallback`; the result must lie in [low, high]. A value that does not is replaced by
+  // `fallback`, so that fields derived from it are not blamed for it.
   int64_t Integer(const char* field, int64_t value, int64_t fallback, int64_t low, int64_t high) {
     if (value == 0) value = fallback;
-    if (value < low || value > high) {
-      Fail(field, absl::StrCat("must be ", low, " to ", high, ", not ", value));
-    }
-    return value;
+    if (value >= low && value <= high) return value;
+    Fail(field, absl::StrCat("must be ", low, " to ", high, ", not ", value));
+    return fallback;
   }
 
   // 0 becomes `fallback`; the result must lie in (0, high].
@@ -66,6 +67,11 @@ class Checker {
 
 void ResolveModules(const v1::Hyperparameters& requested, v1::Hyperparameters& resolved,
                     Checker& check) {
+  if (requested.target_modules_size() > static_cast<int>(kModules.size())) {
+    check.Fail("target_modules", absl::StrCat("at most ", kModules.size(), " modules, not ",
+                                              requested.target_modules_size()));
+    return;
+  }
   std::set<std::string> wanted;
   for (int i = 0; i < requested.target_modules_size(); ++i) {
     const std::string& module = requested.target_modules(i);
@@ -98,9 +104,10 @@ absl::StatusOr<v1::Hyperparameters> ResolveHyperparameters(const v1::Hyperparame
       check.Integer("batch_size", requested.batch_size(), 8, 1, limits.max_batch_size)));
   resolved.set_lora_rank(static_cast<int32_t>(
       check.Integer("lora_rank", requested.lora_rank(), 16, 1, limits.max_lora_rank)));
-  // A large alpha is a large learning rate by another name.
+  // The step is scaled by alpha / rank, so a large ratio is a large learning rate by another name.
   resolved.set_lora_alpha(check.Positive("lora_alpha", requested.lora_alpha(),
-                                         2.0 * resolved.lora_rank(), 4.0 * limits.max_lora_rank));
+                                         2.0 * resolved.lora_rank(),
+                                         kMaxAlphaToRank * resolved.lora_rank()));
   ResolveModules(requested, resolved, check);
   resolved.set_warmup_ratio(check.Share(
       "warmup_ratio", requested.has_warmup_ratio() ? requested.warmup_ratio() : 0.05, 1));

@@ -14,8 +14,6 @@ namespace wardtune {
 namespace {
 
 constexpr int kMaxReportedErrors = 100;
-// The status travels in HTTP/2 trailers, which clients cap at 8 KiB; the report names the rest.
-constexpr size_t kMaxErrorsInStatus = 8;
 
 JsonlOptions ValidatorOptions(const ServerLimits& limits) {
   JsonlOptions options;
@@ -45,7 +43,6 @@ v1::ValidationReport ToMessage(const JsonlReport& report) {
 absl::Status ToStatus(const JsonlReport& report) {
   std::vector<FieldViolation> violations;
   for (const JsonlError& error : report.errors) {
-    if (violations.size() == kMaxErrorsInStatus) break;
     violations.push_back(
         {absl::StrCat("line ", error.line, ", column ", error.column),
          absl::StrCat(std::string(JsonlErrorCodeName(error.code)), ": ", error.reason)});

@@ -14,6 +14,8 @@ namespace {
 
 constexpr char kTypePrefix[] = "type.googleapis.com/";
 constexpr char kErrorDomain[] = "wardtune";
+// The status travels in HTTP/2 trailers, which clients cap at 8 KiB.
+constexpr size_t kMaxViolations = 8;
 
 template <typename Message>
 std::string TypeUrl() {
@@ -72,6 +74,10 @@ absl::Status InvalidFields(const std::vector<FieldViolation>& violations) {
   std::string text;
   for (const FieldViolation& violation : violations) {
     auto* entry = detail.add_field_violations();
+    if (detail.field_violations_size() == static_cast<int>(kMaxViolations)) {
+      absl::StrAppend(&text, "; and ", violations.size() - kMaxViolations, " more");
+      break;
+    }
     entry->set_field(violation.field);
     entry->set_description(violation.description);
     absl::StrAppend(&text, text.empty() ? "" : "; ", violation.field, ": ", violation.description);

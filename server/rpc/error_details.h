@@ -27,7 +27,8 @@ struct FieldViolation {
   std::string description;
 };
 
-// INVALID_ARGUMENT with google.rpc.BadRequest. REQUIRES: at least one violation.
+// INVALID_ARGUMENT with google.rpc.BadRequest that names the first eight violations; the text
+// counts the others. REQUIRES: at least one violation.
 absl::Status InvalidFields(const std::vector<FieldViolation>& violations);
 absl::Status InvalidField(std::string field, std::string description);
 

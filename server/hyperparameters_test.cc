@@ -1,0 +1,79 @@
+#include "server/hyperparameters.h"
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "base/status_matchers.h"
+#include "google/rpc/error_details.pb.h"
+
+namespace wardtune {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+using ::wardtune::testing::StatusIs;
+
+constexpr int32_t kContext = 2048;
+
+// The fields that a refusal names.
+std::vector<std::string> Blamed(const v1::Hyperparameters& requested) {
+  const absl::Status status = ResolveHyperparameters(requested, kContext, {}).status();
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument));
+  google::rpc::BadRequest detail;
+  const auto payload = status.GetPayload("type.googleapis.com/google.rpc.BadRequest");
+  EXPECT_TRUE(payload.has_value() && detail.ParseFromString(std::string(*payload)));
+  std::vector<std::string> fields;
+  for (const auto& violation : detail.field_violations()) fields.push_back(violation.field());
+  return fields;
+}
+
+TEST(HyperparametersTest, EveryFieldHasADefault) {
+  WT_ASSERT_OK_AND_ASSIGN(const v1::Hyperparameters resolved,
+                          ResolveHyperparameters({}, kContext, {}));
+  EXPECT_EQ(resolved.lora_rank(), 16);
+  EXPECT_EQ(resolved.lora_alpha(), 32);
+  EXPECT_EQ(resolved.max_row_tokens(), 1024);
+  EXPECT_THAT(resolved.target_modules(), SizeIs(7));
+}
+
+TEST(HyperparametersTest, ABadRankIsBlamedAlone) {
+  v1::Hyperparameters requested;
+  for (const int32_t rank : {1'000'000, -1}) {
+    requested.set_lora_rank(rank);
+    EXPECT_THAT(Blamed(requested), ElementsAre("hyperparameters.lora_rank"));
+  }
+  requested.set_learning_rate(std::nan(""));
+  EXPECT_THAT(Blamed(requested),
+              ElementsAre("hyperparameters.learning_rate", "hyperparameters.lora_rank"));
+}
+
+TEST(HyperparametersTest, AlphaIsCappedByTheJobsOwnRank) {
+  v1::Hyperparameters requested;
+  requested.set_lora_rank(1);
+  requested.set_lora_alpha(4);
+  WT_EXPECT_OK(ResolveHyperparameters(requested, kContext, {}));
+  requested.set_lora_alpha(4.5);
+  EXPECT_THAT(Blamed(requested), ElementsAre("hyperparameters.lora_alpha"));
+}
+
+TEST(HyperparametersTest, AnEndlessListOfModulesIsOneViolation) {
+  v1::Hyperparameters requested;
+  for (int i = 0; i < 100'000; ++i) requested.add_target_modules("lm_head");
+  EXPECT_THAT(Blamed(requested), ElementsAre("hyperparameters.target_modules"));
+}
+
+TEST(HyperparametersTest, ARefusalFitsIntoTrailers) {
+  v1::Hyperparameters requested;
+  for (int i = 0; i < 7; ++i) requested.add_target_modules("lm_head");
+  requested.set_epochs(-1);
+  requested.set_learning_rate(-1);
+  requested.set_batch_size(-1);
+  EXPECT_THAT(Blamed(requested), SizeIs(8));
+  EXPECT_THAT(ResolveHyperparameters(requested, kContext, {}).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("; and 2 more")));
+}
+
+}  // namespace
+}  // namespace wardtune
