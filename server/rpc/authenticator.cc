@@ -24,12 +24,13 @@ absl::StatusOr<Caller> Authenticator::Authenticate(std::string_view authorizatio
   }
   const bool has_scheme = authorization.substr(0, kScheme.size()) == kScheme;
   const std::string_view key = has_scheme ? authorization.substr(kScheme.size()) : "";
-  const bool well_formed = ParseApiKey(key).ok();
-  const std::string hash = well_formed ? ApiKeyHash(key) : "";
+  // A malformed key is no guess: it cannot be right, and refusing it reads nothing.
+  if (!ParseApiKey(key).ok()) return NotValid();
+  const std::string hash = ApiKeyHash(key);
   bool known_good = false;
   {
     absl::MutexLock lock(&mutex_);
-    known_good = well_formed && good_hashes_.contains(hash);
+    known_good = good_hashes_.contains(hash);
   }
   if (!known_good) {
     if (const absl::Duration blocked = limiter_.Blocked(peer); blocked > absl::ZeroDuration()) {
@@ -38,7 +39,7 @@ absl::StatusOr<Caller> Authenticator::Authenticate(std::string_view authorizatio
                         blocked);
     }
   }
-  absl::StatusOr<Caller> caller = well_formed ? Check(key, hash) : NotValid();
+  absl::StatusOr<Caller> caller = Check(key, hash);
   absl::MutexLock lock(&mutex_);
   if (caller.ok()) {
     if (good_hashes_.size() >= kMaxGoodHashes) good_hashes_.clear();

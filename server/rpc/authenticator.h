@@ -1,8 +1,8 @@
 // Turns an `authorization` header into a Caller.
 //
-// A malformed key or a wrong checksum costs no database read. A peer that keeps sending keys that
-// do not exist is refused for a while; keys that were good lately are exempt, so that a guesser
-// cannot lock out its neighbours behind the same address.
+// A malformed key or a wrong checksum costs no database read and counts for nothing. A peer that
+// keeps sending well-formed keys that do not exist is refused for a while; keys that were good
+// lately are exempt, so that a guesser cannot lock out its neighbours behind the same address.
 // Thread safety: all methods may be called from any thread. Authenticate() blocks on the database.
 #ifndef WARDTUNE_SERVER_RPC_AUTHENTICATOR_H_
 #define WARDTUNE_SERVER_RPC_AUTHENTICATOR_H_
