@@ -208,9 +208,10 @@ class WardtuneServer::Impl {
     const auto expired = store_->work().ExpireLeases();
     Report("lease_reaper", expired.status());
     if (!expired.ok()) return;
-    for (const std::string& job : *expired) {
-      running_.Dropped(job);
-      log_.Write("lease_expired", {{"job", job}});
+    for (const JobRecord& job : *expired) {
+      running_.Dropped(job.id);
+      log_.Write("lease_expired", {{"job", job.id}});
+      metrics_.RecordEnded(job.state, job.error_code);
     }
   }
 

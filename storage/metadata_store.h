@@ -276,14 +276,19 @@ class WorkQueue {
   // INVALID_ARGUMENT when the attempt has not uploaded the artefact.
   virtual absl::StatusOr<JobRecord> Complete(const std::string& job_id, int32_t attempt,
                                              const JobResult& result) = 0;
+  // True when the tenant's job SUCCEEDED by this attempt with this very artefact: its Complete()
+  // was answered, and the answer may have been lost. Changes nothing.
+  virtual absl::StatusOr<bool> EndedWith(const std::string& tenant, const std::string& job_id,
+                                         int32_t attempt, const std::string& artifact_sha256) = 0;
   // Ends the attempt: QUEUED again when retryable and attempts are left, else FAILED or CANCELLED.
   // kWorkerStopping costs no attempt, and a checkpoint with more steps than all before gives the
   // job all its attempts back. FAILED_PRECONDITION when it says `cancelled` and nobody cancelled.
   virtual absl::StatusOr<JobRecord> Fail(const std::string& job_id, int32_t attempt,
                                          const JobFailure& failure) = 0;
   // Gives up the leases that have ended: requeues their jobs, or ends them FAILED with
-  // kMaxAttemptsExceeded or CANCELLED. The reaper calls it every second or so. Returns the ids.
-  virtual absl::StatusOr<std::vector<std::string>> ExpireLeases() = 0;
+  // kMaxAttemptsExceeded or CANCELLED. The reaper calls it every second or so. Returns the jobs as
+  // they are now.
+  virtual absl::StatusOr<std::vector<JobRecord>> ExpireLeases() = 0;
   // Lets leases of this boot last at least `ttl` from now. For the start of a server: while none
   // ran, no heartbeat could arrive.
   virtual absl::Status ExtendLeases(absl::Duration ttl) = 0;

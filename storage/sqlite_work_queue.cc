@@ -180,7 +180,7 @@ absl::StatusOr<JobRecord> SqliteWorkQueue::Heartbeat(const std::string& job_id, 
   return job;
 }
 
-absl::StatusOr<std::vector<std::string>> SqliteWorkQueue::ExpireLeases() {
+absl::StatusOr<std::vector<JobRecord>> SqliteWorkQueue::ExpireLeases() {
   auto find_ended = [&](Database& database) -> absl::StatusOr<std::vector<std::string>> {
     const int64_t now = MonotonicMicros();
     WT_ASSIGN_OR_RETURN(Statement row,
@@ -196,8 +196,8 @@ absl::StatusOr<std::vector<std::string>> SqliteWorkQueue::ExpireLeases() {
   // Looks without writing first, as it is called every second.
   WT_ASSIGN_OR_RETURN(const std::vector<std::string> candidates,
                       ReadWith<std::vector<std::string>>(context_, find_ended));
-  if (candidates.empty()) return candidates;
   std::vector<JobRecord> moved;
+  if (candidates.empty()) return moved;
   WT_RETURN_IF_ERROR(context_.connections->Write([&](Database& database) -> absl::Status {
     WT_ASSIGN_OR_RETURN(const std::vector<std::string> ids, find_ended(database));
     for (const std::string& id : ids) {
@@ -208,12 +208,8 @@ absl::StatusOr<std::vector<std::string>> SqliteWorkQueue::ExpireLeases() {
     }
     return absl::OkStatus();
   }));
-  std::vector<std::string> ids;
-  for (const JobRecord& job : moved) {
-    context_.JobChanged(job.id, job.state);
-    ids.push_back(job.id);
-  }
-  return ids;
+  for (const JobRecord& job : moved) context_.JobChanged(job.id, job.state);
+  return moved;
 }
 
 absl::Status SqliteWorkQueue::ExtendLeases(absl::Duration ttl) {

@@ -28,9 +28,11 @@ class SqliteWorkQueue final : public WorkQueue {
                               const BlobRef& blob, int64_t step) override;
   absl::StatusOr<JobRecord> Complete(const std::string& job_id, int32_t attempt,
                                      const JobResult& result) override;
+  absl::StatusOr<bool> EndedWith(const std::string& tenant, const std::string& job_id,
+                                 int32_t attempt, const std::string& artifact_sha256) override;
   absl::StatusOr<JobRecord> Fail(const std::string& job_id, int32_t attempt,
                                  const JobFailure& failure) override;
-  absl::StatusOr<std::vector<std::string>> ExpireLeases() override;
+  absl::StatusOr<std::vector<JobRecord>> ExpireLeases() override;
   absl::Status ExtendLeases(absl::Duration ttl) override;
   absl::StatusOr<QueueStats> GetQueueStats() override;
 

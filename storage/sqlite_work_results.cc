@@ -34,6 +34,17 @@ ArtifactKind ResultKind(const JobRecord& job) {
   return job.kind == JobKind::kFineTuning ? ArtifactKind::kAdapter : ArtifactKind::kSecurityVector;
 }
 
+// Whether `job` succeeded by this attempt with this artefact; a job that is missing did not.
+absl::StatusOr<bool> IsResultOf(Database& database, const absl::StatusOr<JobRecord>& job,
+                                int32_t attempt, const std::string& artifact_sha256) {
+  if (absl::IsNotFound(job.status())) return false;
+  WT_RETURN_IF_ERROR(job.status());
+  if (job->attempt != attempt || job->state != JobState::kSucceeded) return false;
+  WT_ASSIGN_OR_RETURN(Statement row, database.Query(kResultOf, job->id));
+  WT_RETURN_IF_ERROR(row.Step().status());
+  return row.Text() == artifact_sha256;
+}
+
 }  // namespace
 
 absl::Status SqliteWorkQueue::RecordArtifact(const std::string& job_id, int32_t attempt,
@@ -95,11 +106,9 @@ absl::StatusOr<JobRecord> SqliteWorkQueue::Complete(const std::string& job_id, i
       JobRecord ended,
       WriteWith<JobRecord>(context_, [&](Database& database) -> absl::StatusOr<JobRecord> {
         absl::StatusOr<JobRecord> found = FindJob(database, job_id);
-        if (found.ok() && found->attempt == attempt && found->state == JobState::kSucceeded) {
-          WT_ASSIGN_OR_RETURN(Statement row, database.Query(kResultOf, job_id));
-          WT_RETURN_IF_ERROR(row.Step().status());
-          if (row.Text() == result.artifact_sha256) return found;
-        }
+        WT_ASSIGN_OR_RETURN(const bool repeated,
+                            IsResultOf(database, found, attempt, result.artifact_sha256));
+        if (repeated) return found;
         WT_ASSIGN_OR_RETURN(const JobRecord job, FindLeased(database, job_id, attempt));
         JobEnding ending;
         if (job.state == JobState::kRunning) {
@@ -110,6 +119,16 @@ absl::StatusOr<JobRecord> SqliteWorkQueue::Complete(const std::string& job_id, i
       }));
   context_.JobChanged(job_id, ended.state);
   return ended;
+}
+
+absl::StatusOr<bool> SqliteWorkQueue::EndedWith(const std::string& tenant,
+                                                const std::string& job_id, int32_t attempt,
+                                                const std::string& artifact_sha256) {
+  return ReadWith<bool>(context_, [&](Database& database) -> absl::StatusOr<bool> {
+    const absl::StatusOr<JobRecord> job = FindJob(database, job_id);
+    if (job.ok() && job->tenant != tenant) return false;
+    return IsResultOf(database, job, attempt, artifact_sha256);
+  });
 }
 
 absl::StatusOr<JobRecord> SqliteWorkQueue::EndAttempt(Database& database, const JobRecord& job,

@@ -13,6 +13,8 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::wardtune::testing::StatusIs;
 
+MATCHER_P(HasId, id, "") { return arg.id == id; }
+
 class WorkQueueTest : public testing::StoreFixture {
  protected:
   WorkQueueTest() {
@@ -82,7 +84,7 @@ TEST_F(WorkQueueTest, AnExpiredLeaseIsRequeuedAndItsAttemptFenced) {
   WT_ASSERT_OK(
       store_->work().RecordArtifact(job, 1, ArtifactKind::kCheckpoint, {Sha256Hex("ckpt"), 5}, 40));
   clock_.Advance(kTtl);
-  EXPECT_THAT(store_->work().ExpireLeases().value(), ElementsAre(job));
+  EXPECT_THAT(store_->work().ExpireLeases().value(), ElementsAre(HasId(job)));
   EXPECT_EQ(StateOf("acme", job), JobState::kQueued);
   ExpectFenced("acme", job, 1);
 
@@ -110,7 +112,7 @@ TEST_F(WorkQueueTest, ALeaseSurvivesARestartOfTheServerButNotOfTheMachine) {
   WT_EXPECT_OK(store_->work().GetLease(job, 1));
   options_.boot_id = "boot-2";
   Open();
-  EXPECT_THAT(store_->work().ExpireLeases().value(), ElementsAre(job));
+  EXPECT_THAT(store_->work().ExpireLeases().value(), ElementsAre(HasId(job)));
 }
 
 TEST_F(WorkQueueTest, APoisonJobFailsAfterItsLastAttempt) {
@@ -150,6 +152,11 @@ TEST_F(WorkQueueTest, CompletingMakesTheAdapterAndMayBeRepeated) {
   EXPECT_EQ(store_->work().Complete(job, 1, ResultWith("adapter")).value().adapter_id,
             ended.adapter_id);
   ExpectLeaseLost(store_->work().Complete(job, 1, ResultWith("another")).status());
+  EXPECT_TRUE(store_->work().EndedWith("acme", job, 1, Sha256Hex("adapter")).value());
+  EXPECT_FALSE(store_->work().EndedWith("acme", job, 1, Sha256Hex("another")).value());
+  EXPECT_FALSE(store_->work().EndedWith("acme", job, 2, Sha256Hex("adapter")).value());
+  EXPECT_FALSE(store_->work().EndedWith("other", job, 1, Sha256Hex("adapter")).value());
+  EXPECT_FALSE(store_->work().EndedWith("acme", "nonesuch", 1, Sha256Hex("adapter")).value());
 }
 
 TEST_F(WorkQueueTest, AnArtefactThatThisAttemptDidNotUploadIsRefused) {
@@ -229,7 +236,7 @@ TEST_F(WorkQueueTest, AServerThatWasAwayLetsLeasesLast) {
   WT_ASSERT_OK(store_->work().ExtendLeases(kTtl));
   EXPECT_THAT(store_->work().ExpireLeases().value(), IsEmpty());
   clock_.Advance(kTtl);
-  EXPECT_THAT(store_->work().ExpireLeases().value(), ElementsAre(job));
+  EXPECT_THAT(store_->work().ExpireLeases().value(), ElementsAre(HasId(job)));
 }
 
 TEST_F(WorkQueueTest, CancellingAQueuedJobEndsItAtOnce) {

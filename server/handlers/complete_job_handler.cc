@@ -32,17 +32,23 @@ absl::StatusOr<JobResult> SecurityVectorJobResult(const v1::SecurityVectorResult
   return stored;
 }
 
+absl::StatusOr<bool> HasEndedSo(HandlerContext& context, const v1::CompleteJobRequest& request) {
+  WT_ASSIGN_OR_RETURN(const TenantAndId name, ParseTenantResource(kJobs, request.work(), "work"));
+  return context.store.work().EndedWith(name.tenant, name.id, request.attempt(),
+                                        request.has_fine_tuning()
+                                            ? request.fine_tuning().adapter_sha256()
+                                            : request.security_vector().artifact_sha256());
+}
+
 void Record(HandlerContext& context, const JobRecord& job) {
   context.running.Finished(job.id);
+  context.metrics.RecordEnded(job.state, "");
   if (job.state == JobState::kSucceeded) {
-    context.metrics.RecordFinished("succeeded", "");
     const auto estimate = ParseStored<v1::JobEstimate>(job.estimate);
     const auto spec = ParseStored<v1::Hyperparameters>(job.spec);
     if (job.kind == JobKind::kFineTuning) {
       context.metrics.AddTokens(estimate.tokens_per_epoch() * spec.epochs());
     }
-  } else if (job.state == JobState::kCancelled) {
-    context.metrics.RecordFinished("cancelled", "");
   }
 }
 
@@ -50,29 +56,24 @@ void Record(HandlerContext& context, const JobRecord& job) {
 
 absl::StatusOr<v1::CompleteJobResponse> CompleteJob(HandlerContext& context, const Caller&,
                                                     const v1::CompleteJobRequest& request) {
-  WT_ASSIGN_OR_RETURN(const TenantAndId name, ParseTenantResource(kJobs, request.work(), "work"));
-  absl::StatusOr<LeaseRecord> lease = FindLease(context, request.work(), request.attempt());
-  JobResult result;
-  if (lease.ok()) {
-    const bool fine_tuning = lease->job.kind == JobKind::kFineTuning;
-    if (fine_tuning != request.has_fine_tuning() || fine_tuning == request.has_security_vector()) {
-      return InvalidField("result", "is not of the lease's kind");
-    }
-    WT_ASSIGN_OR_RETURN(result, fine_tuning
-                                    ? FineTuningJobResult(context, request.fine_tuning(), *lease)
-                                    : SecurityVectorJobResult(request.security_vector(), *lease));
-  } else if (!absl::IsFailedPrecondition(lease.status())) {
-    return lease.status();
-  } else {
-    // The job may have ended with this very result and the answer been lost: the store knows, and
-    // says LEASE_LOST otherwise.
-    result.artifact_sha256 = request.has_fine_tuning()
-                                 ? request.fine_tuning().adapter_sha256()
-                                 : request.security_vector().artifact_sha256();
+  const absl::StatusOr<LeaseRecord> lease = FindLease(context, request.work(), request.attempt());
+  if (absl::IsFailedPrecondition(lease.status())) {
+    // The job may have ended with this very result and the answer been lost. Nothing is stored
+    // here: without a lease there is nothing to check the proof against.
+    WT_ASSIGN_OR_RETURN(const bool ended, HasEndedSo(context, request));
+    if (ended) return v1::CompleteJobResponse();
   }
+  WT_RETURN_IF_ERROR(lease.status());
+  const bool fine_tuning = lease->job.kind == JobKind::kFineTuning;
+  if (fine_tuning != request.has_fine_tuning() || fine_tuning == request.has_security_vector()) {
+    return InvalidField("result", "is not of the lease's kind");
+  }
+  WT_ASSIGN_OR_RETURN(const JobResult result,
+                      fine_tuning ? FineTuningJobResult(context, request.fine_tuning(), *lease)
+                                  : SecurityVectorJobResult(request.security_vector(), *lease));
   WT_ASSIGN_OR_RETURN(const JobRecord job,
-                      context.store.work().Complete(name.id, request.attempt(), result));
-  if (lease.ok()) Record(context, job);
+                      context.store.work().Complete(lease->job.id, request.attempt(), result));
+  Record(context, job);
   return v1::CompleteJobResponse();
 }
 

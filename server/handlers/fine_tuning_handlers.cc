@@ -97,7 +97,7 @@ absl::StatusOr<v1::CancelFineTuningJobResponse> CancelFineTuningJob(
   auto response = ParseAnswer<v1::CancelFineTuningJobResponse>(answer);
   if (response.ok() && !answer.replayed &&
       response->job().state() == v1::FineTuningJob::STATE_CANCELLED) {
-    context.metrics.RecordFinished("cancelled", "");
+    context.metrics.RecordEnded(JobState::kCancelled, "");
   }
   return response;
 }

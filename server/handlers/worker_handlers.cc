@@ -47,7 +47,8 @@ absl::StatusOr<LeaseRecord> FindLease(HandlerContext& context, const std::string
 
 absl::StatusOr<v1::HeartbeatResponse> Heartbeat(HandlerContext& context, const Caller&,
                                                 const v1::HeartbeatRequest& request) {
-  WT_ASSIGN_OR_RETURN(const TenantAndId name, ParseTenantResource(kJobs, request.work(), "work"));
+  WT_ASSIGN_OR_RETURN(const LeaseRecord lease,
+                      FindLease(context, request.work(), request.attempt()));
   if (!v1::FineTuningJob::Phase_IsValid(request.phase())) {
     return InvalidField("phase", "is unknown");
   }
@@ -58,7 +59,7 @@ absl::StatusOr<v1::HeartbeatResponse> Heartbeat(HandlerContext& context, const C
     report.safety_before = request.safety_before().SerializeAsString();
   }
   WT_ASSIGN_OR_RETURN(const JobRecord job,
-                      context.store.work().Heartbeat(name.id, request.attempt(),
+                      context.store.work().Heartbeat(lease.job.id, request.attempt(),
                                                      context.limits.lease_duration, report));
   context.running.Heard(job.id, PhaseName(request.phase()));
   v1::HeartbeatResponse response;
@@ -69,7 +70,8 @@ absl::StatusOr<v1::HeartbeatResponse> Heartbeat(HandlerContext& context, const C
 
 absl::StatusOr<v1::FailJobResponse> FailJob(HandlerContext& context, const Caller&,
                                             const v1::FailJobRequest& request) {
-  WT_ASSIGN_OR_RETURN(const TenantAndId name, ParseTenantResource(kJobs, request.work(), "work"));
+  WT_ASSIGN_OR_RETURN(const LeaseRecord lease,
+                      FindLease(context, request.work(), request.attempt()));
   if (!request.cancelled() && !IsErrorCode(request.error_code())) {
     return InvalidField("error_code", "must be 1 to 64 of A-Z, 0-9 and '_'");
   }
@@ -82,13 +84,9 @@ absl::StatusOr<v1::FailJobResponse> FailJob(HandlerContext& context, const Calle
   failure.retryable = request.retryable();
   failure.cancelled = request.cancelled();
   WT_ASSIGN_OR_RETURN(const JobRecord job,
-                      context.store.work().Fail(name.id, request.attempt(), failure));
+                      context.store.work().Fail(lease.job.id, request.attempt(), failure));
   context.running.Dropped(job.id);
-  if (job.state == JobState::kFailed) {
-    context.metrics.RecordFinished("failed", job.error_code);
-  } else if (job.state == JobState::kCancelled) {
-    context.metrics.RecordFinished("cancelled", "");
-  }
+  context.metrics.RecordEnded(job.state, job.error_code);
   return v1::FailJobResponse();
 }
 

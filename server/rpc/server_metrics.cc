@@ -7,6 +7,8 @@
 
 #include <set>
 
+#include "absl/strings/ascii.h"
+
 namespace wardtune {
 namespace {
 
@@ -115,8 +117,11 @@ void ServerMetrics::RecordStage(const std::string& stage, absl::Duration duratio
       .Observe(absl::ToDoubleSeconds(duration));
 }
 
-void ServerMetrics::RecordFinished(const std::string& outcome, const std::string& reason) {
-  families_->finished.Add({{"outcome", outcome}, {"reason", KnownReason(reason)}}).Increment();
+void ServerMetrics::RecordEnded(JobState state, const std::string& error_code) {
+  if (!IsFinal(state)) return;
+  const std::string reason = state == JobState::kFailed ? KnownReason(error_code) : "";
+  families_->finished.Add({{"outcome", absl::AsciiStrToLower(ToString(state))}, {"reason", reason}})
+      .Increment();
 }
 
 void ServerMetrics::AddTokens(int64_t tokens) {

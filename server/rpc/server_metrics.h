@@ -10,6 +10,7 @@
 #include <string>
 
 #include "absl/time/time.h"
+#include "storage/job_state.h"
 
 namespace prometheus {
 class Registry;
@@ -28,8 +29,8 @@ class ServerMetrics {
   void RecordQueueWait(absl::Duration wait);
   // A stage of a job that ended: `preparing`, `training` and so on.
   void RecordStage(const std::string& stage, absl::Duration duration);
-  // A job that ended; `outcome` is succeeded, failed or cancelled; `reason` an error code or empty.
-  void RecordFinished(const std::string& outcome, const std::string& reason);
+  // What became of a job; one that has not ended counts for nothing. `error_code`: of a failed job.
+  void RecordEnded(JobState state, const std::string& error_code);
   // Tokens of customers' rows that were trained on.
   void AddTokens(int64_t tokens);
 
