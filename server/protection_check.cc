@@ -80,12 +80,11 @@ void CheckProof(const v1::ProtectionProof& proof, const LeaseRecord& lease,
       proof.canary_max_abs_diff() >= 0 && proof.canary_max_abs_diff() <= proof.canary_tolerance(),
       "proof.canary_max_abs_diff", "is not within the tolerance");
   checks.Require(IsSha256Hex(proof.adapter_sha256()), "proof.adapter_sha256", "must be a SHA-256");
-  checks.Require(proof.strip_max_cosine() >= 0 && proof.strip_max_cosine() <= 1 + 1e-6,
-                 "proof.strip_max_cosine", "must be 0 to 1");
-  checks.Require(IsSha256Hex(proof.scored_base_sha256()) &&
-                     proof.scored_base_sha256() != proof.folded_sha256(),
-                 "proof.scored_base_sha256",
-                 "must be a SHA-256 other than that of the folded weights");
+  checks.Require(
+      proof.strip_max_cosine() >= 0 && proof.strip_max_cosine() <= limits.max_strip_cosine,
+      "proof.strip_max_cosine", "is not within the server's bound");
+  checks.Require(proof.scored_base_sha256() == job.base_sha256, "proof.scored_base_sha256",
+                 "is not the digest of the job's base model");
 }
 
 }  // namespace

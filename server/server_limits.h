@@ -34,6 +34,9 @@ struct ServerLimits {
   double max_canary_tolerance = 1.0;
 
   // Leases.
+  // An adapter whose weight delta has a larger cosine to the security vector's holds too much of it
+  // to be delivered. The vector itself has 1.
+  double max_strip_cosine = 0.5;
   absl::Duration lease_duration = absl::Seconds(60);
   absl::Duration max_lease_wait = absl::Seconds(30);
 

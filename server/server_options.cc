@@ -93,6 +93,9 @@ std::vector<Flag> Flags() {
             &ServerLimits::min_vector_on_rate),
       Limit("max-general-on-rate", "harmful rate on general prompts that it may not exceed",
             &ServerLimits::max_general_on_rate),
+      Limit("max-strip-cosine",
+            "largest cosine of an adapter to its security vector that is delivered",
+            &ServerLimits::max_strip_cosine),
       Limit("min-vector-on-prompts", "held-out prompts that it must have been measured on",
             &ServerLimits::min_vector_on_prompts),
   };
