@@ -88,7 +88,7 @@ class DatasetStore {
   virtual ~DatasetStore() = default;
 
   // An empty data set, UPLOADING. RESOURCE_EXHAUSTED with kReasonDatasetBytesQuota when the tenant
-  // has no byte left.
+  // has no byte left, with kReasonDatasetsQuota when it has too many data sets.
   virtual absl::StatusOr<Answer> CreateDataset(const std::string& tenant,
                                                const std::string& display_name,
                                                const RequestKey& key,

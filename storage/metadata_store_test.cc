@@ -201,6 +201,21 @@ TEST_F(MetadataStoreTest, TheByteQuotaCountsAllDatasets) {
               StatusIs(absl::StatusCode::kResourceExhausted));
 }
 
+TEST_F(MetadataStoreTest, TheNumberOfDatasetsIsBounded) {
+  options_.max_datasets = 2;
+  Open();
+  AddTenant("few");
+  const std::string first = AddDataset("few");
+  AddDataset("few");
+  const auto third =
+      store_->datasets().CreateDataset("few", "rows", Once("CreateDataset"), IdOf<DatasetRecord>);
+  EXPECT_THAT(third, StatusIs(absl::StatusCode::kResourceExhausted));
+  EXPECT_EQ(ReasonOf(third.status()), kReasonDatasetsQuota);
+  WT_ASSERT_OK(store_->datasets().DeleteDataset("few", first, "", Once("DeleteDataset"),
+                                                IdOf<DatasetRecord>));
+  AddDataset("few");
+}
+
 TEST_F(MetadataStoreTest, OfAHundredParallelCreatesAtTheQuotaExactlyOneSucceeds) {
   ActivateVector();
   AddTenant("busy", 3);

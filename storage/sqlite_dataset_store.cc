@@ -21,6 +21,7 @@ constexpr char kListDatasets[] =
     " FROM dataset WHERE tenant = ? AND seq < ? ORDER BY seq DESC LIMIT ?";
 constexpr char kStoredBytes[] =
     "SELECT COALESCE(SUM(received_bytes), 0) FROM dataset WHERE tenant = ? AND id <> ?";
+constexpr char kCountDatasets[] = "SELECT COUNT(*) FROM dataset WHERE tenant = ?";
 constexpr char kSetReceived[] =
     "UPDATE dataset SET received_bytes = ?, update_time = ?, revision = revision + 1"
     " WHERE tenant = ? AND id = ? AND state = 1";
@@ -103,6 +104,16 @@ absl::Status SqliteDatasetStore::CheckQuota(Database& database, const std::strin
                     kReasonDatasetBytesQuota);
 }
 
+absl::Status SqliteDatasetStore::CheckCount(Database& database, const std::string& tenant) {
+  WT_ASSIGN_OR_RETURN(Statement row, database.Query(kCountDatasets, tenant));
+  WT_RETURN_IF_ERROR(row.Step().status());
+  if (row.Int() < context_.options.max_datasets) return absl::OkStatus();
+  return WithReason(
+      absl::ResourceExhaustedError(absl::StrCat("there may be ", context_.options.max_datasets,
+                                                " data sets; delete those no longer needed")),
+      kReasonDatasetsQuota);
+}
+
 absl::StatusOr<Answer> SqliteDatasetStore::CreateDataset(const std::string& tenant,
                                                          const std::string& display_name,
                                                          const RequestKey& key,
@@ -111,6 +122,7 @@ absl::StatusOr<Answer> SqliteDatasetStore::CreateDataset(const std::string& tena
   return Mutate<DatasetRecord>(
       context_, key, encode, [&](Database& database) -> absl::StatusOr<DatasetRecord> {
         WT_RETURN_IF_ERROR(CheckQuota(database, tenant, "", 1));
+        WT_RETURN_IF_ERROR(CheckCount(database, tenant));
         const absl::Time now = context_.clock.Now();
         WT_RETURN_IF_ERROR(
             database.Run(kInsertDataset, id, tenant, display_name, now, now).status());

@@ -40,6 +40,8 @@ class SqliteDatasetStore final : public DatasetStore {
  private:
   // RESOURCE_EXHAUSTED unless the tenant may hold `bytes` in this data set ("" for a new one, which
   // needs room for one byte).
+  // RESOURCE_EXHAUSTED when the tenant has no room for another data set.
+  absl::Status CheckCount(Database& database, const std::string& tenant);
   absl::Status CheckQuota(Database& database, const std::string& tenant, const std::string& id,
                           int64_t bytes);
   absl::Status SetReceived(Database& database, const std::string& tenant, const std::string& id,

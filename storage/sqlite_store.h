@@ -25,6 +25,8 @@ struct SqliteStoreOptions {
   std::string path;
   int32_t default_max_active_jobs = 10;
   int64_t default_max_dataset_bytes = int64_t{10} << 30;
+  // Of one tenant, in any state: also an empty or rejected one costs a row and a report.
+  int64_t max_datasets = 10'000;
   // Attempts of a job that may end one after the other without a checkpoint that moves on; then it
   // fails with kMaxAttemptsExceeded.
   int32_t max_attempts = 3;

@@ -64,6 +64,7 @@ google::rpc::QuotaFailure QuotaDetail(const std::string& subject, const std::str
 std::string QuotaSubject(std::string_view reason) {
   if (reason == kReasonActiveJobsQuota) return "active jobs";
   if (reason == kReasonDatasetBytesQuota) return "data set bytes";
+  if (reason == kReasonDatasetsQuota) return "data sets";
   return "";
 }
 
@@ -73,11 +74,11 @@ absl::Status InvalidFields(const std::vector<FieldViolation>& violations) {
   google::rpc::BadRequest detail;
   std::string text;
   for (const FieldViolation& violation : violations) {
-    auto* entry = detail.add_field_violations();
     if (detail.field_violations_size() == static_cast<int>(kMaxViolations)) {
       absl::StrAppend(&text, "; and ", violations.size() - kMaxViolations, " more");
       break;
     }
+    auto* entry = detail.add_field_violations();
     entry->set_field(violation.field);
     entry->set_description(violation.description);
     absl::StrAppend(&text, text.empty() ? "" : "; ", violation.field, ": ", violation.description);
