@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/file_system.h"
 #include "storage/metadata_store.h"
 
 namespace wardtune {
@@ -14,12 +15,12 @@ namespace wardtune {
 // Makes a key of the provider's tenant and returns its secret.
 absl::StatusOr<std::string> MakeBootstrapKey(TenantStore& tenants, KeyRole role);
 
-// When the provider's tenant has no key yet: makes a provider and a worker key and writes them to
-// `path`, readable by its owner alone, as lines `WARDTUNE_PROVIDER_KEY=...` and
-// `WARDTUNE_WORKER_KEY=...`. Otherwise does nothing.
-// Errors: ALREADY_EXISTS when the file is there and the keys are not; UNAVAILABLE when it cannot be
-// written.
-absl::Status WriteBootstrapKeys(TenantStore& tenants, const std::string& path);
+// When there is no provider key yet: makes a provider and a worker key and writes them to `path`,
+// readable by its owner alone, as lines `WARDTUNE_PROVIDER_KEY=...` and `WARDTUNE_WORKER_KEY=...`,
+// before it stores their hashes. A file that an interrupted start left behind is taken up.
+// Otherwise does nothing.
+// Errors: ALREADY_EXISTS when the file holds something else; UNAVAILABLE when it cannot be written.
+absl::Status WriteBootstrapKeys(TenantStore& tenants, FileSystem& files, const std::string& path);
 
 }  // namespace wardtune
 

@@ -87,7 +87,8 @@ class WardtuneServer::Impl {
   absl::Status Start() {
     WT_RETURN_IF_ERROR(OpenStores());
     if (!options_.bootstrap_keys_file.empty()) {
-      WT_RETURN_IF_ERROR(WriteBootstrapKeys(store_->tenants(), options_.bootstrap_keys_file));
+      WT_RETURN_IF_ERROR(
+          WriteBootstrapKeys(store_->tenants(), files_, options_.bootstrap_keys_file));
     }
     WT_RETURN_IF_ERROR(StartMetrics());
     WT_RETURN_IF_ERROR(StartServices());
