@@ -84,13 +84,15 @@ absl::StatusOr<v1::JobEstimate> EstimateJob(BlobStore& blobs, const std::string&
   std::string pending;  // a line whose end has not been read
   int64_t offset = 0;
   int64_t counted_bytes = 0;
-  while (offset < dataset_bytes && counted_bytes < max_bytes) {
+  // The first rows may all teach nothing; then one that does is looked for in the rest.
+  const auto enough = [&] { return counted_bytes >= max_bytes && counter.usable_rows() > 0; };
+  while (offset < dataset_bytes && !enough()) {
     WT_ASSIGN_OR_RETURN(const std::string bytes, blobs.ReadRange(sha256, offset, kReadBytes));
     if (bytes.empty()) return absl::DataLossError("a data set is shorter than recorded");
     offset += static_cast<int64_t>(bytes.size());
     pending += bytes;
     size_t start = 0;
-    for (size_t end = pending.find('\n'); end != std::string::npos && counted_bytes < max_bytes;
+    for (size_t end = pending.find('\n'); end != std::string::npos && !enough();
          end = pending.find('\n', start)) {
       WT_RETURN_IF_ERROR(counter.CountLine(std::string_view(pending).substr(start, end - start)));
       counted_bytes += static_cast<int64_t>(end + 1 - start);
@@ -98,7 +100,7 @@ absl::StatusOr<v1::JobEstimate> EstimateJob(BlobStore& blobs, const std::string&
     }
     pending.erase(0, start);
   }
-  if (offset >= dataset_bytes && counted_bytes < max_bytes && !pending.empty()) {
+  if (offset >= dataset_bytes && !enough() && !pending.empty()) {
     WT_RETURN_IF_ERROR(counter.CountLine(pending));
     counted_bytes += static_cast<int64_t>(pending.size());
   }

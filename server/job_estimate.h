@@ -13,9 +13,9 @@ namespace wardtune {
 
 class Tokenizer;
 
-// Tokenises the first `max_bytes` of the data set exactly as training will and scales what it
-// counted to `dataset_bytes`; up to `max_bytes` the figures are exact. Blocks for about a second
-// per few megabytes.
+// Tokenises the first `max_bytes` of the data set, and more until it finds a usable row, exactly as
+// training will, and scales what it counted to `dataset_bytes`; up to `max_bytes` the figures are
+// exact. Blocks for about a second per few megabytes.
 // Errors: INVALID_ARGUMENT naming `dataset` when no row keeps a supervised token after cutting, or
 // when the chat template refuses a row, naming its line; those of the blob store.
 absl::StatusOr<v1::JobEstimate> EstimateJob(BlobStore& blobs, const std::string& sha256,
