@@ -75,6 +75,10 @@ std::vector<Flag> Flags() {
        [](ServerOptions& options, const std::string& text) {
          return ReadPositive(text, options.threads) && options.threads <= 256;
        }},
+      {"max-attempts", "attempts of a job that may fail in a row before it is given up",
+       [](ServerOptions& options, const std::string& text) {
+         return ReadPositive(text, options.max_attempts);
+       }},
       Time("drain", "how long calls may take to end on SIGTERM", &ServerOptions::drain),
       Time("collect-every", "how often blobs nobody refers to are collected",
            &ServerOptions::collect_every),
@@ -89,13 +93,13 @@ std::vector<Flag> Flags() {
       Limit("max-dataset-rows", "cap for one data set", &ServerLimits::max_dataset_rows),
       Limit("max-uploads-per-tenant", "concurrent uploads of one tenant",
             &ServerLimits::max_uploads_per_tenant),
+      Limit("max-strip-cosine",
+            "largest cosine of an adapter to its security vector that is delivered",
+            &ServerLimits::max_strip_cosine),
       Limit("min-vector-on-rate", "harmful rate a security vector must reach to be activated",
             &ServerLimits::min_vector_on_rate),
       Limit("max-general-on-rate", "harmful rate on general prompts that it may not exceed",
             &ServerLimits::max_general_on_rate),
-      Limit("max-strip-cosine",
-            "largest cosine of an adapter to its security vector that is delivered",
-            &ServerLimits::max_strip_cosine),
       Limit("min-vector-on-prompts", "held-out prompts that it must have been measured on",
             &ServerLimits::min_vector_on_prompts),
   };

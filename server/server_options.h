@@ -26,6 +26,7 @@ struct ServerOptions {
   std::string tls_cert;  // both or none
   std::string tls_key;
   int threads = 8;
+  int32_t max_attempts = 3;
   absl::Duration drain = absl::Seconds(20);
   absl::Duration collect_every = absl::Minutes(10);
   absl::Duration collect_grace = absl::Hours(1);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "base/thread_pool.h"
@@ -48,6 +49,12 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Credentials(const Serve
   WT_ASSIGN_OR_RETURN(pair.private_key, files.ReadFile(options.tls_key));
   tls.pem_key_cert_pairs.push_back(pair);
   return grpc::SslServerCredentials(tls);
+}
+
+// Whether only this machine reaches `address:port`.
+bool IsLoopback(const std::string& listen) {
+  return absl::StartsWith(listen, "127.") || absl::StartsWith(listen, "localhost:") ||
+         absl::StartsWith(listen, "[::1]:") || absl::StartsWith(listen, "unix:");
 }
 
 // One peer cannot tie up the server: message and header sizes, streams and pings are bounded, and
@@ -101,6 +108,11 @@ class WardtuneServer::Impl {
                            {"metrics_port", static_cast<int64_t>(metrics_port_)},
                            {"base_models", static_cast<int64_t>(models_->models().size())}});
     return absl::OkStatus();
+    if (options_.tls_cert.empty() && !IsLoopback(options_.listen)) {
+      log_.Write("warning", {{"detail", std::string("no TLS: keys and rows cross the network in "
+                                                    "the clear; set --tls-cert and --tls-key")},
+                             {"listen", options_.listen}});
+    }
   }
 
   void Shutdown() {
@@ -142,6 +154,7 @@ class WardtuneServer::Impl {
     SqliteStoreOptions store;
     store.path = options_.data_dir + "/wardtune.db";
     store.on_job_change = [this](const std::string& job_id, JobState state) {
+    store.max_attempts = options_.max_attempts;
       waits_.Notify(job_id);
       if (state == JobState::kQueued) waits_.Notify(kWorkTopic);
     };
@@ -150,7 +163,8 @@ class WardtuneServer::Impl {
                         FolderBlobStore::Open(options_.data_dir + "/blobs", files_, clock_));
     WT_ASSIGN_OR_RETURN(models_, ModelCatalog::Open(files_, options_.models_dir,
                                                     options_.data_dir + "/model_digests.txt"));
-    return store_->models().OfferBaseModels(models_->models());
+    WT_RETURN_IF_ERROR(store_->models().OfferBaseModels(models_->models()));
+    return store_->work().ExtendLeases(options_.limits.lease_duration);
   }
 
   absl::Status StartMetrics() {
