@@ -23,6 +23,8 @@ struct ServerLimits {
   int max_uploads_per_tenant = 4;
   // Received bytes become durable, and resumable, at least this often.
   int64_t sync_every_bytes = int64_t{8} << 20;
+  // Estimates keep a thread busy for a second or more.
+  int max_estimates_per_tenant = 2;
   // An estimate tokenises at most this much of a data set and scales the rest.
   int64_t max_estimate_bytes = int64_t{8} << 20;
 
@@ -32,11 +34,11 @@ struct ServerLimits {
   // Logits of canary prompts may differ from the recorded ones by no more than a worker's
   // tolerance, and that tolerance may not exceed this.
   double max_canary_tolerance = 1.0;
-
-  // Leases.
   // An adapter whose weight delta has a larger cosine to the security vector's holds too much of it
   // to be delivered. The vector itself has 1.
   double max_strip_cosine = 0.5;
+
+  // Leases.
   absl::Duration lease_duration = absl::Seconds(60);
   absl::Duration max_lease_wait = absl::Seconds(30);
 

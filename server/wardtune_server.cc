@@ -86,7 +86,8 @@ class WardtuneServer::Impl {
         metrics_(kVersion),
         waits_(clock),
         running_(clock, metrics_),
-        upload_slots_(options.limits.max_uploads_per_tenant),
+        upload_slots_(options.limits.max_uploads_per_tenant, "concurrent uploads"),
+        estimate_slots_(options.limits.max_estimates_per_tenant, "concurrent estimates"),
         limiter_(clock, {}) {}
 
   ~Impl() { Shutdown(); }
@@ -107,12 +108,12 @@ class WardtuneServer::Impl {
                            {"port", static_cast<int64_t>(port_)},
                            {"metrics_port", static_cast<int64_t>(metrics_port_)},
                            {"base_models", static_cast<int64_t>(models_->models().size())}});
-    return absl::OkStatus();
     if (options_.tls_cert.empty() && !IsLoopback(options_.listen)) {
       log_.Write("warning", {{"detail", std::string("no TLS: keys and rows cross the network in "
                                                     "the clear; set --tls-cert and --tls-key")},
                              {"listen", options_.listen}});
     }
+    return absl::OkStatus();
   }
 
   void Shutdown() {
@@ -153,8 +154,8 @@ class WardtuneServer::Impl {
     WT_RETURN_IF_ERROR(files_.CreateFolders(options_.data_dir));
     SqliteStoreOptions store;
     store.path = options_.data_dir + "/wardtune.db";
-    store.on_job_change = [this](const std::string& job_id, JobState state) {
     store.max_attempts = options_.max_attempts;
+    store.on_job_change = [this](const std::string& job_id, JobState state) {
       waits_.Notify(job_id);
       if (state == JobState::kQueued) waits_.Notify(kWorkTopic);
     };
@@ -184,9 +185,9 @@ class WardtuneServer::Impl {
     authenticator_ = std::make_unique<Authenticator>(store_->tenants(), limiter_);
     runner_ = std::make_unique<CallRunner>(*authenticator_, log_, metrics_, clock_,
                                            CallRunner::Options{.threads = options_.threads});
-    context_ = std::make_unique<HandlerContext>(HandlerContext{*store_, *blobs_, *models_, waits_,
-                                                               upload_slots_, running_, metrics_,
-                                                               log_, clock_, options_.limits});
+    context_ = std::make_unique<HandlerContext>(
+        HandlerContext{*store_, *blobs_, *models_, waits_, upload_slots_, estimate_slots_, running_,
+                       metrics_, log_, clock_, options_.limits});
     for (const auto make :
          {MakeDatasetService, MakeFineTuningService, MakeAdapterService, MakeModelService,
           MakeSecurityVectorService, MakeAdminService, MakeWorkerService}) {
@@ -266,7 +267,8 @@ class WardtuneServer::Impl {
   ServerMetrics metrics_;
   WaitList waits_;
   RunningWork running_;
-  UploadSlots upload_slots_;
+  TenantSlots upload_slots_;
+  TenantSlots estimate_slots_;
   FailureLimiter limiter_;
   std::unique_ptr<SqliteStore> store_;
   std::unique_ptr<FolderBlobStore> blobs_;

@@ -1,3 +1,4 @@
+#include <memory>
 #include <string>
 
 #include "base/status_macros.h"
@@ -7,6 +8,7 @@
 #include "server/hyperparameters.h"
 #include "server/job_estimate.h"
 #include "server/resource_names.h"
+#include "server/rpc/error_details.h"
 #include "storage/error_reason.h"
 
 namespace wardtune {
@@ -45,6 +47,16 @@ absl::StatusOr<BaseModelRecord> UsableModel(HandlerContext& context, const std::
   return model;
 }
 
+// Not a quota: the same call passes once another of the tenant's has ended.
+absl::StatusOr<std::unique_ptr<TenantSlots::Slot>> AcquireEstimateSlot(HandlerContext& context,
+                                                                       const Caller& caller) {
+  auto slot = context.estimate_slots.Acquire(caller.tenant_id, "");
+  if (slot.ok()) return slot;
+  return RetryAfter(WithReason(absl::UnavailableError("other jobs of yours are being estimated"),
+                               "ESTIMATES_BUSY"),
+                    absl::Seconds(1));
+}
+
 absl::StatusOr<NewJob> CheckRequest(HandlerContext& context, const Caller& caller,
                                     const v1::CreateFineTuningJobRequest& request) {
   WT_RETURN_IF_ERROR(CheckDisplayName(request.display_name(), "display_name"));
@@ -55,6 +67,7 @@ absl::StatusOr<NewJob> CheckRequest(HandlerContext& context, const Caller& calle
   WT_ASSIGN_OR_RETURN(
       const v1::Hyperparameters hyperparameters,
       ResolveHyperparameters(request.hyperparameters(), model.context_length, context.limits));
+  WT_ASSIGN_OR_RETURN(const auto slot, AcquireEstimateSlot(context, caller));
   WT_ASSIGN_OR_RETURN(const Tokenizer* const tokenizer, context.models.GetTokenizer(model.id));
   WT_ASSIGN_OR_RETURN(const v1::JobEstimate estimate,
                       EstimateJob(context.blobs, dataset.sha256, dataset.received_bytes, *tokenizer,

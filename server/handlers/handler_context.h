@@ -12,7 +12,7 @@
 #include "server/rpc/wait_list.h"
 #include "server/running_work.h"
 #include "server/server_limits.h"
-#include "server/upload_slots.h"
+#include "server/tenant_slots.h"
 #include "storage/blob_store.h"
 #include "storage/metadata_store.h"
 
@@ -24,7 +24,8 @@ struct HandlerContext {
   BlobStore& blobs;
   ModelCatalog& models;
   WaitList& waits;
-  UploadSlots& upload_slots;
+  TenantSlots& upload_slots;
+  TenantSlots& estimate_slots;
   RunningWork& running;
   ServerMetrics& metrics;
   StructuredLog& log;

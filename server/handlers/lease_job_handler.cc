@@ -97,7 +97,7 @@ class Search : public std::enable_shared_from_this<Search> {
     if (left <= absl::ZeroDuration() || runner_.draining()) return done_(absl::OkStatus());
     context_.waits.Wait(kWorkTopic, generation, std::min(left, kLookForWorkAfter),
                         [self = shared_from_this()] {
-                          if (!self->runner_.Schedule([self] { self->Look(); })) {
+                          if (!self->runner_.Schedule(Access::kWorker, [self] { self->Look(); })) {
                             self->done_(CallRunner::Overloaded());
                           }
                         });

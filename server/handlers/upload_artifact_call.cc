@@ -105,7 +105,7 @@ class UploadArtifactCall final
   v1::UploadArtifactRequest::Header header_;
   std::string job_id_;
   std::string partial_id_;
-  std::unique_ptr<UploadSlots::Slot> slot_;
+  std::unique_ptr<TenantSlots::Slot> slot_;
   std::unique_ptr<PartialBlob> partial_;
 };
 

@@ -86,7 +86,7 @@ grpc::Status CallRecord::Finish(const absl::Status& status) {
 
 absl::Status CallRunner::Overloaded() {
   return RetryAfter(
-      WithReason(absl::ResourceExhaustedError("the server is busy; try again"), "SERVER_BUSY"),
+      WithReason(absl::UnavailableError("the server is busy; try again"), "SERVER_BUSY"),
       absl::Seconds(1));
 }
 
@@ -95,7 +95,7 @@ grpc::ServerUnaryReactor* CallRunner::RunUnary(
     absl::AnyInvocable<void(const Caller&, Done)> handler) {
   grpc::ServerUnaryReactor* reactor = context.DefaultReactor();
   auto record = std::make_shared<CallRecord>(*this, context, method);
-  const bool scheduled = pool_.Schedule([record, reactor, handler = std::move(handler)]() mutable {
+  auto work = [record, reactor, handler = std::move(handler)]() mutable {
     if (const absl::Status allowed = record->Authorize(); !allowed.ok()) {
       reactor->Finish(record->Finish(allowed));
       return;
@@ -107,8 +107,8 @@ grpc::ServerUnaryReactor* CallRunner::RunUnary(
     handler(record->caller(), [record, reactor](const absl::Status& status) {
       reactor->Finish(record->Finish(status));
     });
-  });
-  if (!scheduled) reactor->Finish(record->Finish(Overloaded()));
+  };
+  if (!Schedule(method.access, std::move(work))) reactor->Finish(record->Finish(Overloaded()));
   return reactor;
 }
 

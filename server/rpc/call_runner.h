@@ -1,8 +1,9 @@
 // What every RPC has in common: authenticate, check the role, run the handler off gRPC's threads,
 // turn its status into google.rpc.Status, and leave one log line and one metric sample.
 //
-// Handlers may block (SQLite, files); they run on a pool of fixed size. When the pool's queue is
-// full the call ends at once with RESOURCE_EXHAUSTED and RetryInfo.
+// Handlers may block (SQLite, files); they run on two pools of fixed size, one of them for workers
+// alone: customers' calls, however many, must not keep heartbeats from extending leases. When a
+// pool's queue is full the call ends at once with UNAVAILABLE and RetryInfo.
 // Thread safety: all methods may be called from any thread.
 #ifndef WARDTUNE_SERVER_RPC_CALL_RUNNER_H_
 #define WARDTUNE_SERVER_RPC_CALL_RUNNER_H_
@@ -57,6 +58,7 @@ class CallRunner {
  public:
   struct Options {
     int threads = 8;
+    int worker_threads = 4;
     size_t queue_limit = 1024;
   };
   using Done = absl::AnyInvocable<void(absl::Status)>;
@@ -68,7 +70,8 @@ class CallRunner {
         log_(log),
         metrics_(metrics),
         clock_(clock),
-        pool_(options.threads, options.queue_limit) {}
+        pool_(options.threads, options.queue_limit),
+        worker_pool_(options.worker_threads, options.queue_limit) {}
 
   // Runs `handler(caller)` for a unary RPC and puts its answer into `response`.
   template <typename Response, typename Handler>
@@ -88,8 +91,8 @@ class CallRunner {
                                      absl::AnyInvocable<void(const Caller&, Done)> handler);
 
   // Runs blocking work of a call; false when the queue is full.
-  [[nodiscard]] bool Schedule(absl::AnyInvocable<void()> work) {
-    return pool_.Schedule(std::move(work));
+  [[nodiscard]] bool Schedule(Access access, absl::AnyInvocable<void()> work) {
+    return (access == Access::kWorker ? worker_pool_ : pool_).Schedule(std::move(work));
   }
   // The status of a call that could not be scheduled.
   static absl::Status Overloaded();
@@ -98,7 +101,10 @@ class CallRunner {
   void BeginDrain() { draining_ = true; }
   bool draining() const { return draining_; }
   // Runs what is queued, then joins. REQUIRES: no call starts any more.
-  void Stop() { pool_.Stop(); }
+  void Stop() {
+    pool_.Stop();
+    worker_pool_.Stop();
+  }
 
  private:
   friend class CallRecord;
@@ -108,7 +114,9 @@ class CallRunner {
   ServerMetrics& metrics_;
   Clock& clock_;
   std::atomic<bool> draining_ = false;
-  ThreadPool pool_;  // last: its work uses everything above
+  // Last: their work uses everything above.
+  ThreadPool pool_;
+  ThreadPool worker_pool_;
 };
 
 }  // namespace wardtune

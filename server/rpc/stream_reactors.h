@@ -25,7 +25,10 @@ class ReceivingCall {
   virtual ~ReceivingCall() = default;
   // Takes the next message. An error ends the call with it.
   virtual absl::Status Consume(const Request& message) = 0;
-  // All messages have come. `still_there` tells, as late as asked, whether the client is.
+  // True when no further message can change the answer: Complete() is called without them.
+  virtual bool enough() const { return false; }
+  // All messages have come, or enough of them. `still_there` tells, as late as asked, whether the
+  // client is.
   virtual absl::StatusOr<Response> Complete(
       const absl::AnyInvocable<bool() const>& still_there) = 0;
   // The client left in the middle: keeps what is worth keeping.
@@ -76,12 +79,13 @@ class ReceivingReactor final : public grpc::ServerReadReactor<Request> {
   ReceivingReactor(CallRunner& runner, grpc::CallbackServerContext& context, const Method& method,
                    Response* response, Factory factory)
       : runner_(runner),
+        access_(method.access),
         record_(runner, context, method),
         response_(response),
         factory_(std::move(factory)) {}
 
   void RunBlocking(absl::AnyInvocable<void()> work) {
-    if (!runner_.Schedule(std::move(work))) End(CallRunner::Overloaded());
+    if (!runner_.Schedule(access_, std::move(work))) End(CallRunner::Overloaded());
   }
 
   void Open() {
@@ -93,7 +97,11 @@ class ReceivingReactor final : public grpc::ServerReadReactor<Request> {
     }
     Continue(status);
   }
-  void Consume() { Continue(call_->Consume(message_)); }
+  void Consume() {
+    const absl::Status status = call_->Consume(message_);
+    if (status.ok() && call_->enough()) return Complete();
+    Continue(status);
+  }
   void Complete() {
     if (record_.cancelled()) {
       if (call_ != nullptr) call_->Abandon();
@@ -114,6 +122,7 @@ class ReceivingReactor final : public grpc::ServerReadReactor<Request> {
   }
 
   CallRunner& runner_;
+  const Access access_;
   CallRecord record_;
   Response* const response_;
   Factory factory_;
@@ -145,10 +154,13 @@ class SendingReactor final : public grpc::ServerWriteReactor<Response> {
  private:
   SendingReactor(CallRunner& runner, grpc::CallbackServerContext& context, const Method& method,
                  Factory factory)
-      : runner_(runner), record_(runner, context, method), factory_(std::move(factory)) {}
+      : runner_(runner),
+        access_(method.access),
+        record_(runner, context, method),
+        factory_(std::move(factory)) {}
 
   void RunBlocking(absl::AnyInvocable<void()> work) {
-    if (!runner_.Schedule(std::move(work))) End(CallRunner::Overloaded());
+    if (!runner_.Schedule(access_, std::move(work))) End(CallRunner::Overloaded());
   }
 
   void Open() {
@@ -174,9 +186,15 @@ class SendingReactor final : public grpc::ServerWriteReactor<Response> {
         if (runner_.draining()) {
           return End(WithReason(absl::UnavailableError("the server is shutting down"), "DRAINING"));
         }
-        call_->WakeLater([this] { RunBlocking([this] { Advance(); }); });
+        call_->WakeLater([this] { RunBlocking([this] { Resume(); }); });
         return;
     }
+  }
+
+  // A stream may wait for hours; a key that was revoked meanwhile ends it.
+  void Resume() {
+    if (const absl::Status status = record_.Authorize(); !status.ok()) return End(status);
+    Advance();
   }
 
   void End(const absl::Status& status) {
@@ -186,6 +204,7 @@ class SendingReactor final : public grpc::ServerWriteReactor<Response> {
   }
 
   CallRunner& runner_;
+  const Access access_;
   CallRecord record_;
   Factory factory_;
   std::unique_ptr<Call> call_;

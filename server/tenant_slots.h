@@ -1,12 +1,14 @@
-// How many uploads a tenant has open at once, and which data set or artefact each one writes.
+// How many costly calls of a kind a tenant has open at once, and, for uploads, which data set or
+// artefact each one writes.
 // Thread safety: all methods may be called from any thread.
-#ifndef WARDTUNE_SERVER_UPLOAD_SLOTS_H_
-#define WARDTUNE_SERVER_UPLOAD_SLOTS_H_
+#ifndef WARDTUNE_SERVER_TENANT_SLOTS_H_
+#define WARDTUNE_SERVER_TENANT_SLOTS_H_
 
 #include <map>
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
@@ -14,24 +16,26 @@
 
 namespace wardtune {
 
-class UploadSlots {
+class TenantSlots {
  public:
-  // Held while an upload runs; gives the place back when destroyed. Must not outlive the slots.
+  // Held while a call runs; gives the place back when destroyed. Must not outlive the slots.
   class Slot {
    public:
-    Slot(UploadSlots& slots, std::string tenant, std::string target)
+    Slot(TenantSlots& slots, std::string tenant, std::string target)
         : slots_(slots), tenant_(std::move(tenant)), target_(std::move(target)) {}
     ~Slot() { slots_.Release(tenant_, target_); }
     Slot(const Slot&) = delete;
     Slot& operator=(const Slot&) = delete;
 
    private:
-    UploadSlots& slots_;
+    TenantSlots& slots_;
     const std::string tenant_;
     const std::string target_;
   };
 
-  explicit UploadSlots(int max_per_tenant) : max_per_tenant_(max_per_tenant) {}
+  // `subject` names the kind in refusals, for example "concurrent uploads".
+  TenantSlots(int max_per_tenant, std::string subject)
+      : max_per_tenant_(max_per_tenant), subject_(std::move(subject)) {}
 
   // Takes a place for writing `target` (a partial blob's id; empty: nothing is written).
   // Errors: RESOURCE_EXHAUSTED with QuotaFailure past the cap; ABORTED when another upload writes
@@ -43,6 +47,7 @@ class UploadSlots {
   void Release(const std::string& tenant, const std::string& target);
 
   const int max_per_tenant_;
+  const std::string subject_;
   absl::Mutex mutex_;
   std::map<std::string, int> open_ ABSL_GUARDED_BY(mutex_);
   std::set<std::string> targets_ ABSL_GUARDED_BY(mutex_);
@@ -50,4 +55,4 @@ class UploadSlots {
 
 }  // namespace wardtune
 
-#endif  // WARDTUNE_SERVER_UPLOAD_SLOTS_H_
+#endif  // WARDTUNE_SERVER_TENANT_SLOTS_H_

@@ -1,4 +1,4 @@
-#include "server/upload_slots.h"
+#include "server/tenant_slots.h"
 
 #include "absl/strings/str_cat.h"
 #include "server/rpc/error_details.h"
@@ -6,7 +6,7 @@
 
 namespace wardtune {
 
-absl::StatusOr<std::unique_ptr<UploadSlots::Slot>> UploadSlots::Acquire(const std::string& tenant,
+absl::StatusOr<std::unique_ptr<TenantSlots::Slot>> TenantSlots::Acquire(const std::string& tenant,
                                                                         const std::string& target) {
   absl::MutexLock lock(&mutex_);
   if (!target.empty() && targets_.contains(target)) {
@@ -14,15 +14,14 @@ absl::StatusOr<std::unique_ptr<UploadSlots::Slot>> UploadSlots::Acquire(const st
                       "UPLOAD_IN_PROGRESS");
   }
   if (open_[tenant] >= max_per_tenant_) {
-    return QuotaExceeded("concurrent uploads",
-                         absl::StrCat("at most ", max_per_tenant_, " at once"));
+    return QuotaExceeded(subject_, absl::StrCat("at most ", max_per_tenant_, " at once"));
   }
   ++open_[tenant];
   if (!target.empty()) targets_.insert(target);
   return std::make_unique<Slot>(*this, tenant, target);
 }
 
-void UploadSlots::Release(const std::string& tenant, const std::string& target) {
+void TenantSlots::Release(const std::string& tenant, const std::string& target) {
   absl::MutexLock lock(&mutex_);
   if (--open_[tenant] == 0) open_.erase(tenant);
   targets_.erase(target);
