@@ -25,21 +25,27 @@ class UploadDatasetCall final
     : public ReceivingCall<v1::UploadDatasetRequest, v1::UploadDatasetResponse> {
  public:
   UploadDatasetCall(HandlerContext& context, Caller caller);
+  ~UploadDatasetCall() override;
 
   absl::Status Consume(const v1::UploadDatasetRequest& message) override;
   absl::StatusOr<v1::UploadDatasetResponse> Complete(
       const absl::AnyInvocable<bool() const>& still_there) override;
   void Abandon() override;
+  bool enough() const override { return validator_.stopped(); }
 
  private:
   absl::Status Open(const v1::UploadDatasetRequest::Header& header);
   // Opens the data set's partial blob where it ended and validates what is in it.
   absl::Status OpenPartial(const v1::UploadDatasetRequest::Header& header);
+  // Runs the bytes that are stored already through the validator.
+  absl::Status ValidateStored();
   absl::Status TakeChunk(const std::string& chunk);
   // Makes all bytes so far durable and says so in the database.
   absl::Status Checkpoint();
   // Stores the report of a data set that is refused, drops its bytes, and says what is wrong.
   absl::Status Reject(const JsonlReport& report);
+  // The bytes as a blob. Errors: DATA_LOSS when they do not have the SHA-256 in the header.
+  absl::StatusOr<BlobRef> Commit();
   absl::StatusOr<v1::UploadDatasetResponse> Store(const JsonlReport& report);
 
   HandlerContext& context_;
@@ -48,8 +54,12 @@ class UploadDatasetCall final
   bool validate_only_ = false;
   std::string dataset_id_;
   std::string expected_sha256_;
+  int64_t expected_bytes_ = 0;  // of the whole content; 0: not known
+  int64_t received_bytes_ = 0;  // that the validator has read
   int64_t synced_bytes_ = 0;
-  std::unique_ptr<UploadSlots::Slot> slot_;
+  // Set when an earlier stream stored everything and crashed before it could say so.
+  BlobRef committed_;
+  std::unique_ptr<TenantSlots::Slot> slot_;
   std::unique_ptr<PartialBlob> partial_;
   JsonlValidator validator_;
 };
