@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/file_system.h"
 #include "base/sha256.h"
+#include "base/status_macros.h"
 #include "base/status_matchers.h"
 #include "storage/sqlite_store.h"
 

@@ -1,0 +1,111 @@
+// What operators see: /metrics, and health while the server stops.
+#include <arpa/inet.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <future>
+#include <string>
+
+#include "server/testing/server_fixture.h"
+
+namespace wardtune {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr char kServing[] = "\x08\x01";  // HealthCheckResponse{status: SERVING}
+constexpr char kNotServing[] = "\x08\x02";
+
+class OperationsTest : public testing::ServerFixture {
+ protected:
+  std::string Metrics() {
+    const int peer = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(static_cast<uint16_t>(server_->metrics_port()));
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(connect(peer, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+    const std::string request = "GET /metrics HTTP/1.0\r\n\r\n";
+    EXPECT_EQ(send(peer, request.data(), request.size(), 0), static_cast<ssize_t>(request.size()));
+    std::string answer;
+    char buffer[4096];
+    for (ssize_t n = 0; (n = recv(peer, buffer, sizeof(buffer), 0)) > 0;) answer.append(buffer, n);
+    close(peer);
+    return answer;
+  }
+};
+
+TEST_F(OperationsTest, MetricsCountJobsThatTheReaperEnds) {
+  options_.metrics_listen = "127.0.0.1:0";
+  options_.max_attempts = 2;
+  StartServer();
+  AddTenants();
+  ActivateVector();
+  AddJob(acme_key_);
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    LeaseWork();
+    clock_.Advance(options_.limits.lease_duration);
+    server_->RunDuties();
+  }
+  const std::string metrics = Metrics();
+  EXPECT_THAT(metrics, HasSubstr("wardtune_jobs_finished_total{outcome=\"failed\","
+                                 "reason=\"MAX_ATTEMPTS_EXCEEDED\"} 1"));
+  EXPECT_THAT(metrics, HasSubstr("wardtune_jobs_finished_total{outcome=\"succeeded\","
+                                 "reason=\"\"} 1"));
+  EXPECT_THAT(metrics, HasSubstr("wardtune_jobs{state=\"failed\"} 1"));
+  EXPECT_THAT(metrics, ::testing::Not(HasSubstr("acme")));
+}
+
+TEST_F(OperationsTest, HealthSaysThatTheServerStops) {
+  StartServer();
+  grpc::GenericStub stub(channel_);
+  testing::CallContext context("");
+  grpc::CompletionQueue queue;
+  const auto await = [&queue] {
+    void* tag = nullptr;
+    bool ok = false;
+    return queue.Next(&tag, &ok) && ok;
+  };
+  const auto watch = stub.PrepareCall(&context, "/grpc.health.v1.Health/Watch", &queue);
+  watch->StartCall(nullptr);
+  ASSERT_TRUE(await());
+  watch->WriteLast(grpc::ByteBuffer(nullptr, 0), grpc::WriteOptions(), nullptr);
+  ASSERT_TRUE(await());
+  const auto read = [&] {
+    grpc::ByteBuffer message;
+    grpc::Slice slice;
+    watch->Read(&message, nullptr);
+    if (!await() || !message.DumpToSingleSlice(&slice).ok()) return std::string("no message");
+    return std::string(slice.begin(), slice.end());
+  };
+  EXPECT_EQ(read(), kServing);
+  auto shutdown = std::async(std::launch::async, [this] { server_->Shutdown(); });
+  EXPECT_EQ(read(), kNotServing);
+  context.TryCancel();
+  grpc::Status status;
+  watch->Finish(&status, nullptr);
+  await();
+  shutdown.wait();
+}
+
+TEST_F(OperationsTest, AWatchEndsWhenTheServerStops) {
+  StartServer();
+  AddTenants();
+  ActivateVector();
+  v1::WatchFineTuningJobRequest request;
+  request.set_name(AddJob(acme_key_));
+  testing::CallContext context(acme_key_);
+  const auto service = StubOf<v1::FineTuningService>();
+  const auto reader = service->WatchFineTuningJob(&context, request);
+  v1::WatchFineTuningJobResponse event;
+  ASSERT_TRUE(reader->Read(&event));
+  auto shutdown = std::async(std::launch::async, [this] { server_->Shutdown(); });
+  EXPECT_FALSE(reader->Read(&event));
+  EXPECT_THAT(testing::OutcomeOf(reader->Finish()),
+              testing::FailsWith(grpc::StatusCode::UNAVAILABLE, "DRAINING"));
+  shutdown.wait();
+}
+
+}  // namespace
+}  // namespace wardtune
