@@ -17,6 +17,6 @@ def address(script):
 
 @pytest.fixture
 def client(address):
-    retry = RetryPolicy(max_attempts=4, first_wait_s=0.001, max_wait_s=0.001)
+    retry = RetryPolicy(max_attempts=4, first_wait_s=0.001, max_wait_s=0.001, patience_s=5)
     with Client(address, KEY, retry=retry, timeout_s=20) as client:
         yield client

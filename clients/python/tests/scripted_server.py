@@ -40,6 +40,7 @@ class Script:
         self.dataset = datasets_pb.Dataset(name=DATASET, state=datasets_pb.Dataset.STATE_UPLOADING)
         self.report = datasets_pb.ValidationReport(rows=2, valid_rows=2, supervised_turns=2)
         self.break_upload_after = []
+        self.lose_bytes_to = None  # what the server has left when the next upload begins
         self.jobs = []
         self.events = []
         self.break_watch_after = []
@@ -70,6 +71,12 @@ def refusal(*violations):
     return status
 
 
+OFFSET_MISMATCH = status_pb2.Status(code=code_pb2.FAILED_PRECONDITION, message="wrong offset")
+OFFSET_MISMATCH.details.add().Pack(
+    error_details_pb2.ErrorInfo(reason="OFFSET_MISMATCH", domain="wardtune")
+)
+
+
 class Datasets(datasets_rpc.DatasetServiceServicer):
     def __init__(self, script):
         self.script = script
@@ -96,8 +103,12 @@ class Datasets(datasets_rpc.DatasetServiceServicer):
         script = self.script
         header = next(requests).header
         script.begin("UploadDataset", header, context)
+        if script.lose_bytes_to is not None:
+            del script.uploaded[script.lose_bytes_to :]
+            script.dataset.received_bytes = len(script.uploaded)
+            script.lose_bytes_to = None
         if not header.validate_only and header.offset != script.dataset.received_bytes:
-            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "wrong offset")
+            context.abort_with_status(rpc_status.to_status(OFFSET_MISMATCH))
         limit = script.break_upload_after.pop(0) if script.break_upload_after else None
         for received, request in enumerate(requests, 1):
             if not header.validate_only:
@@ -107,6 +118,8 @@ class Datasets(datasets_rpc.DatasetServiceServicer):
                 context.abort(grpc.StatusCode.UNAVAILABLE, "scripted break")
         if header.validate_only:
             return datasets_pb.UploadDatasetResponse(report=script.report)
+        if len(script.uploaded) < header.size_bytes:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "cut short")
         digest = sha256(script.uploaded).hexdigest()
         if header.sha256 != digest:
             context.abort(grpc.StatusCode.DATA_LOSS, "SHA-256 differs")

@@ -2,7 +2,7 @@ import io
 import tarfile
 
 import pytest
-from scripted_server import ADAPTER
+from scripted_server import ADAPTER, KEY
 
 import wardtune
 
@@ -27,11 +27,16 @@ def test_broken_download_goes_on_at_its_offset(client, archive, tmp_path):
     assert [r.offset for r in archive.requests["DownloadAdapter"]] == [0, 2000, 3000]
 
 
-def test_a_later_process_goes_on_where_the_first_was_cut_off(client, archive, tmp_path):
+def test_a_later_process_goes_on_where_the_first_was_cut_off(client, address, archive, tmp_path):
     unavailable = wardtune.UnavailableError.code
-    archive.failures["DownloadAdapter"] = [unavailable] * 4
-    with pytest.raises(wardtune.UnavailableError):
-        client.adapters.download(ADAPTER, tmp_path / "x.tar")
+    archive.failures["DownloadAdapter"] = [unavailable] * 1000
+    retry = wardtune.RetryPolicy(first_wait_s=0.001, max_wait_s=0.001, patience_s=0.01)
+    with (
+        wardtune.Client(address, KEY, retry=retry) as hasty,
+        pytest.raises(wardtune.UnavailableError),
+    ):
+        hasty.adapters.download(ADAPTER, tmp_path / "x.tar")
+    archive.failures.clear()
     assert not (tmp_path / "x.tar").exists()
     (part,) = tmp_path.iterdir()
     part.write_bytes(archive.archive[:3000])

@@ -1,4 +1,5 @@
 import pytest
+from scripted_server import KEY
 
 import wardtune
 from wardtune.datasets import CHUNK_BYTES
@@ -39,11 +40,40 @@ def test_upload_resumes_in_a_later_process(client, script, rows):
     assert not script.requests["CreateDataset"]
 
 
-def test_upload_gives_up_when_nothing_moves(client, script, rows):
-    script.failures["UploadDataset"] = [wardtune.UnavailableError.code] * 9
-    with pytest.raises(wardtune.UnavailableError):
+def test_upload_outlasts_a_restart_of_the_server(client, script, rows):
+    unavailable = [wardtune.UnavailableError.code]
+    script.failures["UploadDataset"] = unavailable * 20
+    script.failures["GetDataset"] = unavailable * 20
+    client.datasets.upload(rows)
+    assert bytes(script.uploaded) == rows.read_bytes()
+
+
+def test_upload_gives_up_when_nothing_moves(address, script, rows):
+    retry = wardtune.RetryPolicy(first_wait_s=0.001, max_wait_s=0.001, patience_s=0.01)
+    script.failures["UploadDataset"] = [wardtune.UnavailableError.code] * 1000
+    with (
+        wardtune.Client(address, KEY, retry=retry) as client,
+        pytest.raises(wardtune.UnavailableError),
+    ):
         client.datasets.upload(rows)
-    assert len(script.requests["UploadDataset"]) == 4
+    # Waits are 0.5 to 1 ms.
+    assert 2 <= len(script.requests["UploadDataset"]) <= 21
+
+
+def test_upload_goes_on_from_the_bytes_that_the_server_has(client, script, rows):
+    script.uploaded += rows.read_bytes()[:1000]
+    script.dataset.received_bytes = 1000
+    script.lose_bytes_to = 10
+    client.datasets.upload(rows, resume=script.dataset.name)
+    assert bytes(script.uploaded) == rows.read_bytes()
+    assert [header.offset for header in script.requests["UploadDataset"]] == [1000, 10]
+
+
+def test_upload_says_how_many_bytes_are_to_come(client, script, rows):
+    client.datasets.upload(rows)
+    client.datasets.validate(rows)
+    sizes = [header.size_bytes for header in script.requests["UploadDataset"]]
+    assert sizes == [rows.stat().st_size] * 2
 
 
 def test_acknowledgement_that_got_lost_is_not_an_error(client, script, rows):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from wardtune.errors import DataLossError, UnavailableError
-from wardtune.transport import Transport
+from wardtune.transport import Patience, Transport
 from wardtune.v1 import adapter_service_pb2 as pb
 from wardtune.v1 import adapter_service_pb2_grpc as rpc
 
@@ -65,7 +65,7 @@ class Adapters:
     def _fetch(
         self, adapter: pb.Adapter, part: Path, progress: Callable[[int, int], None] | None
     ) -> None:
-        failures = 0
+        patience = Patience(self._transport)
         with part.open("ab") as file:
             while file.tell() < adapter.size_bytes:
                 request = pb.DownloadAdapterRequest(name=adapter.name, offset=file.tell())
@@ -74,7 +74,7 @@ class Adapters:
                     for response in self._transport.receive_stream(
                         self._stub.DownloadAdapter, request
                     ):
-                        failures = 0
+                        patience.progressed()
                         file.write(response.chunk)
                         if progress is not None:
                             progress(file.tell(), adapter.size_bytes)
@@ -82,10 +82,7 @@ class Adapters:
                     ended = error
                 if file.tell() >= adapter.size_bytes:
                     break
-                failures += 1
-                if failures >= self._transport.retry.max_attempts:
-                    raise ended
-                self._transport.sleep(self._transport.retry.wait_s(failures, ended))
+                patience.wait(ended)
             file.flush()
             os.fsync(file.fileno())
 

@@ -6,8 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from wardtune.errors import AbortedError, InvalidArgumentError, UnavailableError
-from wardtune.transport import Transport
+from wardtune.errors import (
+    AbortedError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    UnavailableError,
+)
+from wardtune.transport import Patience, Transport
 from wardtune.v1 import dataset_service_pb2 as pb
 from wardtune.v1 import dataset_service_pb2_grpc as rpc
 
@@ -59,19 +64,16 @@ class Datasets:
     def validate(
         self, path: str | os.PathLike[str], *, progress: ByteProgress | None = None
     ) -> pb.ValidationReport:
-        """Checks a file on the server and stores nothing."""
+        """Checks a file on the server and stores nothing; the report lists what is wrong."""
         path = Path(path)
-        header = pb.UploadDatasetRequest.Header(validate_only=True)
-        failures = 0
+        header = pb.UploadDatasetRequest.Header(validate_only=True, size_bytes=path.stat().st_size)
+        patience = Patience(self._transport)
         while True:
             try:
                 requests = _requests(header, path, progress)
                 return self._transport.send_stream(self._stub.UploadDataset, requests).report
             except UnavailableError as error:
-                failures += 1
-                if failures >= self._transport.retry.max_attempts:
-                    raise
-                self._transport.sleep(self._transport.retry.wait_s(failures, error))
+                patience.wait(error)
 
     def get(self, name: str) -> pb.Dataset:
         request = pb.GetDatasetRequest(name=name)
@@ -93,29 +95,43 @@ class Datasets:
     def _send(
         self, dataset: pb.Dataset, path: Path, digest: str, progress: ByteProgress | None
     ) -> UploadResult:
-        failures = 0
+        patience = Patience(self._transport)
         while True:
             if dataset.state != pb.Dataset.STATE_UPLOADING:
                 return self._finished(dataset)
             header = pb.UploadDatasetRequest.Header(
-                name=dataset.name, offset=dataset.received_bytes, sha256=digest
+                name=dataset.name,
+                offset=dataset.received_bytes,
+                sha256=digest,
+                size_bytes=path.stat().st_size,
             )
             try:
                 requests = _requests(header, path, progress)
                 response = self._transport.send_stream(self._stub.UploadDataset, requests)
                 return UploadResult(response.dataset, response.report)
-            except (UnavailableError, AbortedError) as error:
-                # ABORTED: the server has not yet noticed that the stream before this one is dead.
-                failures += 1
-                if failures >= self._transport.retry.max_attempts or (
-                    failures == 1 and isinstance(error, AbortedError)
-                ):
+            except AbortedError as error:
+                # The server has not yet noticed that the stream before this one is dead.
+                if patience.failures == 0:
                     raise
-                self._transport.sleep(self._transport.retry.wait_s(failures, error))
+                patience.wait(error)
+            except FailedPreconditionError as error:
+                # The server has more or fewer bytes than it had, as after a restart.
+                if error.reason != "OFFSET_MISMATCH":
+                    raise
+                patience.wait(error)
+            except UnavailableError as error:
+                patience.wait(error)
             before = dataset.received_bytes
-            dataset = self.get(dataset.name)
+            dataset = self._get_patiently(dataset.name, patience)
             if dataset.received_bytes > before:
-                failures = 0
+                patience.progressed()
+
+    def _get_patiently(self, name: str, patience: Patience) -> pb.Dataset:
+        while True:
+            try:
+                return self.get(name)
+            except UnavailableError as error:
+                patience.wait(error)
 
     def _finished(self, dataset: pb.Dataset) -> UploadResult:
         report = self.validation_report(dataset.name)

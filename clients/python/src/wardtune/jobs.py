@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from wardtune.errors import DeadlineExceededError, JobFailedError, UnavailableError
-from wardtune.transport import Transport
+from wardtune.transport import Patience, Transport
 from wardtune.v1 import fine_tuning_service_pb2 as pb
 from wardtune.v1 import fine_tuning_service_pb2_grpc as rpc
 
@@ -138,7 +138,7 @@ class Jobs:
         A broken stream is taken up after the last event. DeadlineExceededError past `timeout_s`.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        failures = 0
+        patience = Patience(self._transport)
         while True:
             remaining = _WATCH_TIMEOUT_S
             if deadline is not None:
@@ -150,22 +150,19 @@ class Jobs:
                 for response in self._transport.receive_stream(
                     self._stub.WatchFineTuningJob, request, timeout_s=remaining
                 ):
-                    failures = 0
+                    patience.progressed()
                     after_sequence = response.event.sequence
                     yield response.event
                     if response.event.state in FINAL_STATES:
                         return
                 if self.get(name).done:
                     return
-                ended: Exception = UnavailableError(f"the server ended the watch of {name}")
+                ended = UnavailableError(f"the server ended the watch of {name}")
             except DeadlineExceededError:
                 continue
             except UnavailableError as error:
                 ended = error
-            failures += 1
-            if failures >= self._transport.retry.max_attempts:
-                raise ended
-            self._transport.sleep(self._transport.retry.wait_s(failures, ended))
+            patience.wait(ended)
 
     def follow(self, name: str, *, timeout_s: float | None = None) -> Iterator[pb.FineTuningJob]:
         """Yields the job each time that something in it changed, the ended job last.
@@ -174,8 +171,14 @@ class Jobs:
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         sequence = 0
+        patience = Patience(self._transport)
         while True:
-            message = self.get(name).message
+            try:
+                message = self.get(name).message
+            except UnavailableError as error:
+                patience.wait(error)
+                continue
+            patience.progressed()
             yield message
             if message.state in FINAL_STATES:
                 return

@@ -86,7 +86,7 @@ class Suites:
         self._stub = rpc.SecurityVectorServiceStub(transport.channel)
 
     def create(
-        self, suite_id: str, *, prompts: bytes, rules: bytes, general_prompts: bytes = b""
+        self, suite_id: str, *, prompts: bytes, rules: bytes, general_prompts: bytes
     ) -> pb.SafetySuite:
         """`prompts` and `general_prompts` are JSONL, `rules` is JSON; see the contract."""
         request = pb.CreateSafetySuiteRequest(

@@ -19,11 +19,17 @@ _MAX_MESSAGE_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Waits between tries grow from `first_wait_s` by factor 2 to `max_wait_s`, with jitter."""
+    """Waits between tries grow from `first_wait_s` by factor 2 to `max_wait_s`, with jitter.
+
+    Single calls end after `max_attempts` tries. Uploads, downloads and watches, which go on where
+    they broke off, end after `patience_s` in which nothing came through: long enough for a server
+    to restart.
+    """
 
     max_attempts: int = 6
     first_wait_s: float = 0.1
     max_wait_s: float = 5.0
+    patience_s: float = 120.0
 
     def wait_s(self, failures: int, error: WardtuneError) -> float:
         """Seconds to wait after the `failures`-th failure in a row, counted from 1."""
@@ -31,6 +37,29 @@ class RetryPolicy:
             return error.retry_after_s
         ceiling = min(self.max_wait_s, self.first_wait_s * 2 ** (failures - 1))
         return random.uniform(ceiling / 2, ceiling)
+
+
+class Patience:
+    """How long a transfer that goes on where it broke is tried without coming any further."""
+
+    def __init__(self, transport: "Transport") -> None:
+        self._transport = transport
+        self.progressed()
+
+    def progressed(self) -> None:
+        self.failures = 0
+        self._waited_s = 0.0
+        self._since = time.monotonic()
+
+    def wait(self, error: WardtuneError) -> None:
+        """Waits before the next try, or raises `error` when the patience is at its end."""
+        self.failures += 1
+        wait = self._transport.retry.wait_s(self.failures, error)
+        self._waited_s += wait
+        spent = max(self._waited_s, time.monotonic() - self._since + wait)
+        if spent > self._transport.retry.patience_s:
+            raise error
+        self._transport.sleep(wait)
 
 
 class Transport:
@@ -131,7 +160,7 @@ def _open_channel(target: str, root_certificates: bytes | None) -> grpc.Channel:
     if parts.scheme not in ("", "http", "https"):
         raise ValueError(f"target {target!r}: use host:port, http://host:port or https://host:port")
     if not parts.hostname or parts.port is None:
-        raise ValueError(f"target {target!r}: give both host and port, for example localhost:50051")
+        raise ValueError(f"target {target!r}: give both host and port, for example localhost:8433")
     plain = parts.scheme == "http" or (
         parts.scheme == "" and root_certificates is None and _is_loopback(parts.hostname)
     )

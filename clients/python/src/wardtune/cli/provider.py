@@ -123,21 +123,21 @@ def _sv_activate(client: Client, options: Options, version: str) -> None:
 @click.argument("suite_id", metavar="ID")
 @click.option("--prompts", required=True, type=_EXISTING_FILE, help="JSONL of held-out prompts.")
 @click.option("--rules", required=True, type=_EXISTING_FILE, help="JSON with the judge's rules.")
-@click.option("--general", type=_EXISTING_FILE, help="JSONL of general prompts.")
+@click.option("--general", required=True, type=_EXISTING_FILE, help="JSONL of general prompts.")
 def _suite_create(
     client: Client,
     options: Options,
     suite_id: str,
     prompts: Path,
     rules: Path,
-    general: Path | None,
+    general: Path,
 ) -> None:
     """Store the safety suite ID."""
     suite = client.suites.create(
         suite_id,
         prompts=prompts.read_bytes(),
         rules=rules.read_bytes(),
-        general_prompts=general.read_bytes() if general else b"",
+        general_prompts=general.read_bytes(),
     )
     if options.json_output:
         print_json(suite)
