@@ -38,11 +38,13 @@ type AdminServiceClient interface {
 	CreateTenant(ctx context.Context, in *CreateTenantRequest, opts ...grpc.CallOption) (*CreateTenantResponse, error)
 	// Lists tenants by id.
 	ListTenants(ctx context.Context, in *ListTenantsRequest, opts ...grpc.CallOption) (*ListTenantsResponse, error)
-	// Makes a key and returns it, the only time that it is shown.
+	// Makes a key and returns it, the only time that it is shown. Takes no request_id: an answer that
+	// can be repeated would have to be stored, and with it the secret. After a lost answer revoke the
+	// key and make another.
 	CreateApiKey(ctx context.Context, in *CreateApiKeyRequest, opts ...grpc.CallOption) (*CreateApiKeyResponse, error)
 	// Lists keys, without their secrets.
 	ListApiKeys(ctx context.Context, in *ListApiKeysRequest, opts ...grpc.CallOption) (*ListApiKeysResponse, error)
-	// Revokes a key at once. Revoking twice is OK.
+	// Revokes a key at once. Revoking twice is OK, so it needs no request_id.
 	RevokeApiKey(ctx context.Context, in *RevokeApiKeyRequest, opts ...grpc.CallOption) (*RevokeApiKeyResponse, error)
 }
 
@@ -114,11 +116,13 @@ type AdminServiceServer interface {
 	CreateTenant(context.Context, *CreateTenantRequest) (*CreateTenantResponse, error)
 	// Lists tenants by id.
 	ListTenants(context.Context, *ListTenantsRequest) (*ListTenantsResponse, error)
-	// Makes a key and returns it, the only time that it is shown.
+	// Makes a key and returns it, the only time that it is shown. Takes no request_id: an answer that
+	// can be repeated would have to be stored, and with it the secret. After a lost answer revoke the
+	// key and make another.
 	CreateApiKey(context.Context, *CreateApiKeyRequest) (*CreateApiKeyResponse, error)
 	// Lists keys, without their secrets.
 	ListApiKeys(context.Context, *ListApiKeysRequest) (*ListApiKeysResponse, error)
-	// Revokes a key at once. Revoking twice is OK.
+	// Revokes a key at once. Revoking twice is OK, so it needs no request_id.
 	RevokeApiKey(context.Context, *RevokeApiKeyRequest) (*RevokeApiKeyResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }

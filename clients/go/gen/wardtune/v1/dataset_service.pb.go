@@ -206,7 +206,7 @@ type RowError struct {
 	Line int64 `protobuf:"varint,1,opt,name=line,proto3" json:"line,omitempty"`
 	// Byte in the line, from 1; 0 when the whole line is meant.
 	Column int64 `protobuf:"varint,2,opt,name=column,proto3" json:"column,omitempty"`
-	// Stable machine-readable code, for example `UNKNOWN_ROLE`.
+	// Stable machine-readable code, for example `unknown_role`.
 	Code string `protobuf:"bytes,3,opt,name=code,proto3" json:"code,omitempty"`
 	// What is wrong and what to do about it.
 	Message       string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
@@ -283,7 +283,7 @@ type ValidationReport struct {
 	SupervisedTurns int64 `protobuf:"varint,3,opt,name=supervised_turns,json=supervisedTurns,proto3" json:"supervised_turns,omitempty"`
 	// The first errors, in line order, at most 100.
 	Errors []*RowError `protobuf:"bytes,4,rep,name=errors,proto3" json:"errors,omitempty"`
-	// All errors counted, also those that are not listed.
+	// Errors that were found. Reading ends at the hundredth, so 100 means 100 or more.
 	ErrorCount    int64 `protobuf:"varint,5,opt,name=error_count,json=errorCount,proto3" json:"error_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1002,7 +1002,9 @@ type UploadDatasetRequest_Header struct {
 	// SHA-256 of the whole content, lower-case hexadecimal; optional, checked at the end if given.
 	Sha256 string `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	// Validates the chunks and stores nothing (AIP-163). `name` and `offset` are not used.
-	ValidateOnly  bool `protobuf:"varint,4,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	ValidateOnly bool `protobuf:"varint,4,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	// Bytes of the whole content; 0 when not known. Tells a cut stream from one that ended.
+	SizeBytes     int64 `protobuf:"varint,5,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1065,6 +1067,13 @@ func (x *UploadDatasetRequest_Header) GetValidateOnly() bool {
 	return false
 }
 
+func (x *UploadDatasetRequest_Header) GetSizeBytes() int64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
 var File_wardtune_v1_dataset_service_proto protoreflect.FileDescriptor
 
 const file_wardtune_v1_dataset_service_proto_rawDesc = "" +
@@ -1105,15 +1114,17 @@ const file_wardtune_v1_dataset_service_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\"G\n" +
 	"\x15CreateDatasetResponse\x12.\n" +
-	"\adataset\x18\x01 \x01(\v2\x14.wardtune.v1.DatasetR\adataset\"\xf0\x01\n" +
+	"\adataset\x18\x01 \x01(\v2\x14.wardtune.v1.DatasetR\adataset\"\x90\x02\n" +
 	"\x14UploadDatasetRequest\x12B\n" +
 	"\x06header\x18\x01 \x01(\v2(.wardtune.v1.UploadDatasetRequest.HeaderH\x00R\x06header\x12\x16\n" +
-	"\x05chunk\x18\x02 \x01(\fH\x00R\x05chunk\x1aq\n" +
+	"\x05chunk\x18\x02 \x01(\fH\x00R\x05chunk\x1a\x90\x01\n" +
 	"\x06Header\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x03R\x06offset\x12\x16\n" +
 	"\x06sha256\x18\x03 \x01(\tR\x06sha256\x12#\n" +
-	"\rvalidate_only\x18\x04 \x01(\bR\fvalidateOnlyB\t\n" +
+	"\rvalidate_only\x18\x04 \x01(\bR\fvalidateOnly\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x05 \x01(\x03R\tsizeBytesB\t\n" +
 	"\acontent\"~\n" +
 	"\x15UploadDatasetResponse\x12.\n" +
 	"\adataset\x18\x01 \x01(\v2\x14.wardtune.v1.DatasetR\adataset\x125\n" +

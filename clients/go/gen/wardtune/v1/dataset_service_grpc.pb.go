@@ -44,9 +44,11 @@ type DatasetServiceClient interface {
 	CreateDataset(ctx context.Context, in *CreateDatasetRequest, opts ...grpc.CallOption) (*CreateDatasetResponse, error)
 	// Sends the bytes of a data set in order, in one or several streams, validating each line on the
 	// way. The first message is the header, all others are chunks. The stream ends OK only when all
-	// bytes are on disk. Rows that break the format end it with INVALID_ARGUMENT naming each line,
-	// and the bytes are discarded. FAILED_PRECONDITION when the offset is not `received_bytes` or the
-	// data set is already complete; DATA_LOSS when the SHA-256 differs.
+	// bytes are on disk. Rows that break the format end it with INVALID_ARGUMENT naming the first
+	// lines, and the bytes are discarded; with `validate_only` the report in the answer names them.
+	// FAILED_PRECONDITION with reason OFFSET_MISMATCH when the offset is not `received_bytes`: get
+	// the data set and go on from there; FAILED_PRECONDITION when it is already complete.
+	// UNAVAILABLE when fewer bytes came than `size_bytes` says. DATA_LOSS when the SHA-256 differs.
 	UploadDataset(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadDatasetRequest, UploadDatasetResponse], error)
 	// Returns one data set.
 	GetDataset(ctx context.Context, in *GetDatasetRequest, opts ...grpc.CallOption) (*GetDatasetResponse, error)
@@ -144,9 +146,11 @@ type DatasetServiceServer interface {
 	CreateDataset(context.Context, *CreateDatasetRequest) (*CreateDatasetResponse, error)
 	// Sends the bytes of a data set in order, in one or several streams, validating each line on the
 	// way. The first message is the header, all others are chunks. The stream ends OK only when all
-	// bytes are on disk. Rows that break the format end it with INVALID_ARGUMENT naming each line,
-	// and the bytes are discarded. FAILED_PRECONDITION when the offset is not `received_bytes` or the
-	// data set is already complete; DATA_LOSS when the SHA-256 differs.
+	// bytes are on disk. Rows that break the format end it with INVALID_ARGUMENT naming the first
+	// lines, and the bytes are discarded; with `validate_only` the report in the answer names them.
+	// FAILED_PRECONDITION with reason OFFSET_MISMATCH when the offset is not `received_bytes`: get
+	// the data set and go on from there; FAILED_PRECONDITION when it is already complete.
+	// UNAVAILABLE when fewer bytes came than `size_bytes` says. DATA_LOSS when the SHA-256 differs.
 	UploadDataset(grpc.ClientStreamingServer[UploadDatasetRequest, UploadDatasetResponse]) error
 	// Returns one data set.
 	GetDataset(context.Context, *GetDatasetRequest) (*GetDatasetResponse, error)

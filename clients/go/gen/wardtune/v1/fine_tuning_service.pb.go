@@ -219,15 +219,15 @@ func (FineTuningJob_Phase) EnumDescriptor() ([]byte, []int) {
 // How to train. Zero means the default; the provider's caps hold for every tenant.
 type Hyperparameters struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Passes over the data, 1 to 100. Default 2.
+	// Passes over the data, 1 to the provider's cap (20 unless set otherwise). Default 2.
 	Epochs int32 `protobuf:"varint,1,opt,name=epochs,proto3" json:"epochs,omitempty"`
 	// Peak learning rate of AdamW, above 0 and at most the provider's cap. Default 3e-4.
 	LearningRate float64 `protobuf:"fixed64,2,opt,name=learning_rate,json=learningRate,proto3" json:"learning_rate,omitempty"`
 	// Rows in one optimizer step, 1 to 1024. Default 8.
 	BatchSize int32 `protobuf:"varint,3,opt,name=batch_size,json=batchSize,proto3" json:"batch_size,omitempty"`
-	// Rank of the LoRA matrices, 1 to 256. Default 16.
+	// Rank of the LoRA matrices, 1 to the provider's cap (128 unless set otherwise). Default 16.
 	LoraRank int32 `protobuf:"varint,4,opt,name=lora_rank,json=loraRank,proto3" json:"lora_rank,omitempty"`
-	// LoRA's alpha; the delta is scaled by alpha / rank. Default 2 * rank.
+	// LoRA's alpha; the delta is scaled by alpha / rank. At most 4 * rank. Default 2 * rank.
 	LoraAlpha float64 `protobuf:"fixed64,5,opt,name=lora_alpha,json=loraAlpha,proto3" json:"lora_alpha,omitempty"`
 	// Of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj. Default all seven.
 	TargetModules []string `protobuf:"bytes,6,rep,name=target_modules,json=targetModules,proto3" json:"target_modules,omitempty"`
