@@ -14,7 +14,7 @@
 #include "absl/time/time.h"
 #include "base/status_macros.h"
 
-ABSL_FLAG(std::string, server, "localhost:50051", "host:port of wardtune-server");
+ABSL_FLAG(std::string, server, "localhost:8433", "host:port of wardtune-server");
 ABSL_FLAG(std::string, server_ca_file, "",
           "PEM file with the certificate authority of the server; empty: no TLS");
 ABSL_FLAG(std::string, api_key_file, "", "file with the worker's API key");

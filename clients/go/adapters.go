@@ -64,12 +64,12 @@ func (c *Client) fetch(ctx context.Context, adapter *wardtunev1.Adapter, part st
 			return err
 		}
 	}
-	tries := tries{client: c}
+	tries := tries{client: c, transfer: true}
 	for offset < adapter.GetSizeBytes() {
 		count, err := c.receive(ctx, adapter.GetName(), offset, file)
 		offset += count
 		if count > 0 {
-			tries.failures = 0
+			tries.progressed()
 		}
 		if err == nil && offset < adapter.GetSizeBytes() {
 			err = &Error{Code: codes.Unavailable, Message: "the download ended early"}

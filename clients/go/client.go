@@ -32,8 +32,11 @@ type Options struct {
 	Timeout time.Duration
 	// StreamTimeout bounds one upload or download stream. Default 1 h.
 	StreamTimeout time.Duration
-	// MaxAttempts bounds the tries in a row that bring nothing. Default 6.
+	// MaxAttempts bounds the tries of one call. Default 6.
 	MaxAttempts int
+	// Patience bounds how long an upload, a download or a watch, which go on where they broke off,
+	// is tried without coming any further. Default 2 min, enough for a server to restart.
+	Patience time.Duration
 	// FirstWait is the wait after the first failure; it doubles up to 5 s. Default 100 ms.
 	FirstWait time.Duration
 }
@@ -68,6 +71,9 @@ func New(target, apiKey string, options Options) (*Client, error) {
 	}
 	if options.MaxAttempts == 0 {
 		options.MaxAttempts = 6
+	}
+	if options.Patience == 0 {
+		options.Patience = 2 * time.Minute
 	}
 	if options.FirstWait == 0 {
 		options.FirstWait = 100 * time.Millisecond
@@ -128,6 +134,27 @@ func call[Request, Response any](
 type tries struct {
 	client   *Client
 	failures int
+	// Of a transfer that goes on where it broke: bounded by time without progress, not by number.
+	transfer bool
+	since    time.Time
+	waited   time.Duration
+}
+
+// progressed starts the count anew.
+func (t *tries) progressed() {
+	*t = tries{client: t.client, transfer: t.transfer}
+}
+
+// over says whether another try, after wait, is one too many.
+func (t *tries) over(wait time.Duration) bool {
+	if !t.transfer {
+		return t.failures >= t.client.options.MaxAttempts
+	}
+	if t.since.IsZero() {
+		t.since = time.Now()
+	}
+	t.waited += wait
+	return max(t.waited, time.Since(t.since)+wait) > t.client.options.Patience
 }
 
 // wait returns nil when the call is to be tried again, after the time that takes; else the error.
@@ -137,13 +164,13 @@ func (t *tries) wait(ctx context.Context, err error) error {
 		return err
 	}
 	t.failures++
-	if t.failures >= t.client.options.MaxAttempts {
-		return err
-	}
-	wait := min(maxWait, t.client.options.FirstWait<<(t.failures-1))
+	wait := min(maxWait, t.client.options.FirstWait<<min(t.failures-1, 16))
 	wait = wait/2 + rand.N(wait/2+1)
 	if answer.RetryAfter > 0 {
 		wait = answer.RetryAfter
+	}
+	if t.over(wait) {
+		return err
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()

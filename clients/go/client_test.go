@@ -108,6 +108,41 @@ func TestBrokenUploadGoesOnWhereTheServerStopped(t *testing.T) {
 	}
 }
 
+func upload(t *testing.T, script *scriptedServer, content []byte) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "rows.jsonl")
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := connect(t, script).UploadDataset(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(script.uploaded, content) {
+		t.Error("the server has other bytes than the file")
+	}
+	for _, size := range script.sizes {
+		if size != int64(len(content)) {
+			t.Errorf("a header said %d bytes, want %d", size, len(content))
+		}
+	}
+}
+
+func TestUploadOutlastsARestartOfTheServer(t *testing.T) {
+	script := &scriptedServer{breakUpload: []int{1, 1}}
+	for range 20 {
+		script.lookFailures = append(script.lookFailures, status.Error(codes.Unavailable, "away"))
+	}
+	upload(t, script, pattern(3*chunkBytes))
+}
+
+func TestUploadGoesOnFromTheBytesThatTheServerHas(t *testing.T) {
+	script := &scriptedServer{breakUpload: []int{2}, loseBytesTo: 10}
+	upload(t, script, pattern(3*chunkBytes))
+	if want := []int64{0, 2 * chunkBytes, 10}; !slices.Equal(script.offsets, want) {
+		t.Errorf("offsets = %d, want %d", script.offsets, want)
+	}
+}
+
 func TestWaitSurvivesBrokenWatches(t *testing.T) {
 	script := &scriptedServer{
 		jobs: []*wardtunev1.FineTuningJob{

@@ -50,7 +50,7 @@ func (c *Client) UploadDataset(ctx context.Context, path string) (*Upload, error
 func (c *Client) fill(
 	ctx context.Context, dataset *wardtunev1.Dataset, file *os.File, digest string,
 ) (*Upload, error) {
-	tries := tries{client: c}
+	tries := tries{client: c, transfer: true}
 	for {
 		switch dataset.GetState() {
 		case wardtunev1.Dataset_STATE_UPLOADING:
@@ -64,22 +64,38 @@ func (c *Client) fill(
 			return &Upload{Dataset: response.GetDataset(), Report: response.GetReport()}, nil
 		}
 		var answer *Error
-		if errors.As(err, &answer) && answer.Code == codes.Aborted && tries.failures > 0 {
-			// The server has not yet noticed that the stream before this one is dead.
-			answer.Code = codes.Unavailable
+		if errors.As(err, &answer) {
+			// Not yet noticed that the stream before this one is dead, or not the bytes it had.
+			dead := answer.Code == codes.Aborted && tries.failures > 0
+			if dead || answer.Reason == "OFFSET_MISMATCH" {
+				answer.Code = codes.Unavailable
+			}
 		}
 		if again := tries.wait(ctx, err); again != nil {
 			return nil, again
 		}
 		before := dataset.GetReceivedBytes()
-		current, err := call(ctx, c, c.datasets.GetDataset,
-			&wardtunev1.GetDatasetRequest{Name: dataset.GetName()})
+		dataset, err = c.look(ctx, dataset.GetName(), &tries)
 		if err != nil {
 			return nil, err
 		}
-		dataset = current.GetDataset()
 		if dataset.GetReceivedBytes() > before {
-			tries.failures = 0
+			tries.progressed()
+		}
+	}
+}
+
+// look gets the data set, as patiently as the upload that asks.
+func (c *Client) look(
+	ctx context.Context, name string, tries *tries,
+) (*wardtunev1.Dataset, error) {
+	for {
+		response, err := call(ctx, c, c.datasets.GetDataset, &wardtunev1.GetDatasetRequest{Name: name})
+		if err == nil {
+			return response.GetDataset(), nil
+		}
+		if again := tries.wait(ctx, err); again != nil {
+			return nil, again
 		}
 	}
 }
@@ -98,6 +114,10 @@ func (c *Client) send(
 ) (*wardtunev1.UploadDatasetResponse, error) {
 	ctx, cancel := context.WithTimeout(c.authorize(ctx), c.options.StreamTimeout)
 	defer cancel()
+	size, err := file.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, err
+	}
 	if _, err := file.Seek(dataset.GetReceivedBytes(), io.SeekStart); err != nil {
 		return nil, err
 	}
@@ -106,7 +126,7 @@ func (c *Client) send(
 		return nil, fromStatus(err)
 	}
 	header := &wardtunev1.UploadDatasetRequest_Header{
-		Name: dataset.GetName(), Offset: dataset.GetReceivedBytes(), Sha256: digest,
+		Name: dataset.GetName(), Offset: dataset.GetReceivedBytes(), Sha256: digest, SizeBytes: size,
 	}
 	err = stream.Send(&wardtunev1.UploadDatasetRequest{
 		Content: &wardtunev1.UploadDatasetRequest_Header_{Header: header},

@@ -45,7 +45,7 @@ func (c *Client) CancelJob(ctx context.Context, name string) (*wardtunev1.FineTu
 func (c *Client) WaitForJob(
 	ctx context.Context, name string, onEvent func(*wardtunev1.JobEvent),
 ) (*wardtunev1.FineTuningJob, error) {
-	tries := tries{client: c}
+	tries := tries{client: c, transfer: true}
 	var sequence int64
 	for {
 		received, err := c.watch(ctx, name, &sequence, onEvent)
@@ -53,7 +53,7 @@ func (c *Client) WaitForJob(
 			return nil, ctx.Err()
 		}
 		if received {
-			tries.failures = 0
+			tries.progressed()
 		}
 		if status := asError(err); status != nil && status.Code == codes.DeadlineExceeded {
 			continue
@@ -66,7 +66,10 @@ func (c *Client) WaitForJob(
 		}
 		job, err := c.GetJob(ctx, name)
 		if err != nil {
-			return nil, err
+			if again := tries.wait(ctx, err); again != nil {
+				return nil, again
+			}
+			continue
 		}
 		switch job.GetState() {
 		case wardtunev1.FineTuningJob_STATE_SUCCEEDED:

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -42,6 +43,9 @@ type scriptedServer struct {
 	uploaded      []byte
 	offsets       []int64
 	breakUpload   []int
+	loseBytesTo   int // when above 0: what the server has left when the second upload begins
+	sizes         []int64
+	lookFailures  []error
 	jobs          []*wardtunev1.FineTuningJob
 	events        []*wardtunev1.JobEvent
 	watchedAfter  []int64
@@ -96,6 +100,13 @@ func (s *scriptedServer) CreateDataset(
 func (s *scriptedServer) GetDataset(
 	context.Context, *wardtunev1.GetDatasetRequest,
 ) (*wardtunev1.GetDatasetResponse, error) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if len(s.lookFailures) > 0 {
+		failure := s.lookFailures[0]
+		s.lookFailures = s.lookFailures[1:]
+		return nil, failure
+	}
 	return &wardtunev1.GetDatasetResponse{Dataset: s.dataset()}, nil
 }
 
@@ -105,8 +116,14 @@ func (s *scriptedServer) UploadDataset(stream wardtunev1.DatasetService_UploadDa
 		return err
 	}
 	s.offsets = append(s.offsets, first.GetHeader().GetOffset())
+	s.sizes = append(s.sizes, first.GetHeader().GetSizeBytes())
+	if s.loseBytesTo > 0 && len(s.offsets) == 2 {
+		s.uploaded, s.loseBytesTo = s.uploaded[:s.loseBytesTo], 0
+	}
 	if first.GetHeader().GetOffset() != int64(len(s.uploaded)) {
-		return status.Error(codes.FailedPrecondition, "wrong offset")
+		refusal, err := status.New(codes.FailedPrecondition, "wrong offset").WithDetails(
+			&errdetails.ErrorInfo{Reason: "OFFSET_MISMATCH"})
+		return errors.Join(err, refusal.Err())
 	}
 	limit := next(&s.breakUpload)
 	for received := 1; ; received++ {

@@ -1,6 +1,6 @@
 // Command wardtune-example takes a data set from a file to an adapter.
 //
-//	WARDTUNE_SERVER=localhost:50051 WARDTUNE_API_KEY=... \
+//	WARDTUNE_SERVER=localhost:8433 WARDTUNE_API_KEY=... \
 //	  wardtune-example -model baseModels/SmolLM2-135M-Instruct -out adapter.tar rows.jsonl
 package main
 
