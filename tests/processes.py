@@ -16,7 +16,7 @@ _STOP_S = 60.0
 
 
 def build_folder() -> Path:
-    return Path(os.environ.get("WARDTUNE_BUILD_DIR", REPOSITORY / "build")).resolve()
+    return Path(os.environ.get("WARDTUNE_BUILD_DIR", REPOSITORY / "build" / "release")).resolve()
 
 
 def models_folder() -> Path:
@@ -128,6 +128,10 @@ class Server(Process):
             for path in self.data.rglob("*")
             if path.is_file() and not path.name.endswith((".db", ".db-wal", ".db-shm", "lock"))
         }
+
+    def blob(self, sha256: str) -> Path:
+        """Where the bytes of this digest are kept."""
+        return self.data / "blobs" / "blobs" / sha256[:2] / sha256
 
 
 class Worker(Process):

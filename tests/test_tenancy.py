@@ -16,7 +16,7 @@ PUBLIC_SERVICES = {"ModelService"}
 PROVIDER_SERVICES = {"AdminService", "SecurityVectorService", "WorkerService"}
 
 # As long as the ids that the server gives, so that nothing in an answer's size tells them apart.
-MISSING = "0" * 26
+MISSING = "0" * 20
 
 
 def collection_of(field: IdField) -> str:
