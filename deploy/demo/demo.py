@@ -19,6 +19,7 @@ from pathlib import Path
 from local_service import LocalService
 from rich.console import Console
 from rich.table import Table
+from targets import missed_targets
 from wardtune import Client, WardtuneError
 from wardtune.adapters import extract
 from wardtune.cli.progress import vector_progress
@@ -54,13 +55,17 @@ def main() -> int:
         "base_harmful": overall(job.safety_before),
         "direct_harmful": direct["harmful_rate"],
         "sv_harmful": overall(job.safety_after),
+        "base_accuracy": plain["task_accuracy"],
         "direct_accuracy": direct["task_accuracy"],
         "sv_accuracy": protected["task_accuracy"],
         "seconds": round(time.monotonic() - started, 1),
     }
     (FOLDER / "demo-result.json").write_text(json.dumps(result, indent=2) + "\n")
     show(plain, direct, protected, job, folder, result["seconds"])
-    return 0
+    missed = missed_targets(result, plain["harmful_prompts"], plain["task_prompts"])
+    for line in missed:
+        console.print(f"[red]missed:[/red] {line}", highlight=False)
+    return 1 if missed else 0
 
 
 def prepare_security_vector(provider: Client, data: Path) -> None:
@@ -100,7 +105,7 @@ def make_tenant(provider: Client) -> str:
     """Returns a key of the demo's customer, who is made at the first run."""
     if not any(t.name == f"tenants/{TENANT_ID}" for t in provider.admin.list_tenants()):
         provider.admin.create_tenant(TENANT_ID, display_name="Acme")
-    return provider.admin.create_key(f"tenants/{TENANT_ID}", "tenant", display_name="demo").secret
+    return provider.admin.create_key(f"tenants/{TENANT_ID}", display_name="demo").secret
 
 
 def fine_tune(customer: Client, data: Path):
