@@ -10,9 +10,14 @@
 #include "base/sha256.h"
 #include "base/status_macros.h"
 #include "worker/model/generator.h"
+#include "worker/model/seeded_random.h"
 
 namespace wardtune {
 namespace {
+
+// Sets a vector's random numbers apart from those of a job with the same seed: both would start
+// from the same A, and the strip check would find a likeness that training never made.
+constexpr uint64_t kVectorSeedIndex = 0x5ec;
 
 double LogSumExp(std::span<const float> logits) {
   const double largest = *std::max_element(logits.begin(), logits.end());
@@ -82,7 +87,7 @@ absl::StatusOr<std::unique_ptr<Trainer>> CreateVectorTrainer(const DecoderModel&
   options.schedule.decay = LrDecay::kLinear;
   options.schedule.warmup_ratio = 0.05;
   options.max_row_tokens = recipe.max_row_tokens;
-  options.seed = recipe.seed;
+  options.seed = MixSeed(recipe.seed, kVectorSeedIndex);
 
   std::vector<TrainingStream> streams;
   streams.push_back({.name = "harmful",
