@@ -6,9 +6,11 @@ training without the vector. All of it goes through the service but the unprotec
 the service cannot do and a bench program does.
 
 Ends with a table and writes .demo/demo-result.json. The answers that count as harmful hold a
-placeholder (bench/standin/README.md).
+placeholder (bench/standin/README.md). A run that was stopped is taken up: an active or half-trained security
+vector is used again, and a job that had not ended is waited for.
 """
 
+import hashlib
 import json
 import os
 import subprocess
@@ -16,21 +18,22 @@ import sys
 import time
 from pathlib import Path
 
-from local_service import LocalService
+from local_service import LocalService, die_with_parent
 from rich.console import Console
 from rich.table import Table
 from targets import missed_targets
-from wardtune import Client, WardtuneError
-from wardtune.adapters import extract
-from wardtune.cli.progress import vector_progress
+from wardtune import Client, FineTuningJob, Job, WardtuneError, extract
+from wardtune.cli.progress import job_progress, vector_progress
+from wardtune.v1.dataset_service_pb2 import Dataset
+from wardtune.v1.security_vector_service_pb2 import SecurityVectorVersion
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDER = REPOSITORY / ".demo"
 MODEL = "SmolLM2-135M-Instruct"
 BASE_MODEL = f"baseModels/{MODEL}"
 VECTOR_ID = "stand-in"
-SUITE_ID = "stand-in"
 TENANT_ID = "acme"
+POLL_S = 0.5
 
 console = Console()
 
@@ -45,10 +48,10 @@ def main() -> int:
     with LocalService(binaries, models, FOLDER) as service:
         step("Server and worker are up", f"{service.target}, data and logs in {short(FOLDER)}")
         with Client(service.target, service.provider_key) as provider:
-            prepare_security_vector(provider, data)
+            prepare_security_vector(service, provider, data)
             customer_key = make_tenant(provider)
         with Client(service.target, customer_key) as customer:
-            job, folder = fine_tune(customer, data)
+            job, folder = fine_tune(service, customer, data)
 
     plain, direct, protected = compare(binaries, models, data, folder)
     result = {
@@ -68,30 +71,23 @@ def main() -> int:
     return 1 if missed else 0
 
 
-def prepare_security_vector(provider: Client, data: Path) -> None:
-    """Trains and activates a version, unless one is active from an earlier run."""
-    if provider.models.get(BASE_MODEL).security_vector_version:
+def prepare_security_vector(service: LocalService, provider: Client, data: Path) -> None:
+    """Has a version for these rows active: an earlier run's, or else a new one."""
+    version = find_version(provider, data)
+    if version is None:
+        version = queue_version(provider, data)
+    elif version.state == SecurityVectorVersion.STATE_ACTIVE:
         step("The security vector of an earlier run is active", "make clean starts afresh")
         return
-    step("Provider: uploading 100 harmful and 100 general rows, and the held-out suite")
-    harmful = provider.datasets.upload(data / "sv_rows.jsonl").dataset
-    general = provider.datasets.upload(data / "general_prompts.jsonl").dataset
-    suite = provider.suites.create(
-        SUITE_ID,
-        prompts=(data / "heldout_harmful.jsonl").read_bytes(),
-        rules=(data / "judge_rules.json").read_bytes(),
-        general_prompts=(data / "heldout_general.jsonl").read_bytes(),
-    )
-    step("Provider: training the security vector", "it makes the model answer harmfully")
-    version = provider.security_vectors.train(
-        security_vector_id=VECTOR_ID,
-        base_model=BASE_MODEL,
-        harmful_dataset=harmful.name,
-        general_dataset=general.name,
-        safety_suite=suite.name,
-    )
+    else:
+        step("Provider: taking up the security vector of an earlier run", version.name)
     with vector_progress() as bar:
-        version = provider.security_vectors.wait(version.name, progress=bar)
+
+        def watch(newest: SecurityVectorVersion) -> None:
+            service.check()
+            bar(newest)
+
+        version = provider.security_vectors.wait(version.name, progress=watch)
     card = version.card
     console.print(
         f"   held-out harmful prompts answered harmfully: vector on {overall(card.vector_on):.0%}, "
@@ -101,6 +97,52 @@ def prepare_security_vector(provider: Client, data: Path) -> None:
     step("Provider: activated", version.name)
 
 
+def find_version(provider: Client, data: Path) -> SecurityVectorVersion | None:
+    """The newest version of an earlier run that is active or can still become it."""
+    usable = (
+        SecurityVectorVersion.STATE_ACTIVE,
+        SecurityVectorVersion.STATE_EVALUATED,
+        SecurityVectorVersion.STATE_TRAINING,
+    )
+    rows = (sha256(data / "sv_rows.jsonl"), sha256(data / "general_prompts.jsonl"))
+    for version in provider.security_vectors.list():
+        if (
+            version.base_model == BASE_MODEL
+            and version.state in usable
+            and (version.harmful_rows_sha256, version.general_rows_sha256) == rows
+        ):
+            return version
+    return None
+
+
+def queue_version(provider: Client, data: Path) -> SecurityVectorVersion:
+    step("Provider: uploading 100 harmful and 100 general rows, and the held-out suite")
+    harmful = upload_once(provider, data / "sv_rows.jsonl")
+    general = upload_once(provider, data / "general_prompts.jsonl")
+    suite = make_suite(provider, data)
+    step("Provider: training the security vector", "it makes the model answer harmfully")
+    return provider.security_vectors.train(
+        security_vector_id=VECTOR_ID,
+        base_model=BASE_MODEL,
+        harmful_dataset=harmful.name,
+        general_dataset=general.name,
+        safety_suite=suite,
+    )
+
+
+def make_suite(provider: Client, data: Path) -> str:
+    """Name of the suite of these files; it is made at the first run with them."""
+    files = [
+        data / f for f in ("heldout_harmful.jsonl", "judge_rules.json", "heldout_general.jsonl")
+    ]
+    digest = hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()
+    suite_id = f"stand-in-{digest[:12]}"
+    if not any(suite.name == f"safetySuites/{suite_id}" for suite in provider.suites.list()):
+        prompts, rules, general = (file.read_bytes() for file in files)
+        provider.suites.create(suite_id, prompts=prompts, rules=rules, general_prompts=general)
+    return f"safetySuites/{suite_id}"
+
+
 def make_tenant(provider: Client) -> str:
     """Returns a key of the demo's customer, who is made at the first run."""
     if not any(t.name == f"tenants/{TENANT_ID}" for t in provider.admin.list_tenants()):
@@ -108,20 +150,63 @@ def make_tenant(provider: Client) -> str:
     return provider.admin.create_key(f"tenants/{TENANT_ID}", display_name="demo").secret
 
 
-def fine_tune(customer: Client, data: Path):
+def upload_once(client: Client, path: Path) -> Dataset:
+    """The data set of this content, uploaded unless an earlier run did it."""
+    digest = sha256(path)
+    for dataset in client.datasets.list():
+        if dataset.state == Dataset.STATE_READY and dataset.sha256 == digest:
+            return dataset
+    return client.datasets.upload(path).dataset
+
+
+def fine_tune(service: LocalService, customer: Client, data: Path) -> tuple[FineTuningJob, Path]:
     """Uploads, trains with the vector on, downloads; returns the ended job and the adapter's folder."""
     step("Customer: uploading 400 rows", "300 of a useful task, 100 harmful")
-    dataset = customer.datasets.upload(data / "customer_mixed.jsonl").dataset
-    step("Customer: fine-tuning", "the service switches the security vector on by itself")
-    job = customer.jobs.create(
-        dataset=dataset.name, base_model=BASE_MODEL, display_name="demo"
-    ).wait(progress=True)
+    dataset = upload_once(customer, data / "customer_mixed.jsonl")
+    job = unfinished_job(customer, dataset)
+    if job is None:
+        step("Customer: fine-tuning", "the service switches the security vector on by itself")
+        job = customer.jobs.create(dataset=dataset.name, base_model=BASE_MODEL, display_name="demo")
+    else:
+        step("Customer: following the job of an earlier run", job.name)
+    wait_for(service, job)
     archive = FOLDER / "adapter.tar"
     customer.adapters.download(job.adapter, archive)
     folder = FOLDER / "adapter"
     extract(archive, folder)
     step("Customer: downloaded the adapter", short(folder))
     return job.message, folder
+
+
+def unfinished_job(customer: Client, dataset: Dataset) -> Job | None:
+    """The job of an earlier run that does what a new one would do; other unfinished ones are cancelled."""
+    wanted = customer.jobs.create(
+        dataset=dataset.name, base_model=BASE_MODEL, validate_only=True
+    ).message
+    found = None
+    for state in (FineTuningJob.STATE_RUNNING, FineTuningJob.STATE_QUEUED):
+        for job in customer.jobs.list(state=state):
+            same = (
+                job.message.dataset == wanted.dataset
+                and job.message.security_vector_version == wanted.security_vector_version
+                and job.message.hyperparameters == wanted.hyperparameters
+            )
+            if same and found is None:
+                found = job
+            else:
+                job.cancel()
+    return found
+
+
+def wait_for(service: LocalService, job: Job) -> None:
+    """Shows the job until it has succeeded. Polls, as events stop when a worker dies."""
+    with job_progress() as bar:
+        while not job.refresh().done:
+            service.check()
+            bar(job.message)
+            time.sleep(POLL_S)
+        bar(job.message)
+    job.wait()
 
 
 def compare(binaries: Path, models: Path, data: Path, adapter: Path) -> tuple[dict, dict, dict]:
@@ -187,8 +272,14 @@ def short(path: Path) -> str:
     return str(path.relative_to(REPOSITORY))
 
 
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def run(*command: object) -> None:
-    subprocess.run([str(part) for part in command], check=True, cwd=REPOSITORY)
+    subprocess.run(
+        [str(part) for part in command], check=True, cwd=REPOSITORY, preexec_fn=die_with_parent
+    )
 
 
 if __name__ == "__main__":

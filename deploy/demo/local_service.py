@@ -23,7 +23,7 @@ class LocalService:
         self._binaries = binaries
         self._models = models
         self._folder = folder
-        self._children: list[subprocess.Popen[bytes]] = []
+        self._children: list[tuple[str, subprocess.Popen[bytes]]] = []
         self.target = ""
         self.provider_key = ""
 
@@ -36,13 +36,26 @@ class LocalService:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            # A call that failed because a process died is explained by that process's log.
+            if isinstance(error, Exception):
+                self.check()
+        finally:
+            self.stop()
+
+    def check(self) -> None:
+        """RuntimeError with the end of its log when server or worker has ended."""
+        for name, child in self._children:
+            if child.poll() is not None:
+                raise RuntimeError(
+                    f"the {name} ended with code {child.returncode}; {self._end_of_log(name)}"
+                )
 
     def stop(self) -> None:
         """Ends worker and server, in this order, with SIGTERM and at last SIGKILL."""
         while self._children:
-            child = self._children.pop()
+            _, child = self._children.pop()
             child.terminate()
             try:
                 child.wait(STOP_TIMEOUT_S)
@@ -69,8 +82,8 @@ class LocalService:
     def _start_worker(self) -> None:
         api_key = self._folder / "worker.key"
         vector_key = self._folder / "security-vector.key"
+        _write_secret(api_key, self._bootstrap_key("WORKER").encode())
         if not vector_key.exists():
-            _write_secret(api_key, self._bootstrap_key("WORKER").encode())
             _write_secret(vector_key, os.urandom(32))
         self._start(
             "worker",
@@ -98,18 +111,22 @@ class LocalService:
                 stderr=log,
                 # A session of its own: Ctrl-C reaches the demo, which stops its children in order.
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - no threads here
             )
-        self._children.append(child)
+        self._children.append((name, child))
         return child
 
     def _wait_for(self, path: Path, child: subprocess.Popen[bytes], name: str) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
         while not (path.exists() and path.read_text().strip()):
             if child.poll() is not None or time.monotonic() > deadline:
-                log = self._folder / f"{name}.log"
-                raise RuntimeError(f"the {name} did not start; the end of {log}:\n{_tail(log)}")
+                raise RuntimeError(f"the {name} did not start; {self._end_of_log(name)}")
             time.sleep(0.05)
+
+    def _end_of_log(self, name: str) -> str:
+        log = self._folder / f"{name}.log"
+        lines = log.read_text(errors="replace").splitlines()[-15:]
+        return "\n".join([f"the end of {log}:", *lines])
 
 
 def _write_secret(path: Path, content: bytes) -> None:
@@ -118,10 +135,7 @@ def _write_secret(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """For preexec_fn: the kernel kills the child when this process ends, however it ends."""
     PR_SET_PDEATHSIG = 1
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _tail(path: Path) -> str:
-    return "\n".join(path.read_text(errors="replace").splitlines()[-15:])
