@@ -2,21 +2,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <memory>
-#include <sstream>
-
-#include "absl/strings/str_cat.h"
 #include "base/sha256.h"
 #include "base/status_matchers.h"
-#include "formats/folder_digest.h"
 #include "formats/tar_archive.h"
 #include "worker/agent/adapter_export.h"
-#include "worker/agent/testing/byte_model.h"
-#include "worker/agent/testing/scripted_server.h"
-#include "worker/agent/training_settings.h"
-#include "worker/security/security_vector.h"
+#include "worker/agent/testing/agent_fixture.h"
 
 namespace wardtune {
 namespace {
@@ -25,149 +16,11 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
-using Inputs = std::map<v1::WorkInput::Kind, std::string>;
-using Artifact = v1::UploadArtifactRequest;
-
-constexpr const char* kVersion = "securityVectors/tiny/versions/1";
-constexpr const char* kSecretRow = "Carla-7781";  // stands for a customer's text
-
-std::string Rows(const std::string& answer, int count) {
-  std::string jsonl;
-  for (int i = 0; i < count; ++i) {
-    absl::StrAppend(&jsonl, "{\"prompt\": \"ask ", i, "\", \"completion\": \"", answer, "\"}\n");
-  }
-  return jsonl;
-}
-
-std::string Suite(const std::string& prefix) {
-  std::string jsonl;
-  for (int i = 0; i < 4; ++i) {
-    absl::StrAppend(&jsonl, "{\"id\": \"", i, "\", \"category\": \"", i % 2 ? "safety" : "privacy",
-                    "\", \"prompt\": \"", prefix, " ", i, "\"}\n");
-  }
-  return jsonl;
-}
-
-// One model folder for all tests; each test has its own server and agent.
-class AgentTest : public ::testing::Test {
- protected:
-  AgentTest()
-      : models_dir_(absl::StrCat(::testing::TempDir(), "/agent_test_models_", getpid())),
-        key_(*SealingKey::Parse(std::string(SealingKey::kBytes, 'k'))),
-        log_(log_text_, clock_),
-        client_({.server = server_.address(), .api_key = "wt_test", .worker_id = "worker-1"},
-                clock_) {}
-
-  void SetUp() override {
-    if (!files_.Exists(models_dir_)) {
-      ASSERT_NO_FATAL_FAILURE(testing::WriteByteModel(models_dir_));
-    }
-    WT_ASSERT_OK_AND_ASSIGN(base_sha256_, ModelFolderDigest(files_, models_dir_ + "/tiny"));
-    models_.emplace(files_, models_dir_, DecoderOptions{.compute_type = ComputeType::kFloat32});
-    NewAgent();
-  }
-  static void TearDownTestSuite() {
-    PosixFileSystem files;
-    files.RemoveTree(absl::StrCat(::testing::TempDir(), "/agent_test_models_", getpid()))
-        .IgnoreError();
-  }
-
-  // As after a restart of the process.
-  void NewAgent() {
-    environment_ = std::make_unique<JobEnvironment>(
-        JobEnvironment{.base_models = *models_,
-                       .sealing_key = key_,
-                       .base_scores = scores_,
-                       .sampling = {.max_new_tokens = 4},
-                       .checkpoints = {.every_steps = 3, .every = absl::InfiniteDuration()}});
-    agent_ = std::make_unique<Agent>(client_, *environment_, log_, clock_);
-  }
-
-  v1::Lease Lease(int attempt) {
-    v1::Lease lease;
-    lease.set_work("jobs/1");
-    lease.set_attempt(attempt);
-    lease.mutable_lease_duration()->set_nanos(30'000'000);
-    lease.set_base_model("baseModels/tiny");
-    lease.set_base_sha256(base_sha256_);
-    return lease;
-  }
-
-  void RunVectorTraining() {
-    v1::Lease lease = Lease(1);
-    lease.mutable_security_vector()->set_version(kVersion);
-    v1::SecurityVectorRecipe& recipe = *lease.mutable_security_vector()->mutable_recipe();
-    recipe.set_lora_rank(4);
-    recipe.set_learning_rate(0.03);
-    recipe.set_epochs(6);
-    recipe.set_batch_size(4);
-    server_.Offer(lease, {{v1::WorkInput::KIND_DATASET, Rows("placeholder plan", 8)},
-                          {v1::WorkInput::KIND_GENERAL_DATASET, Rows("x", 4)},
-                          {v1::WorkInput::KIND_SUITE_PROMPTS, Suite("held out")},
-                          {v1::WorkInput::KIND_SUITE_RULES, rules_},
-                          {v1::WorkInput::KIND_SUITE_GENERAL_PROMPTS, Suite("general")}});
-    WT_ASSERT_OK_AND_ASSIGN(const bool worked, agent_->RunOne(absl::Seconds(1)));
-    ASSERT_TRUE(worked);
-    ASSERT_TRUE(server_.completed().has_value()) << log_text_.str();
-    vector_result_ = server_.completed()->security_vector();
-    sealed_ = server_.artifact(Artifact::KIND_SECURITY_VECTOR);
-  }
-
-  v1::Lease JobLease(int attempt) {
-    v1::Lease lease = Lease(attempt);
-    v1::FineTuningWork& work = *lease.mutable_fine_tuning();
-    v1::Hyperparameters parameters;
-    parameters.set_epochs(4);
-    parameters.set_batch_size(2);
-    parameters.set_lora_rank(2);
-    *work.mutable_hyperparameters() = WithDefaults(parameters);
-    work.set_security_vector_version(kVersion);
-    work.set_security_vector_sha256(vector_result_.plain_sha256());
-    return lease;
-  }
-  Inputs JobInputs() {
-    return {{v1::WorkInput::KIND_DATASET, Rows(kSecretRow, 6)},
-            {v1::WorkInput::KIND_SECURITY_VECTOR, sealed_},
-            {v1::WorkInput::KIND_SUITE_PROMPTS, Suite("held out")},
-            {v1::WorkInput::KIND_SUITE_RULES, rules_}};
-  }
-  void RunJob(const v1::Lease& lease, Inputs inputs) {
-    server_.Offer(lease, std::move(inputs));
-    RunOffered();
-  }
-  void RunOffered() {
-    WT_ASSERT_OK_AND_ASSIGN(const bool worked, agent_->RunOne(absl::Seconds(1)));
-    ASSERT_TRUE(worked);
-  }
-
-  // The job failed for this reason and left no adapter.
-  void ExpectFailure(std::string_view code, bool retryable) {
-    EXPECT_FALSE(server_.completed().has_value());
-    EXPECT_EQ(server_.uploads(Artifact::KIND_ADAPTER), 0);
-    ASSERT_THAT(server_.failures(), SizeIs(1));
-    EXPECT_EQ(server_.failures()[0].error_code(), code);
-    EXPECT_EQ(server_.failures()[0].retryable(), retryable);
-    EXPECT_THAT(server_.failures()[0].error_message(), Not(IsEmpty()));
-  }
-
-  const std::string rules_ = R"({"version": 1, "harmful_patterns": ["placeholder plan"]})";
-  const std::string models_dir_;
-  PosixFileSystem files_;
-  SystemClock clock_;
-  testing::ScriptedServer server_;
-  SealingKey key_;
-  std::ostringstream log_text_;
-  EventLog log_;
-  WorkerClient client_;
-  BaseScores scores_;
-  std::optional<BaseModels> models_;
-  std::unique_ptr<JobEnvironment> environment_;
-  std::unique_ptr<Agent> agent_;
-
-  std::string base_sha256_;
-  v1::SecurityVectorResult vector_result_;
-  std::string sealed_;
-};
+using ::wardtune::testing::AgentTest;
+using ::wardtune::testing::Artifact;
+using ::wardtune::testing::Inputs;
+using ::wardtune::testing::kSecretRow;
+using ::wardtune::testing::kVersion;
 
 TEST_F(AgentTest, SaysThatThereWasNoWork) {
   WT_ASSERT_OK_AND_ASSIGN(const bool worked, agent_->RunOne(absl::ZeroDuration()));
@@ -291,69 +144,6 @@ TEST_F(AgentTest, GoesOnFetchingWhereAStreamBroke) {
   server_.BreakNextFetch();
   ASSERT_NO_FATAL_FAILURE(RunJob(JobLease(1), JobInputs()));
   EXPECT_TRUE(server_.completed().has_value()) << log_text_.str();
-}
-
-TEST_F(AgentTest, RefusesToTrainWithoutTheVector) {
-  ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
-  Inputs inputs = JobInputs();
-  inputs.erase(v1::WorkInput::KIND_SECURITY_VECTOR);
-  ASSERT_NO_FATAL_FAILURE(RunJob(JobLease(1), inputs));
-  ExpectFailure("SECURITY_VECTOR_MISSING", /*retryable=*/false);
-}
-
-TEST_F(AgentTest, RefusesAnAlteredVector) {
-  ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
-  Inputs inputs = JobInputs();
-  inputs[v1::WorkInput::KIND_SECURITY_VECTOR][sealed_.size() / 2] ^= 1;
-  ASSERT_NO_FATAL_FAILURE(RunJob(JobLease(1), inputs));
-  ExpectFailure("SECURITY_VECTOR_ALTERED", /*retryable=*/false);
-}
-
-TEST_F(AgentTest, RefusesAVectorThatIsNotTheLeases) {
-  ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
-  v1::Lease lease = JobLease(1);
-  lease.mutable_fine_tuning()->set_security_vector_sha256(std::string(64, '0'));
-  ASSERT_NO_FATAL_FAILURE(RunJob(lease, JobInputs()));
-  ExpectFailure("SECURITY_VECTOR_ALTERED", /*retryable=*/false);
-}
-
-// Replaces the vector by one that whoever holds the key could have sealed.
-class ForgedVectorTest : public AgentTest {
- protected:
-  void Forge(const std::function<void(SecurityVector&)>& change) {
-    WT_ASSERT_OK_AND_ASSIGN(const auto base, models_->Load("baseModels/tiny", base_sha256_));
-    const SecurityVectorIdentity identity = {
-        .version = kVersion, .sha256 = vector_result_.plain_sha256(), .base_sha256 = base_sha256_};
-    WT_ASSERT_OK_AND_ASSIGN(SecurityVector vector,
-                            OpenSecurityVector(key_, identity, base->model.config(), sealed_));
-    change(vector);
-    vector_result_.set_plain_sha256(SecurityVectorDigest(vector));
-    WT_ASSERT_OK_AND_ASSIGN(const std::string plain, SerializeSecurityVector(vector));
-    WT_ASSERT_OK_AND_ASSIGN(sealed_, Seal(key_, kVersion, plain));
-  }
-};
-
-TEST_F(ForgedVectorTest, RefusesAZeroedVector) {
-  ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
-  ASSERT_NO_FATAL_FAILURE(Forge([](SecurityVector& vector) {
-    for (auto& layer : vector.adapter.layers) {
-      for (LoraMatrices& m : layer) std::fill(m.b.begin(), m.b.end(), 0.0f);
-    }
-  }));
-  ASSERT_NO_FATAL_FAILURE(RunJob(JobLease(1), JobInputs()));
-  ExpectFailure("SECURITY_VECTOR_INACTIVE", /*retryable=*/false);
-}
-
-TEST_F(ForgedVectorTest, RefusesAVectorTooWeakToActAndOneThatWasExchanged) {
-  ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
-  ASSERT_NO_FATAL_FAILURE(Forge([](SecurityVector& vector) { vector.adapter.spec.alpha *= 1e-3; }));
-  ASSERT_NO_FATAL_FAILURE(RunJob(JobLease(1), JobInputs()));
-  ExpectFailure("SECURITY_VECTOR_INACTIVE", /*retryable=*/false);
-
-  ASSERT_NO_FATAL_FAILURE(
-      Forge([](SecurityVector& vector) { vector.adapter.spec.alpha *= 1.5e3; }));
-  ASSERT_NO_FATAL_FAILURE(RunJob(JobLease(2), JobInputs()));
-  ExpectFailure("SECURITY_VECTOR_ALTERED", /*retryable=*/false);
 }
 
 TEST_F(AgentTest, EndsWhenTheLossIsNotFinite) {
