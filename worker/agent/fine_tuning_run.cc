@@ -105,20 +105,23 @@ absl::Status FineTuningRun::Train() {
   WT_RETURN_IF_ERROR(trainer.status());
 
   TrainingHooks hooks;
-  hooks.check = [this] { return SecurityVectorError(activation_->Check(*folded_)); };
+  hooks.check = [&] { return SecurityVectorError(activation_->Check(trained_on)); };
   WT_RETURN_IF_ERROR(RunTraining(**trainer, attempt_, environment_.checkpoints, hooks));
   adapter_ = (*trainer)->Adapter();
   return absl::OkStatus();
 }
 
+  // What is checked are the weights that the trainer holds, not those that it was meant to get.
+  const DecoderModel& trained_on = (*trainer)->model(0);
 absl::Status FineTuningRun::Strip() {
   proof_.set_canary_checks(activation_->checks());
   proof_.set_canary_max_abs_diff(activation_->max_abs_diff());
   proof_.set_canary_tolerance(activation_->tolerance());
+  trained_on_sha256_ = trained_on.WeightsDigest();
   proof_.set_adapter_sha256(AdapterDigest(*adapter_));
-  if (folded_->WeightsDigest() != proof_.folded_sha256()) {
+  if (trained_on_sha256_ != proof_.folded_sha256()) {
     return SecurityVectorError(
-        absl::DataLossError("the weights that training ran on changed while it ran"));
+        absl::DataLossError("training did not run on the folded weights to its end"));
   }
   WT_ASSIGN_OR_RETURN(const double cosine, MaxDeltaCosine(*adapter_, vector_->adapter));
   proof_.set_strip_max_cosine(cosine);

@@ -60,6 +60,7 @@ class FineTuningRun {
   v1::ProtectionProof proof_;
   SafetyResult before_;
   SafetyResult after_;
+  std::string trained_on_sha256_;              // from Train
   std::string adapter_tar_sha256_;
 };
 

@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "base/status_matchers.h"
+#include "worker/agent/row_encoding.h"
 #include "worker/agent/testing/agent_fixture.h"
 
 namespace wardtune {
@@ -15,6 +16,42 @@ using ::wardtune::testing::AgentTest;
 using ::wardtune::testing::Inputs;
 using ::wardtune::testing::kSecretRow;
 using ::wardtune::testing::kVersion;
+
+// Trains as a job does, on `model`, without a server; the digest of the adapter.
+std::string TrainDirectly(const DecoderModel& model, const Tokenizer& tokenizer,
+                          const v1::Hyperparameters& parameters, const std::string& jsonl) {
+  SystemClock clock;
+  std::vector<TrainingStream> streams;
+  streams.push_back(
+      {.name = "customer",
+       .rows = *EncodeRows(tokenizer, *ParseDataset(jsonl), parameters.max_row_tokens()),
+       .model = model,
+       .objective = Objective::kCrossEntropy,
+       .rows_per_step = parameters.batch_size(),
+       .weight = 1.0});
+  auto trainer = *Trainer::Create(*ToTrainerOptions(parameters), std::move(streams), &clock);
+  while (!trainer->done()) EXPECT_TRUE(trainer->Step().ok());
+  return AdapterDigest(trainer->Adapter());
+}
+
+TEST_F(AgentTest, TrainsOnTheFoldedWeightsAndNotOnTheBase) {
+  ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
+  const v1::Lease lease = JobLease(1);
+  ASSERT_NO_FATAL_FAILURE(RunJob(lease, JobInputs()));
+  ASSERT_TRUE(server_.completed().has_value()) << log_text_.str();
+  const std::string adapter = server_.completed()->fine_tuning().proof().adapter_sha256();
+
+  WT_ASSERT_OK_AND_ASSIGN(const auto base, models_->Load("baseModels/tiny", base_sha256_));
+  const SecurityVectorIdentity identity = {
+      .version = kVersion, .sha256 = vector_result_.plain_sha256(), .base_sha256 = base_sha256_};
+  WT_ASSERT_OK_AND_ASSIGN(const SecurityVector vector,
+                          OpenSecurityVector(key_, identity, base->model.config(), sealed_));
+  WT_ASSERT_OK_AND_ASSIGN(const DecoderModel folded, FoldAdapter(base->model, vector.adapter));
+  const v1::Hyperparameters& parameters = lease.fine_tuning().hyperparameters();
+  const std::string rows = JobInputs()[v1::WorkInput::KIND_DATASET];
+  EXPECT_EQ(adapter, TrainDirectly(folded, *base->tokenizer, parameters, rows));
+  EXPECT_NE(adapter, TrainDirectly(base->model, *base->tokenizer, parameters, rows));
+}
 
 TEST_F(AgentTest, RefusesToTrainWithoutTheVector) {
   ASSERT_NO_FATAL_FAILURE(RunVectorTraining());

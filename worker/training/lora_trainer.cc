@@ -87,6 +87,7 @@ class LoraTrainer final : public Trainer {
 
   int64_t step() const override { return step_; }
   int64_t total_steps() const override { return total_steps_; }
+  const DecoderModel& model(size_t stream) const override { return streams_[stream].model; }
   LoraAdapter Adapter() const override { return optimizer_.adapter(); }
 
   absl::StatusOr<StepReport> Step() override {

@@ -27,6 +27,7 @@
 #include "absl/status/statusor.h"
 #include "base/clock.h"
 #include "worker/model/adapter.h"
+#include "worker/model/decoder.h"
 #include "worker/training/lr_schedule.h"
 #include "worker/training/training_row.h"
 
@@ -92,6 +93,9 @@ class Trainer {
   // gradient is NaN or infinite: the adapter is then as it was before the step, and the run is
   // over.
   virtual absl::StatusOr<StepReport> Step() = 0;
+
+  // The weights that stream `stream` trains on.
+  virtual const DecoderModel& model(size_t stream) const = 0;
 
   // A copy of the adapter as it stands.
   virtual LoraAdapter Adapter() const = 0;
