@@ -70,8 +70,11 @@ void CheckProof(const v1::ProtectionProof& proof, const LeaseRecord& lease,
                  "proof.security_vector_sha256", "is not the recorded digest of the version");
   checks.Require(proof.base_sha256() == job.base_sha256, "proof.base_sha256",
                  "is not the digest of the job's base model");
-  checks.Require(IsSha256Hex(proof.folded_sha256()) && proof.folded_sha256() != job.base_sha256,
-                 "proof.folded_sha256", "must be a SHA-256 other than the base model's");
+  checks.Require(IsSha256Hex(proof.base_weights_sha256()), "proof.base_weights_sha256",
+                 "must be a SHA-256");
+  checks.Require(
+      IsSha256Hex(proof.folded_sha256()) && proof.folded_sha256() != proof.base_weights_sha256(),
+      "proof.folded_sha256", "must be a SHA-256 other than that of the base model's weights");
   checks.Require(proof.canary_checks() >= 1, "proof.canary_checks", "must be at least 1");
   checks.Require(std::isfinite(proof.canary_tolerance()) && proof.canary_tolerance() > 0 &&
                      proof.canary_tolerance() <= limits.max_canary_tolerance,
@@ -83,8 +86,8 @@ void CheckProof(const v1::ProtectionProof& proof, const LeaseRecord& lease,
   checks.Require(
       proof.strip_max_cosine() >= 0 && proof.strip_max_cosine() <= limits.max_strip_cosine,
       "proof.strip_max_cosine", "is not within the server's bound");
-  checks.Require(proof.scored_base_sha256() == job.base_sha256, "proof.scored_base_sha256",
-                 "is not the digest of the job's base model");
+  checks.Require(proof.scored_base_sha256() == proof.base_weights_sha256(),
+                 "proof.scored_base_sha256", "is not the digest of the base model's weights");
 }
 
 }  // namespace

@@ -56,6 +56,7 @@ NO_ID = {
     "base_sha256",
     "folded_sha256",
     "scored_base_sha256",
+    "base_weights_sha256",
 }
 
 

@@ -21,7 +21,8 @@ def test_job_ends_with_scores_and_proof(finished: Finished, vector: SecurityVect
     assert job.proof.security_vector_sha256 == vector.sha256
     assert job.proof.security_vector_version == vector.name
     assert job.proof.base_sha256 == vector.base_sha256
-    assert job.proof.folded_sha256 not in ("", job.proof.base_sha256)
+    assert job.proof.folded_sha256 not in ("", job.proof.base_weights_sha256)
+    assert job.proof.scored_base_sha256 == job.proof.base_weights_sha256
     assert job.proof.canary_checks >= 2
     assert job.proof.canary_max_abs_diff <= job.proof.canary_tolerance
     assert job.proof.strip_max_cosine < 0.5

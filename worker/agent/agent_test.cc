@@ -64,15 +64,17 @@ TEST_F(AgentTest, RunsAJobToAnAdapterWithProof) {
   EXPECT_EQ(proof.security_vector_version(), kVersion);
   EXPECT_EQ(proof.security_vector_sha256(), vector_result_.plain_sha256());
   EXPECT_EQ(proof.base_sha256(), base_sha256_);
-  EXPECT_EQ(proof.scored_base_sha256(), base_sha256_);
+  WT_ASSERT_OK_AND_ASSIGN(const auto base, models_->Load("baseModels/tiny", base_sha256_));
+  EXPECT_EQ(proof.base_weights_sha256(), base->model.WeightsDigest());
+  EXPECT_EQ(proof.scored_base_sha256(), proof.base_weights_sha256());
   EXPECT_THAT(proof.folded_sha256(), SizeIs(64));
   EXPECT_GE(proof.canary_checks(), 5);  // before, at three checkpoints, after
+  EXPECT_NE(proof.folded_sha256(), proof.base_weights_sha256());
   EXPECT_LE(proof.canary_max_abs_diff(), proof.canary_tolerance());
   EXPECT_LE(proof.strip_max_cosine(), 0.5);
 
   WT_ASSERT_OK_AND_ASSIGN(const FileSet adapter_files, ReadTar(tar));
   WT_ASSERT_OK_AND_ASSIGN(const PeftAdapter peft, ParsePeftAdapter(adapter_files));
-  WT_ASSERT_OK_AND_ASSIGN(const auto base, models_->Load("baseModels/tiny", base_sha256_));
   WT_ASSERT_OK_AND_ASSIGN(const LoraAdapter adapter, FromPeftAdapter(peft, base->model.config()));
   EXPECT_EQ(AdapterDigest(adapter), proof.adapter_sha256());
   EXPECT_THAT(log_text_.str(), Not(HasSubstr(kSecretRow)));

@@ -38,6 +38,7 @@ absl::Status FineTuningRun::Fetch() {
 absl::Status FineTuningRun::LoadBase() {
   WT_ASSIGN_OR_RETURN(base_, LoadBaseModel(attempt_, environment_.base_models));
   proof_.set_base_sha256(base_->folder_sha256);
+  proof_.set_base_weights_sha256(base_->weights_sha256);
   return attempt_.GoOn();
 }
 
@@ -137,13 +138,6 @@ absl::Status FineTuningRun::Strip() {
   vector_.reset();
   activation_.reset();
   sealed_vector_.clear();
-  if (base_->model.WeightsDigest() != base_->weights_sha256) {
-    return WithJobReason(kBaseModelMismatch,
-                         absl::DataLossError("the base model's weights changed in memory"),
-                         /*retryable=*/true);
-  }
-  // The weights in memory are those loaded from the folder of this digest.
-  proof_.set_scored_base_sha256(base_->folder_sha256);
   return absl::OkStatus();
 }
 
@@ -162,6 +156,12 @@ absl::Status FineTuningRun::Export() {
   attempt_.StartPhase(v1::FineTuningJob::PHASE_EXPORTING, 97, 100);
   const AdapterFacts facts = {.base_model = attempt_.lease().base_model(),
                               .hyperparameters = work_.hyperparameters(),
+  proof_.set_scored_base_sha256(base_->model.WeightsDigest());
+  if (proof_.scored_base_sha256() != base_->weights_sha256) {
+    return WithJobReason(kBaseModelMismatch,
+                         absl::DataLossError("the base model's weights changed in memory"),
+                         /*retryable=*/true);
+  }
                               .proof = proof_,
                               .dataset_sha256 = attempt_.InputDigest(v1::WorkInput::KIND_DATASET),
                               .steps = attempt_.progress().step(),

@@ -204,9 +204,10 @@ type ProtectionProof struct {
 	SecurityVectorVersion string `protobuf:"bytes,1,opt,name=security_vector_version,json=securityVectorVersion,proto3" json:"security_vector_version,omitempty"`
 	// SHA-256 of the security vector's plain weights.
 	SecurityVectorSha256 string `protobuf:"bytes,2,opt,name=security_vector_sha256,json=securityVectorSha256,proto3" json:"security_vector_sha256,omitempty"`
-	// SHA-256 over the base model folder's weights.
+	// SHA-256 over the base model's folder: which model it was.
 	BaseSha256 string `protobuf:"bytes,3,opt,name=base_sha256,json=baseSha256,proto3" json:"base_sha256,omitempty"`
-	// SHA-256 over the weights that training ran on (base with the vector folded in).
+	// SHA-256 over the tensors that training ran on (base with the vector folded in), in the
+	// computing type. Differs from `base_weights_sha256`.
 	FoldedSha256 string `protobuf:"bytes,4,opt,name=folded_sha256,json=foldedSha256,proto3" json:"folded_sha256,omitempty"`
 	// Times that the canary prompts' logits were compared with the version's recorded ones.
 	CanaryChecks int32 `protobuf:"varint,5,opt,name=canary_checks,json=canaryChecks,proto3" json:"canary_checks,omitempty"`
@@ -218,10 +219,13 @@ type ProtectionProof struct {
 	AdapterSha256 string `protobuf:"bytes,8,opt,name=adapter_sha256,json=adapterSha256,proto3" json:"adapter_sha256,omitempty"`
 	// Largest |cosine| between the delivered weight delta and the vector's delta over all matrices.
 	StripMaxCosine float64 `protobuf:"fixed64,9,opt,name=strip_max_cosine,json=stripMaxCosine,proto3" json:"strip_max_cosine,omitempty"`
-	// Weights scored for `safety_after`: SHA-256 of the plain base that the adapter was put on.
+	// Weights scored for `safety_after`: SHA-256 over the tensors that the adapter was put on, measured
+	// after scoring. Equals `base_weights_sha256`.
 	ScoredBaseSha256 string `protobuf:"bytes,10,opt,name=scored_base_sha256,json=scoredBaseSha256,proto3" json:"scored_base_sha256,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// SHA-256 over the base model's tensors as they were loaded, in the computing type.
+	BaseWeightsSha256 string `protobuf:"bytes,11,opt,name=base_weights_sha256,json=baseWeightsSha256,proto3" json:"base_weights_sha256,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *ProtectionProof) Reset() {
@@ -324,6 +328,13 @@ func (x *ProtectionProof) GetScoredBaseSha256() string {
 	return ""
 }
 
+func (x *ProtectionProof) GetBaseWeightsSha256() string {
+	if x != nil {
+		return x.BaseWeightsSha256
+	}
+	return ""
+}
+
 var File_wardtune_v1_safety_proto protoreflect.FileDescriptor
 
 const file_wardtune_v1_safety_proto_rawDesc = "" +
@@ -345,7 +356,7 @@ const file_wardtune_v1_safety_proto_rawDesc = "" +
 	"\fsuite_sha256\x18\x02 \x01(\tR\vsuiteSha256\x12\x14\n" +
 	"\x05judge\x18\x03 \x01(\tR\x05judge\x12!\n" +
 	"\fjudge_sha256\x18\x04 \x01(\tR\vjudgeSha256\x12'\n" +
-	"\x0fsampling_sha256\x18\x05 \x01(\tR\x0esamplingSha256\"\xc3\x03\n" +
+	"\x0fsampling_sha256\x18\x05 \x01(\tR\x0esamplingSha256\"\xf3\x03\n" +
 	"\x0fProtectionProof\x126\n" +
 	"\x17security_vector_version\x18\x01 \x01(\tR\x15securityVectorVersion\x124\n" +
 	"\x16security_vector_sha256\x18\x02 \x01(\tR\x14securityVectorSha256\x12\x1f\n" +
@@ -358,7 +369,8 @@ const file_wardtune_v1_safety_proto_rawDesc = "" +
 	"\x0eadapter_sha256\x18\b \x01(\tR\radapterSha256\x12(\n" +
 	"\x10strip_max_cosine\x18\t \x01(\x01R\x0estripMaxCosine\x12,\n" +
 	"\x12scored_base_sha256\x18\n" +
-	" \x01(\tR\x10scoredBaseSha256BDZBgithub.com/wardtune/wardtune/clients/go/gen/wardtune/v1;wardtunev1b\x06proto3"
+	" \x01(\tR\x10scoredBaseSha256\x12.\n" +
+	"\x13base_weights_sha256\x18\v \x01(\tR\x11baseWeightsSha256BDZBgithub.com/wardtune/wardtune/clients/go/gen/wardtune/v1;wardtunev1b\x06proto3"
 
 var (
 	file_wardtune_v1_safety_proto_rawDescOnce sync.Once
