@@ -57,6 +57,18 @@ def test_events_tell_the_whole_way(finished: Finished, acme: Tenant) -> None:
     assert [phase for phase in dict.fromkeys(phases) if phase in expected] == expected
 
 
+def tensors(folder: Path) -> dict[str, bytes]:
+    """The tensors' bytes of an adapter's safetensors file."""
+    content = (folder / "adapter_model.safetensors").read_bytes()
+    begin = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:begin])
+    return {
+        name: content[begin + entry["data_offsets"][0] : begin + entry["data_offsets"][1]]
+        for name, entry in header.items()
+        if name != "__metadata__"
+    }
+
+
 def test_archive_is_a_peft_folder(finished: Finished, acme: Tenant, tmp_path: Path) -> None:
     adapter = acme.client.adapters.get(finished.job.adapter)
     content = finished.archive.read_bytes()
@@ -67,10 +79,8 @@ def test_archive_is_a_peft_folder(finished: Finished, acme: Tenant, tmp_path: Pa
     config = json.loads(config_file.read_text())
     assert config["peft_type"] == "LORA"
     assert config["r"] == 4
-    weights = (config_file.parent / "adapter_model.safetensors").read_bytes()
-    header = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
-    tensors = [name for name in header if name != "__metadata__"]
-    assert len(tensors) == 30 * 7 * 2, "30 layers, 7 projections, A and B"
+    weights = tensors(config_file.parent)
+    assert len(weights) == 30 * 7 * 2, "30 layers, 7 projections, A and B"
     assert (config_file.parent / "README.md").is_file()
 
 
@@ -101,7 +111,9 @@ def test_command_from_rows_to_folder(
     settings = ("--model", BASE_MODEL, "--epochs", "1", "--lora-rank", "2")
     adapter = wardtune("create", "--dataset", dataset, *settings, "--watch").split()[0]
     wardtune("download", adapter, "-o", str(tmp_path / "adapter"), "--extract")
-    assert list((tmp_path / "adapter").rglob("adapter_model.safetensors"))
+    (weights,) = (tmp_path / "adapter").rglob("adapter_model.safetensors")
+    learnt = [b for name, b in tensors(weights.parent).items() if "lora_B" in name]
+    assert learnt and all(any(b) for b in learnt), "a job of one step must learn, too"
     assert adapter in wardtune("list", "adapters")
     listed = json.loads(wardtune("list", "jobs", "--json"))
     assert listed[0]["adapter"] == adapter

@@ -18,11 +18,11 @@ absl::Status ValidateLrSchedule(const LrScheduleOptions& options) {
 }
 
 double LearningRateAt(const LrScheduleOptions& options, int64_t step, int64_t total_steps) {
-  const auto warmup =
-      static_cast<int64_t>(std::ceil(options.warmup_ratio * static_cast<double>(total_steps)));
+  // The last step is never one of warm-up: a run of one step would have no rate but 0.
+  const auto warmup = std::min(static_cast<int64_t>(std::ceil(options.warmup_ratio * total_steps)),
+                               total_steps - 1);
   if (step < warmup) {
-    return options.peak * static_cast<double>(step) /
-           static_cast<double>(std::max<int64_t>(1, warmup));
+    return options.peak * static_cast<double>(step) / static_cast<double>(warmup);
   }
   const double progress = static_cast<double>(step - warmup) /
                           static_cast<double>(std::max<int64_t>(1, total_steps - warmup));

@@ -1,6 +1,6 @@
 // Learning rates over a run: linear warm-up, then constant, linear or cosine decay to zero. The
-// same values as transformers' get_scheduler for these names. Thread safety: plain data and pure
-// functions.
+// same values as transformers' get_scheduler for these names, where the warm-up ends before the
+// run. Thread safety: plain data and pure functions.
 #ifndef WARDTUNE_WORKER_TRAINING_LR_SCHEDULE_H_
 #define WARDTUNE_WORKER_TRAINING_LR_SCHEDULE_H_
 
@@ -15,7 +15,7 @@ enum class LrDecay { kConstant, kLinear, kCosine };
 struct LrScheduleOptions {
   double peak = 2e-4;
   LrDecay decay = LrDecay::kCosine;
-  // Share of all steps spent rising from 0 to peak, rounded up.
+  // Share of all steps spent rising from 0 to peak, rounded up; the last step is not one of them.
   double warmup_ratio = 0.03;
 };
 

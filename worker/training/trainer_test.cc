@@ -246,5 +246,17 @@ TEST(LrScheduleTest, EqualsTransformersAtKnownSteps) {
   EXPECT_NEAR(LearningRateAt(linear, 8, 10), 2.5e-4, 1e-12);
 }
 
+TEST(LrScheduleTest, TheShortestRunsLearnToo) {
+  for (const LrDecay decay : {LrDecay::kConstant, LrDecay::kLinear, LrDecay::kCosine}) {
+    const LrScheduleOptions options{.peak = 1e-3, .decay = decay, .warmup_ratio = 0.05};
+    EXPECT_DOUBLE_EQ(LearningRateAt(options, 0, 1), 1e-3);
+    EXPECT_DOUBLE_EQ(LearningRateAt(options, 0, 2), 0.0);
+    EXPECT_DOUBLE_EQ(LearningRateAt(options, 1, 2), 1e-3);
+  }
+  const LrScheduleOptions rising{.peak = 1e-3, .decay = LrDecay::kLinear, .warmup_ratio = 1.0};
+  EXPECT_DOUBLE_EQ(LearningRateAt(rising, 2, 4), 1e-3 * 2 / 3);
+  EXPECT_DOUBLE_EQ(LearningRateAt(rising, 3, 4), 1e-3);
+}
+
 }  // namespace
 }  // namespace wardtune
