@@ -124,12 +124,13 @@ absl::Status FineTuningRun::Strip() {
     return SecurityVectorError(
         absl::DataLossError("training did not run on the folded weights to its end"));
   }
-  WT_ASSIGN_OR_RETURN(const double cosine, MaxDeltaCosine(*adapter_, vector_->adapter));
-  proof_.set_strip_max_cosine(cosine);
+  const absl::StatusOr<double> cosine = MaxDeltaCosine(*adapter_, vector_->adapter);
+  if (!cosine.ok()) return WithJobReason(kStripFailed, cosine.status());
+  proof_.set_strip_max_cosine(*cosine);
   // `!(a <= b)` also catches NaN.
-  if (!(cosine <= kStripMaxCosine)) {
+  if (!(*cosine <= kStripMaxCosine)) {
     return WithJobReason(kStripFailed, absl::InternalError(absl::StrCat(
-                                           "the adapter's delta has cosine ", cosine,
+                                           "the adapter's delta has cosine ", *cosine,
                                            " to the security vector's, at most ", kStripMaxCosine,
                                            " is allowed; nothing is delivered")));
   }

@@ -71,7 +71,13 @@ absl::StatusOr<double> MaxDeltaCosine(const LoraAdapter& delivered, const LoraAd
                          " has another shape in the vector"));
       }
       const double norms = std::sqrt(InnerProduct(m1, r1, m1, r1) * InnerProduct(m2, r2, m2, r2));
-      if (!(norms > 0.0)) continue;
+      // A NaN would pass every bound below as "no direction".
+      if (!std::isfinite(norms)) {
+        return absl::InternalError(absl::StrCat("strip check: the delta of ",
+                                                std::string(ProjectionName(projection)),
+                                                " of layer ", l, " is not finite"));
+      }
+      if (norms == 0.0) continue;
       largest = std::max(largest, std::abs(InnerProduct(m1, r1, m2, r2)) / norms);
     }
   }

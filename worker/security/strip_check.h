@@ -20,7 +20,8 @@ inline constexpr double kStripMaxCosine = 0.5;
 // Largest |<D, V>| / (|D| |V|) over the matrices that both adapt, D and V being the two weight
 // deltas scale * B A; 0 where one of them is zero. Computed from the factors in fp64, which costs
 // (in + out) * rank^2 instead of in * out * rank.
-// Errors: INVALID_ARGUMENT when the adapters are of different models.
+// Errors: INVALID_ARGUMENT when the adapters are of different models; INTERNAL when a delta is not
+// finite.
 absl::StatusOr<double> MaxDeltaCosine(const LoraAdapter& delivered, const LoraAdapter& vector);
 
 }  // namespace wardtune

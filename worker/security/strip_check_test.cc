@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "base/status_matchers.h"
 
@@ -118,6 +119,18 @@ TEST(StripCheckTest, AnUntrainedAdapterHasNoDirection) {
   WT_ASSERT_OK_AND_ASSIGN(const LoraAdapter zero, InitLora(SmallConfig(), LoraSpec{.rank = 4}, 1));
   WT_ASSERT_OK_AND_ASSIGN(const double cosine, MaxDeltaCosine(zero, Trained(2, 4)));
   EXPECT_EQ(cosine, 0.0);
+}
+
+TEST(StripCheckTest, RefusesWhatIsNotFinite) {
+  for (const float value :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    LoraAdapter broken = Trained(1, 4);
+    broken.at(1, Projection::kV).b[3] = value;
+    EXPECT_THAT(MaxDeltaCosine(broken, Trained(2, 4)),
+                ::wardtune::testing::StatusIs(absl::StatusCode::kInternal));
+    EXPECT_THAT(MaxDeltaCosine(Trained(2, 4), broken),
+                ::wardtune::testing::StatusIs(absl::StatusCode::kInternal));
+  }
 }
 
 TEST(StripCheckTest, RefusesAnotherModelsVector) {
