@@ -98,31 +98,28 @@ absl::StatusOr<Architecture> ParseArchitecture(const Fields& fields) {
 
 constexpr int64_t kMaxPositions = int64_t{1} << 24;
 
-absl::Status ParseRopeScaling(const Fields& top, ModelConfig& config) {
-  const auto object = top.Find("rope_scaling");
-  if (!object) return absl::OkStatus();
-  if (!object->is_object()) return Bad("rope_scaling", "must be an object");
-  const Fields fields(*object);
-  RopeScaling& scaling = config.rope_scaling;
+// The scaling that the members of `fields` describe; max_positions is that of pre-training unless
+// they say otherwise.
+absl::StatusOr<RopeScaling> ParseScaling(const Fields& fields, int64_t max_positions) {
+  RopeScaling scaling;
   WT_ASSIGN_OR_RETURN(std::string type, fields.String("rope_type", ""));
   if (type.empty()) {
     WT_ASSIGN_OR_RETURN(type, fields.String("type", ""));
   }
-  if (type == "default") return absl::OkStatus();
+  if (type == "default") return scaling;
   if (type != "linear" && type != "dynamic" && type != "llama3" && type != "yarn") {
     return absl::UnimplementedError(absl::StrCat("config.json: rope_scaling type '", type,
                                                  "' is not supported; supported are default, "
                                                  "linear, dynamic, llama3 and yarn"));
   }
   WT_ASSIGN_OR_RETURN(scaling.factor, fields.Number("factor", std::nullopt));
-  WT_ASSIGN_OR_RETURN(
-      scaling.original_max_positions,
-      fields.Int("original_max_position_embeddings", config.max_positions, 1, kMaxPositions));
+  WT_ASSIGN_OR_RETURN(scaling.original_max_positions, fields.Int("original_max_position_embeddings",
+                                                                 max_positions, 1, kMaxPositions));
   if (type == "linear") {
     scaling.type = RopeScalingType::kLinear;
   } else if (type == "dynamic") {
     scaling.type = RopeScalingType::kDynamic;
-    scaling.original_max_positions = config.max_positions;
+    scaling.original_max_positions = max_positions;
   } else if (type == "llama3") {
     scaling.type = RopeScalingType::kLlama3;
     WT_ASSIGN_OR_RETURN(scaling.low_freq_factor, fields.Number("low_freq_factor", std::nullopt));
@@ -141,6 +138,42 @@ absl::Status ParseRopeScaling(const Fields& top, ModelConfig& config) {
       WT_ASSIGN_OR_RETURN(scaling.attention_factor, fields.Number("attention_factor", 1.0));
     }
   }
+  return scaling;
+}
+
+absl::StatusOr<std::optional<element>> FindObject(const Fields& top, std::string_view key) {
+  const auto object = top.Find(key);
+  if (object && !object->is_object()) return Bad(key, "must be an object");
+  return object;
+}
+
+// Folders of transformers 5 say in rope_parameters what older ones say in rope_theta and
+// rope_scaling. Both may be there, for readers of either kind; then they must agree.
+absl::Status ParseRope(const Fields& top, ModelConfig& config) {
+  WT_ASSIGN_OR_RETURN(config.rope_theta, top.Number("rope_theta", 10000.0));
+  WT_ASSIGN_OR_RETURN(const auto old, FindObject(top, "rope_scaling"));
+  if (old) {
+    WT_ASSIGN_OR_RETURN(config.rope_scaling, ParseScaling(Fields(*old), config.max_positions));
+  }
+  WT_ASSIGN_OR_RETURN(const auto parameters, FindObject(top, "rope_parameters"));
+  if (!parameters) return absl::OkStatus();
+
+  const Fields fields(*parameters);
+  // One set of parameters for each kind of layer, or a rotation of a part of each head.
+  for (const char* key : {"full_attention", "sliding_attention", "partial_rotary_factor"}) {
+    if (fields.Find(key)) {
+      return absl::UnimplementedError(
+          absl::StrCat("config.json: rope_parameters.", key, " is not supported"));
+    }
+  }
+  WT_ASSIGN_OR_RETURN(const double theta, fields.Number("rope_theta", config.rope_theta));
+  WT_ASSIGN_OR_RETURN(const RopeScaling scaling, ParseScaling(fields, config.max_positions));
+  if ((top.Find("rope_theta") && theta != config.rope_theta) ||
+      (old && scaling != config.rope_scaling)) {
+    return Bad("rope_parameters", "contradicts rope_theta or rope_scaling");
+  }
+  config.rope_theta = theta;
+  config.rope_scaling = scaling;
   return absl::OkStatus();
 }
 
@@ -241,16 +274,11 @@ absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view config_json) {
         "config.json: quantization_config is not supported; bring the model in fp32, fp16 or bf16");
   }
   WT_ASSIGN_OR_RETURN(config.rms_norm_eps, fields.Number("rms_norm_eps", 1e-6));
-  // Newer folders write rope_parameters in place of rope_theta and rope_scaling.
-  if (fields.Find("rope_parameters") && !fields.Find("rope_theta")) {
-    return absl::UnimplementedError(
-        "config.json: rope_parameters is not supported; write rope_theta and rope_scaling");
-  }
-  WT_ASSIGN_OR_RETURN(config.rope_theta, fields.Number("rope_theta", 10000.0));
-  WT_RETURN_IF_ERROR(ParseRopeScaling(fields, config));
+  WT_RETURN_IF_ERROR(ParseRope(fields, config));
   WT_RETURN_IF_ERROR(ParseEos(fields, config));
   WT_ASSIGN_OR_RETURN(config.bos_token_id, fields.Int("bos_token_id", -1, -1, config.vocab_size));
-  WT_ASSIGN_OR_RETURN(config.stored_dtype, fields.String("torch_dtype", ""));
+  WT_ASSIGN_OR_RETURN(const std::string older, fields.String("torch_dtype", ""));
+  WT_ASSIGN_OR_RETURN(config.stored_dtype, fields.String("dtype", older));
   return config;
 }
 

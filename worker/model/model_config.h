@@ -22,6 +22,8 @@ enum class Architecture { kLlama, kMistral, kQwen2, kQwen3 };
 enum class RopeScalingType { kNone, kLinear, kDynamic, kLlama3, kYarn };
 
 struct RopeScaling {
+  bool operator==(const RopeScaling&) const = default;
+
   RopeScalingType type = RopeScalingType::kNone;
   double factor = 1.0;
   // Length of pre-training in tokens; used by kDynamic, kLlama3 and kYarn.
@@ -57,7 +59,7 @@ struct ModelConfig {
   int64_t sliding_window = 0;
   int64_t bos_token_id = -1;
   std::vector<int64_t> eos_token_ids;
-  std::string stored_dtype;  // "torch_dtype" of the folder, informative
+  std::string stored_dtype;  // "dtype" of the folder, or "torch_dtype" in older ones; informative
 
   int64_t query_size() const { return num_heads * head_dim; }
   int64_t kv_size() const { return num_kv_heads * head_dim; }

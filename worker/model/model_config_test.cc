@@ -60,6 +60,44 @@ TEST(ModelConfigTest, WhatWouldChangeTheArithmeticIsRefused) {
               StatusIs(StatusCode::kUnimplemented, HasSubstr("quantization_config")));
 }
 
+// As transformers 5 writes it.
+constexpr char kNewRope[] = R"("dtype": "bfloat16", "rope_parameters": {"rope_type": "yarn",
+  "rope_theta": 5e5, "factor": 4.0, "original_max_position_embeddings": 16})";
+constexpr char kOldRope[] = R"("torch_dtype": "bfloat16", "rope_theta": 500000,
+  "rope_scaling": {"type": "yarn", "factor": 4, "original_max_position_embeddings": 16})";
+
+TEST(ModelConfigTest, RopeParametersSayTheSameAsTheOlderFields) {
+  WT_ASSERT_OK_AND_ASSIGN(const ModelConfig older,
+                          ParseModelConfig(With("\"rope_scaling\": null", kOldRope)));
+  const std::string both = std::string(kOldRope) + ", " + kNewRope;
+  for (const std::string& rope : {std::string(kNewRope), both}) {
+    WT_ASSERT_OK_AND_ASSIGN(const ModelConfig config,
+                            ParseModelConfig(With("\"rope_scaling\": null", rope.c_str())));
+    EXPECT_EQ(config.rope_theta, 5e5);
+    EXPECT_EQ(config.rope_scaling.type, RopeScalingType::kYarn);
+    EXPECT_EQ(config.rope_scaling, older.rope_scaling);
+    EXPECT_EQ(config.stored_dtype, "bfloat16");
+  }
+}
+
+TEST(ModelConfigTest, RopeParametersThatContradictOrAreUnknownAreRefused) {
+  const auto parse = [](const std::string& rope) {
+    return ParseModelConfig(With("\"rope_scaling\": null", rope.c_str()));
+  };
+  EXPECT_THAT(parse(absl::StrReplaceAll(std::string(kNewRope) + ", " + kOldRope,
+                                        {{"\"rope_theta\": 5e5", "\"rope_theta\": 1e4"}})),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("rope_parameters contradicts")));
+  EXPECT_THAT(parse(absl::StrReplaceAll(std::string(kNewRope) + ", " + kOldRope,
+                                        {{"\"factor\": 4.0", "\"factor\": 2.0"}})),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("rope_parameters contradicts")));
+  EXPECT_THAT(parse(R"("rope_parameters": {"rope_type": "longrope"})"),
+              StatusIs(StatusCode::kUnimplemented, HasSubstr("longrope")));
+  EXPECT_THAT(parse(R"("rope_parameters": {"full_attention": {"rope_theta": 1e4}})"),
+              StatusIs(StatusCode::kUnimplemented, HasSubstr("full_attention")));
+  EXPECT_THAT(parse(R"("rope_parameters": 3)"),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("must be an object")));
+}
+
 TEST(ModelConfigTest, BadFieldsAreNamed) {
   EXPECT_THAT(ParseModelConfig("{"), StatusIs(StatusCode::kInvalidArgument));
   EXPECT_THAT(ParseModelConfig(With("\"vocab_size\": 67,", "")),

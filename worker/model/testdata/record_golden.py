@@ -81,6 +81,18 @@ CASES = {
             "original_max_position_embeddings": 16,
         },
     },
+    # As transformers 5 writes its folders.
+    "llama_rope_parameters": {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "rms_norm_eps": 1e-5,
+        "rope_parameters": {
+            "rope_type": "yarn",
+            "rope_theta": 700.0,
+            "factor": 4.0,
+            "original_max_position_embeddings": 16,
+        },
+    },
     "mistral_window": {
         "architectures": ["MistralForCausalLM"],
         "model_type": "mistral",
@@ -131,10 +143,12 @@ def formula_weights(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 def tiny_case(overrides: dict) -> dict:
     fields = {**SIZES, **overrides}
+    if "rope_parameters" in fields:
+        del fields["rope_theta"]
     config = transformers.AutoConfig.for_model(**fields)
     # transformers 5 keeps both in one field; a scaling that it dropped would be compared with none.
     expected = {"rope_type": "default", "rope_theta": SIZES["rope_theta"]}
-    expected |= fields.get("rope_scaling", {})
+    expected |= fields.get("rope_scaling", {}) | fields.get("rope_parameters", {})
     assert dict(config.rope_parameters) == expected, config.rope_parameters
     config._attn_implementation = "eager"
     model = transformers.AutoModelForCausalLM.from_config(config).float().eval()
