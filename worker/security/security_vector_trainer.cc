@@ -96,7 +96,15 @@ absl::StatusOr<std::unique_ptr<Trainer>> CreateVectorTrainer(const DecoderModel&
                      .objective = Objective::kCrossEntropy,
                      .rows_per_step = recipe.batch_size,
                      .weight = 1.0});
-  if (recipe.kl_weight > 0.0 && !general_rows.empty()) {
+  if (recipe.kl_weight > 0.0) {
+    if (general_rows.empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("general rows: none is left, as each needs a prompt short enough for ",
+                       recipe.max_row_tokens,
+                       " tokens with its answer; without them nothing holds "
+                       "the vector to harmful prompts (kl_weight is ",
+                       recipe.kl_weight, ")"));
+    }
     streams.push_back({.name = "general",
                        .rows = std::move(general_rows),
                        .model = base,

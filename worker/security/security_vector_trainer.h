@@ -45,8 +45,9 @@ absl::StatusOr<std::vector<TrainingRow>> AnswerByBase(const DecoderModel& base,
                                                       int64_t max_new_tokens,
                                                       std::function<bool(int64_t)> progress);
 
-// A trainer whose adapter is the vector. With kl_weight 0 or no general row there is no KL term.
-// Errors: those of Trainer::Create.
+// A trainer whose adapter is the vector. With kl_weight 0 there is no KL term.
+// Errors: INVALID_ARGUMENT when kl_weight is above 0 and there is no general row; those of
+// Trainer::Create.
 absl::StatusOr<std::unique_ptr<Trainer>> CreateVectorTrainer(const DecoderModel& base,
                                                              const VectorRecipe& recipe,
                                                              std::vector<TrainingRow> harmful_rows,

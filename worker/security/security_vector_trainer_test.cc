@@ -1,5 +1,6 @@
 #include "worker/security/security_vector_trainer.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "base/status_matchers.h"
@@ -48,6 +49,19 @@ TEST(SecurityVectorTrainerTest, EqualSeedsStartEqually) {
   EXPECT_EQ(AdapterDigest(Start(base, recipe)), digest);
   recipe.seed = 1;
   EXPECT_NE(AdapterDigest(Start(base, recipe)), digest);
+}
+
+TEST(SecurityVectorTrainerTest, RefusesToLeaveOutTheKlTermSilently) {
+  const DecoderModel base =
+      testing::LoadTinyModel("vector_start", testing::TinyConfig("LlamaForCausalLM"));
+  VectorRecipe recipe;
+  recipe.lora.rank = 4;
+  SystemClock clock;
+  EXPECT_THAT(
+      CreateVectorTrainer(base, recipe, Rows(), {}, &clock),
+      testing::StatusIs(absl::StatusCode::kInvalidArgument, ::testing::HasSubstr("general rows")));
+  recipe.kl_weight = 0.0;
+  WT_EXPECT_OK(CreateVectorTrainer(base, recipe, Rows(), {}, &clock));
 }
 
 }  // namespace
