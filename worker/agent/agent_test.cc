@@ -21,6 +21,7 @@ using ::wardtune::testing::Artifact;
 using ::wardtune::testing::Inputs;
 using ::wardtune::testing::kSecretRow;
 using ::wardtune::testing::kVersion;
+using ::wardtune::testing::ScriptedServer;
 
 TEST_F(AgentTest, SaysThatThereWasNoWork) {
   WT_ASSERT_OK_AND_ASSIGN(const bool worked, agent_->RunOne(absl::ZeroDuration()));
@@ -68,8 +69,8 @@ TEST_F(AgentTest, RunsAJobToAnAdapterWithProof) {
   EXPECT_EQ(proof.base_weights_sha256(), base->model.WeightsDigest());
   EXPECT_EQ(proof.scored_base_sha256(), proof.base_weights_sha256());
   EXPECT_THAT(proof.folded_sha256(), SizeIs(64));
-  EXPECT_GE(proof.canary_checks(), 5);  // before, at three checkpoints, after
   EXPECT_NE(proof.folded_sha256(), proof.base_weights_sha256());
+  EXPECT_GE(proof.canary_checks(), 5);  // before, at three checkpoints, after
   EXPECT_LE(proof.canary_max_abs_diff(), proof.canary_tolerance());
   EXPECT_LE(proof.strip_max_cosine(), 0.5);
 
@@ -133,7 +134,7 @@ TEST_F(AgentTest, StopsWhenTheCustomerCancels) {
 TEST_F(AgentTest, SaysNothingMoreOnceTheLeaseIsLost) {
   ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
   server_.Offer(JobLease(1), JobInputs());
-  server_.OnUpload([](const Artifact::Header&) { return testing::ScriptedServer::LeaseLost(); });
+  server_.OnUpload([](const Artifact::Header&) { return ScriptedServer::LeaseLost(); });
   ASSERT_NO_FATAL_FAILURE(RunOffered());
   EXPECT_FALSE(server_.completed().has_value());
   EXPECT_THAT(server_.failures(), IsEmpty());
@@ -146,6 +147,37 @@ TEST_F(AgentTest, GoesOnFetchingWhereAStreamBroke) {
   server_.BreakNextFetch();
   ASSERT_NO_FATAL_FAILURE(RunJob(JobLease(1), JobInputs()));
   EXPECT_TRUE(server_.completed().has_value()) << log_text_.str();
+}
+
+TEST_F(AgentTest, WaitsForABusyServer) {
+  ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
+  server_.Offer(JobLease(1), JobInputs());
+  int calls = 0;
+  server_.OnUpload([&](const Artifact::Header&) {
+    switch (++calls) {
+      case 1:
+        return ScriptedServer::Error(grpc::StatusCode::RESOURCE_EXHAUSTED, "SERVER_BUSY");
+      case 2:
+        return ScriptedServer::Error(grpc::StatusCode::ABORTED, "UPLOAD_IN_PROGRESS");
+      default:
+        return grpc::Status::OK;
+    }
+  });
+  FakeClock clock;  // the pauses between the tries
+  WorkerClient client({.server = server_.address(), .worker_id = "worker-1"}, clock);
+  Agent agent(client, *environment_, log_, clock_);
+  WT_ASSERT_OK(agent.RunOne(absl::Seconds(1)));
+  EXPECT_TRUE(server_.completed().has_value()) << log_text_.str();
+}
+
+TEST_F(AgentTest, DoesNotCallARefusalOutOfMemory) {
+  ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
+  server_.Offer(JobLease(1), JobInputs());
+  server_.OnUpload([&](const Artifact::Header&) {
+    return ScriptedServer::Error(grpc::StatusCode::RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED");
+  });
+  ASSERT_NO_FATAL_FAILURE(RunOffered());
+  ExpectFailure("WORKER_FAILED", /*retryable=*/true);
 }
 
 TEST_F(AgentTest, EndsWhenTheLossIsNotFinite) {

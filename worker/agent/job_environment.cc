@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "worker/agent/job_error.h"
+#include "worker/model/out_of_memory.h"
 #include "worker/safety/rule_judge.h"
 
 namespace wardtune {
@@ -37,7 +38,7 @@ absl::StatusOr<SafetyInputs> FetchSafetyInputs(Attempt& attempt) {
 absl::StatusOr<std::shared_ptr<const BaseModel>> LoadBaseModel(const Attempt& attempt,
                                                                BaseModels& models) {
   auto base = models.Load(attempt.lease().base_model(), attempt.lease().base_sha256());
-  if (base.ok() || base.status().code() == absl::StatusCode::kResourceExhausted) return base;
+  if (base.ok() || IsOutOfMemory(base.status())) return base;
   return WithJobReason(kBaseModelMismatch, base.status(), /*retryable=*/true);
 }
 

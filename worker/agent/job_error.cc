@@ -1,6 +1,8 @@
 #include "worker/agent/job_error.h"
 
 #include "absl/strings/cord.h"
+#include "absl/strings/string_view.h"
+#include "worker/model/out_of_memory.h"
 
 namespace wardtune {
 namespace {
@@ -25,8 +27,7 @@ JobFailure FailureOf(const absl::Status& status) {
     failure.retryable = status.GetPayload(kRetryableUrl).has_value();
     return failure;
   }
-  failure.code = std::string(status.code() == absl::StatusCode::kResourceExhausted ? kOutOfMemory
-                                                                                   : kWorkerFailed);
+  failure.code = std::string(IsOutOfMemory(status) ? kOutOfMemory : kWorkerFailed);
   failure.retryable = true;
   return failure;
 }

@@ -53,8 +53,13 @@ std::shared_ptr<grpc::Channel> Connect(const WorkerClient::Options& options) {
 }
 
 bool MayRetry(const absl::Status& status) {
-  return status.code() == absl::StatusCode::kUnavailable ||
-         status.code() == absl::StatusCode::kDeadlineExceeded;
+  if (status.code() == absl::StatusCode::kUnavailable ||
+      status.code() == absl::StatusCode::kDeadlineExceeded) {
+    return true;
+  }
+  // Both pass by themselves; the second is the server still holding a stream that broke.
+  const auto reason = status.GetPayload(kRpcReasonUrl);
+  return reason.has_value() && (*reason == "SERVER_BUSY" || *reason == "UPLOAD_IN_PROGRESS");
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "worker/model/out_of_memory.h"
 
 namespace wardtune {
 
@@ -21,17 +22,17 @@ inline absl::Status StatusOfCurrentException(std::string_view what) {
   try {
     throw;
   } catch (const c10::OutOfMemoryError& error) {
-    return absl::ResourceExhaustedError(
+    return OutOfMemoryError(
         absl::StrCat(doing, ": out of device memory: ", error.what_without_backtrace()));
   } catch (const c10::Error& error) {
     const std::string message = error.what_without_backtrace();
     // The CPU allocator reports exhaustion as a plain c10::Error.
     if (message.find("can't allocate memory") != std::string::npos) {
-      return absl::ResourceExhaustedError(absl::StrCat(doing, ": out of memory: ", message));
+      return OutOfMemoryError(absl::StrCat(doing, ": out of memory: ", message));
     }
     return absl::InternalError(absl::StrCat(doing, ": ", message));
   } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError(absl::StrCat(doing, ": out of memory"));
+    return OutOfMemoryError(absl::StrCat(doing, ": out of memory"));
   } catch (const std::exception& error) {
     return absl::InternalError(absl::StrCat(doing, ": ", error.what()));
   }

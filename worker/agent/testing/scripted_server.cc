@@ -63,14 +63,18 @@ void ScriptedServer::AwaitHeartbeat() {
   mutex_.Await(absl::Condition(&beaten));
 }
 
-grpc::Status ScriptedServer::LeaseLost() {
+grpc::Status ScriptedServer::Error(grpc::StatusCode code, const std::string& reason) {
   google::rpc::ErrorInfo info;
-  info.set_reason("LEASE_LOST");
+  info.set_reason(reason);
   info.set_domain("wardtune");
   google::rpc::Status details;
-  details.set_code(static_cast<int>(grpc::StatusCode::FAILED_PRECONDITION));
+  details.set_code(static_cast<int>(code));
   details.add_details()->PackFrom(info);
-  return {grpc::StatusCode::FAILED_PRECONDITION, "lease lost", details.SerializeAsString()};
+  return {code, reason, details.SerializeAsString()};
+}
+
+grpc::Status ScriptedServer::LeaseLost() {
+  return Error(grpc::StatusCode::FAILED_PRECONDITION, "LEASE_LOST");
 }
 
 std::optional<v1::CompleteJobRequest> ScriptedServer::completed() const {

@@ -37,6 +37,8 @@ class ScriptedServer final : private v1::WorkerService::Service {
   // Blocks until a heartbeat has been answered after this call.
   void AwaitHeartbeat();
 
+  // As the real server packs it, with ErrorInfo.
+  static grpc::Status Error(grpc::StatusCode code, const std::string& reason);
   static grpc::Status LeaseLost();
 
   std::optional<v1::CompleteJobRequest> completed() const;
