@@ -10,6 +10,17 @@ namespace {
 constexpr const char* kReasonUrl = "wardtune/job_reason";
 constexpr const char* kRetryableUrl = "wardtune/job_retryable";
 
+// The server refuses longer messages, and with them the whole report.
+constexpr size_t kMaxMessageBytes = 2048;
+
+// At most `limit` bytes from the front; no character is cut through.
+std::string CutUtf8(absl::string_view text, size_t limit) {
+  if (text.size() <= limit) return std::string(text);
+  size_t end = limit;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  return std::string(text.substr(0, end));
+}
+
 }  // namespace
 
 absl::Status WithJobReason(std::string_view reason, absl::Status status, bool retryable) {
@@ -21,7 +32,7 @@ absl::Status WithJobReason(std::string_view reason, absl::Status status, bool re
 
 JobFailure FailureOf(const absl::Status& status) {
   JobFailure failure;
-  failure.message = std::string(status.message());
+  failure.message = CutUtf8(status.message(), kMaxMessageBytes);
   if (const auto reason = status.GetPayload(kReasonUrl)) {
     failure.code = std::string(*reason);
     failure.retryable = status.GetPayload(kRetryableUrl).has_value();

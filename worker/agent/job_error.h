@@ -34,9 +34,9 @@ struct JobFailure {
   std::string message;
   bool retryable = false;
 };
-// The failure to report. Without a reason: OUT_OF_MEMORY for RESOURCE_EXHAUSTED; else
-// WORKER_FAILED, retryable, as another worker may do better.
-// REQUIRES: not OK.
+// The failure to report. Without a reason: OUT_OF_MEMORY where IsOutOfMemory (out_of_memory.h),
+// else WORKER_FAILED; retryable, as another worker may do better. The message is cut at the 2048
+// bytes that the server takes. REQUIRES: not OK.
 JobFailure FailureOf(const absl::Status& status);
 
 // A failed check of a security vector: PERMISSION_DENIED is another key, FAILED_PRECONDITION an
