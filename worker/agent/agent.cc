@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "base/status_macros.h"
 #include "worker/agent/attempt.h"
@@ -15,6 +16,9 @@ namespace {
 
 constexpr absl::Duration kLeaseWait = absl::Seconds(20);
 constexpr absl::Duration kLongestPause = absl::Seconds(5);
+// After a job that this worker is not set up for.
+constexpr absl::Duration kFirstStandBack = absl::Seconds(5);
+constexpr absl::Duration kLongestStandBack = absl::Minutes(5);
 
 absl::Status RunWork(JobEnvironment& environment, Attempt& attempt) {
   switch (attempt.lease().task_case()) {
@@ -65,21 +69,38 @@ absl::Status Agent::Run() {
       return worked.status();
     }
     log_.Write("server_away", {{"code", absl::StatusCodeToString(code)}});
-    clock_.Sleep(pause);
+    Wait(pause);
     pause = std::min(2 * pause, kLongestPause);
   }
   return absl::OkStatus();
 }
 
 absl::StatusOr<bool> Agent::RunOne(absl::Duration wait) {
+  // The next job would most likely fail like the one before; a worker that is set up better gets
+  // time to take it before this one has used up its attempts.
+  if (std::exchange(must_stand_back_, false)) {
+    log_.Write("standing_back", {{"seconds", absl::ToDoubleSeconds(stand_back_)}});
+    Wait(stand_back_);
+  }
   WT_ASSIGN_OR_RETURN(const std::vector<std::string> models, environment_.base_models.Names());
   WT_ASSIGN_OR_RETURN(const std::optional<v1::Lease> lease, client_.LeaseJob(models, wait));
   if (!lease.has_value()) return false;
-  RunLease(*lease);
+  const std::string failure = RunLease(*lease);
+  must_stand_back_ = failure == kBaseModelMismatch || failure == kSecurityVectorKeyMismatch;
+  stand_back_ = must_stand_back_ ? std::clamp(2 * stand_back_, kFirstStandBack, kLongestStandBack)
+                                 : absl::ZeroDuration();
   return true;
 }
 
-void Agent::RunLease(const v1::Lease& lease) {
+void Agent::Wait(absl::Duration duration) {
+  // In slices, so that Stop() is heard.
+  constexpr absl::Duration kSlice = absl::Milliseconds(200);
+  for (; duration > absl::ZeroDuration() && !stopping_; duration -= kSlice) {
+    clock_.Sleep(std::min(duration, kSlice));
+  }
+}
+
+std::string Agent::RunLease(const v1::Lease& lease) {
   log_.Write("leased", {{"work", lease.work()},
                         {"attempt", int64_t{lease.attempt()}},
                         {"base_model", lease.base_model()}});
@@ -92,11 +113,11 @@ void Agent::RunLease(const v1::Lease& lease) {
   const StopReason stop_reason = keeper.stop_reason();
   if (status.ok()) {
     log_.Write("completed", {{"work", lease.work()}, {"attempt", int64_t{lease.attempt()}}});
-    return;
+    return "";
   }
   if (stop_reason == StopReason::kLeaseLost) {
     log_.Write("lease_lost", {{"work", lease.work()}, {"attempt", int64_t{lease.attempt()}}});
-    return;
+    return "";
   }
   const v1::FailJobRequest failure = FailureMessage(lease, status, stop_reason);
   log_.Write("failed", {{"work", lease.work()},
@@ -109,6 +130,7 @@ void Agent::RunLease(const v1::Lease& lease) {
     log_.Write("failure_not_reported",
                {{"work", lease.work()}, {"code", absl::StatusCodeToString(reported.code())}});
   }
+  return failure.error_code();
 }
 
 void Agent::Stop() {

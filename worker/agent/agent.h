@@ -7,6 +7,7 @@
 #define WARDTUNE_WORKER_AGENT_AGENT_H_
 
 #include <atomic>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -29,20 +30,26 @@ class Agent {
   // there is no base model to work with.
   absl::Status Run();
 
-  // Waits up to `wait` for one lease and runs it; false when there was none.
+  // Waits up to `wait` for one lease and runs it; false when there was none. After a job for which
+  // this worker had the wrong base model or the wrong key it first stands back, longer each time.
   // Errors: those of LeaseJob; a job that fails is reported to the server and is no error here.
   absl::StatusOr<bool> RunOne(absl::Duration wait);
 
   void Stop();
 
  private:
-  void RunLease(const v1::Lease& lease);
+  // Returns the reason that was reported; empty when the job succeeded, was cancelled or lost.
+  std::string RunLease(const v1::Lease& lease);
+  // Sleeps, but not past Stop() by more than a moment.
+  void Wait(absl::Duration duration);
 
   WorkerClient& client_;
   JobEnvironment& environment_;
   EventLog& log_;
   Clock& clock_;
   std::atomic<bool> stopping_ = false;
+  absl::Duration stand_back_ = absl::ZeroDuration();
+  bool must_stand_back_ = false;
 };
 
 }  // namespace wardtune

@@ -180,6 +180,37 @@ TEST_F(AgentTest, DoesNotCallARefusalOutOfMemory) {
   ExpectFailure("WORKER_FAILED", /*retryable=*/true);
 }
 
+TEST_F(AgentTest, StandsBackFromJobsThatItIsNotSetUpFor) {
+  ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
+  FakeClock clock;
+  Agent agent(client_, *environment_, log_, clock);
+  v1::Lease unfit = JobLease(1);
+  unfit.set_base_sha256(std::string(64, '0'));
+  const auto waited = [&](const v1::Lease& lease) {
+    server_.Offer(lease, JobInputs());
+    const absl::Duration before = clock.Monotonic();
+    WT_EXPECT_OK(agent.RunOne(absl::Seconds(1)));
+    return clock.Monotonic() - before;
+  };
+  EXPECT_EQ(waited(unfit), absl::ZeroDuration());
+  EXPECT_EQ(waited(unfit), absl::Seconds(5));
+  EXPECT_EQ(waited(JobLease(2)), absl::Seconds(10));
+  EXPECT_TRUE(server_.completed().has_value()) << log_text_.str();
+  EXPECT_EQ(waited(JobLease(3)), absl::ZeroDuration());
+}
+
+TEST_F(AgentTest, ReadsAFolderThatWasReplacedOnceMore) {
+  WT_ASSERT_OK(models_->Load("baseModels/tiny", base_sha256_));
+  const std::string file = models_dir_ + "/tiny/tokenizer_config.json";
+  WT_ASSERT_OK_AND_ASSIGN(const std::string text, files_.ReadFile(file));
+  WT_ASSERT_OK(files_.WriteFileAtomically(file, text + "\n"));
+  WT_ASSERT_OK_AND_ASSIGN(const std::string digest,
+                          ModelFolderDigest(files_, models_dir_ + "/tiny"));
+  ASSERT_NE(digest, base_sha256_);
+  WT_ASSERT_OK_AND_ASSIGN(const auto base, models_->Load("baseModels/tiny", digest));
+  EXPECT_EQ(base->folder_sha256, digest);
+}
+
 TEST_F(AgentTest, EndsWhenTheLossIsNotFinite) {
   ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
   v1::Lease lease = JobLease(1);

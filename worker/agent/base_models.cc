@@ -30,25 +30,27 @@ absl::StatusOr<std::vector<std::string>> BaseModels::Names() const {
 
 absl::StatusOr<std::shared_ptr<const BaseModel>> BaseModels::Load(
     const std::string& name, const std::string& folder_sha256) {
-  if (loaded_ == nullptr || loaded_->name != name) {
-    const std::string entry(absl::StripPrefix(name, kPrefix));
-    if (!absl::StartsWith(name, kPrefix) || entry.empty() || absl::StrContains(entry, '/') ||
-        entry[0] == '.') {
-      return absl::NotFoundError(absl::StrCat("no base model '", name, "'"));
-    }
-    loaded_.reset();  // Frees the memory of the one before.
-    const std::string folder = absl::StrCat(folder_, "/", entry);
-    WT_ASSIGN_OR_RETURN(std::string digest, ModelFolderDigest(files_, folder));
-    WT_ASSIGN_OR_RETURN(DecoderModel model, DecoderModel::Load(folder, options_));
-    WT_ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, Tokenizer::Load(files_, folder));
-    loaded_ = std::make_shared<BaseModel>(name, std::move(digest), std::move(model),
-                                          std::move(tokenizer));
+  if (loaded_ != nullptr && loaded_->name == name && loaded_->folder_sha256 == folder_sha256) {
+    return loaded_;
   }
-  if (loaded_->folder_sha256 != folder_sha256) {
-    return absl::DataLossError(absl::StrCat(name, ": this worker's folder has digest ",
-                                            loaded_->folder_sha256, ", the job needs ",
-                                            folder_sha256));
+  const std::string entry(absl::StripPrefix(name, kPrefix));
+  if (!absl::StartsWith(name, kPrefix) || entry.empty() || absl::StrContains(entry, '/') ||
+      entry[0] == '.') {
+    return absl::NotFoundError(absl::StrCat("no base model '", name, "'"));
   }
+  // Frees the memory of the one before. One that is loaded with another digest is read once more:
+  // the folder may have been replaced since.
+  loaded_.reset();
+  const std::string folder = absl::StrCat(folder_, "/", entry);
+  WT_ASSIGN_OR_RETURN(std::string digest, ModelFolderDigest(files_, folder));
+  if (digest != folder_sha256) {
+    return absl::DataLossError(absl::StrCat(name, ": this worker's folder has digest ", digest,
+                                            ", the job needs ", folder_sha256));
+  }
+  WT_ASSIGN_OR_RETURN(DecoderModel model, DecoderModel::Load(folder, options_));
+  WT_ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, Tokenizer::Load(files_, folder));
+  loaded_ =
+      std::make_shared<BaseModel>(name, std::move(digest), std::move(model), std::move(tokenizer));
   return loaded_;
 }
 
