@@ -42,3 +42,4 @@ int main(int argc, char** argv) {
                                {"message", std::string(status.message())}});
   return status.ok() ? 0 : 1;
 }
+  signals.Stop();  // The watcher outlives the agent and must not call it any more.

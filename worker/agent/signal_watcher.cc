@@ -14,7 +14,7 @@ sigset_t StopSignals() {
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
-  // Sent by the destructor to end the wait.
+  // Sent by Stop() to end the wait.
   sigaddset(&signals, SIGUSR2);
   return signals;
 }
@@ -29,8 +29,10 @@ int BlockStopSignals() {
 
 SignalWatcher::SignalWatcher() : thread_(BlockStopSignals(), 1) {}
 
-SignalWatcher::~SignalWatcher() {
-  ending_ = true;
+SignalWatcher::~SignalWatcher() { Stop(); }
+
+void SignalWatcher::Stop() {
+  if (ending_.exchange(true)) return;
   kill(getpid(), SIGUSR2);
   thread_.Stop();
 }

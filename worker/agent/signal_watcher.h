@@ -14,12 +14,15 @@ class SignalWatcher {
  public:
   // Blocks the signals in this thread; they wait until Watch().
   SignalWatcher();
-  // Stops watching; the signals stay blocked.
+  // Stop().
   ~SignalWatcher();
 
   // Calls `on_signal` at every signal from now on. REQUIRES: called once; what `on_signal` uses
-  // outlives the watcher.
+  // lives until Stop() returns.
   void Watch(absl::AnyInvocable<void()> on_signal);
+
+  // Stops watching, and waits for a call that is under way; the signals stay blocked.
+  void Stop();
 
  private:
   std::atomic<bool> ending_ = false;
