@@ -83,16 +83,22 @@ absl::Status FineTuningRun::ScoreBase() {
   return attempt_.GoOn();
 }
 
-absl::Status FineTuningRun::Train() {
-  attempt_.StartPhase(v1::FineTuningJob::PHASE_TRAINING, 15, 80);
-  auto rows = ParseDataset(dataset_);
+absl::StatusOr<std::vector<TrainingRow>> FineTuningRun::EncodeDataset() {
+  const auto rows = ParseDataset(dataset_);
+  // Not needed any more, and as large as the customer's limit allows.
+  std::string().swap(dataset_);
   if (!rows.ok()) return WithJobReason(kInputInvalid, rows.status());
   auto encoded = EncodeRows(*base_->tokenizer, *rows, work_.hyperparameters().max_row_tokens());
   if (!encoded.ok()) return WithJobReason(kInputInvalid, encoded.status());
+  return encoded;
+}
 
+absl::Status FineTuningRun::Train() {
+  attempt_.StartPhase(v1::FineTuningJob::PHASE_TRAINING, 15, 80);
+  WT_ASSIGN_OR_RETURN(std::vector<TrainingRow> rows, EncodeDataset());
   std::vector<TrainingStream> streams;
   streams.push_back({.name = "customer",
-                     .rows = *std::move(encoded),
+                     .rows = std::move(rows),
                      .model = *folded_,
                      .objective = Objective::kCrossEntropy,
                      .rows_per_step = work_.hyperparameters().batch_size(),
@@ -105,20 +111,20 @@ absl::Status FineTuningRun::Train() {
   }
   WT_RETURN_IF_ERROR(trainer.status());
 
+  // What is checked are the weights that the trainer holds, not those that it was meant to get.
+  const DecoderModel& trained_on = (*trainer)->model(0);
   TrainingHooks hooks;
   hooks.check = [&] { return SecurityVectorError(activation_->Check(trained_on)); };
   WT_RETURN_IF_ERROR(RunTraining(**trainer, attempt_, environment_.checkpoints, hooks));
   adapter_ = (*trainer)->Adapter();
+  trained_on_sha256_ = trained_on.WeightsDigest();
   return absl::OkStatus();
 }
 
-  // What is checked are the weights that the trainer holds, not those that it was meant to get.
-  const DecoderModel& trained_on = (*trainer)->model(0);
 absl::Status FineTuningRun::Strip() {
   proof_.set_canary_checks(activation_->checks());
   proof_.set_canary_max_abs_diff(activation_->max_abs_diff());
   proof_.set_canary_tolerance(activation_->tolerance());
-  trained_on_sha256_ = trained_on.WeightsDigest();
   proof_.set_adapter_sha256(AdapterDigest(*adapter_));
   if (trained_on_sha256_ != proof_.folded_sha256()) {
     return SecurityVectorError(
@@ -150,6 +156,12 @@ absl::Status FineTuningRun::ScoreResult() {
       ScoreSafety(base_->model, delivered, *base_->tokenizer, safety_.suite, *safety_.judge,
                   environment_.sampling,
                   attempt_.PromptProgress(static_cast<int64_t>(safety_.suite.prompts.size()))));
+  proof_.set_scored_base_sha256(base_->model.WeightsDigest());
+  if (proof_.scored_base_sha256() != base_->weights_sha256) {
+    return WithJobReason(kBaseModelMismatch,
+                         absl::DataLossError("the base model's weights changed in memory"),
+                         /*retryable=*/true);
+  }
   return attempt_.GoOn();
 }
 
@@ -157,12 +169,6 @@ absl::Status FineTuningRun::Export() {
   attempt_.StartPhase(v1::FineTuningJob::PHASE_EXPORTING, 97, 100);
   const AdapterFacts facts = {.base_model = attempt_.lease().base_model(),
                               .hyperparameters = work_.hyperparameters(),
-  proof_.set_scored_base_sha256(base_->model.WeightsDigest());
-  if (proof_.scored_base_sha256() != base_->weights_sha256) {
-    return WithJobReason(kBaseModelMismatch,
-                         absl::DataLossError("the base model's weights changed in memory"),
-                         /*retryable=*/true);
-  }
                               .proof = proof_,
                               .dataset_sha256 = attempt_.InputDigest(v1::WorkInput::KIND_DATASET),
                               .steps = attempt_.progress().step(),

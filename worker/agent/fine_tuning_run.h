@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "worker/agent/adapter_export.h"
 #include "worker/agent/attempt.h"
 #include "worker/agent/job_environment.h"
@@ -39,6 +40,8 @@ class FineTuningRun {
   absl::Status Fold();
   absl::Status CheckActive();
   absl::Status ScoreBase();
+  // Frees the data set's text.
+  absl::StatusOr<std::vector<TrainingRow>> EncodeDataset();
   absl::Status Train();
   absl::Status Strip();
   absl::Status ScoreResult();
@@ -49,7 +52,7 @@ class FineTuningRun {
   Attempt& attempt_;
   const v1::FineTuningWork& work_;
 
-  std::string dataset_;
+  std::string dataset_;  // until EncodeDataset
   std::string sealed_vector_;
   SafetyInputs safety_;
   std::shared_ptr<const BaseModel> base_;
@@ -57,10 +60,10 @@ class FineTuningRun {
   std::optional<DecoderModel> folded_;         // until Strip
   std::optional<ActivationCheck> activation_;  // until Strip
   std::optional<LoraAdapter> adapter_;         // from Train
+  std::string trained_on_sha256_;              // from Train
   v1::ProtectionProof proof_;
   SafetyResult before_;
   SafetyResult after_;
-  std::string trained_on_sha256_;              // from Train
   std::string adapter_tar_sha256_;
 };
 
