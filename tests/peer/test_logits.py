@@ -18,6 +18,9 @@ MODEL = Path(os.environ["WARDTUNE_CACHE_DIR"]) / "models" / "SmolLM2-135M-Instru
 CLIENT_PYTHON = os.environ["WARDTUNE_CLIENT_PYTHON"]
 TOLERANCE = 1e-3
 
+# By tensor name: `{row}.ids`, `{row}.loss_mask`, `{row}.logits`.
+Logits = dict[str, np.ndarray]
+
 CHATS = [
     [
         {"role": "user", "content": "In 1987 the 12 towns had 3456 people. How many is that each?"},
@@ -53,17 +56,22 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next((folder / "adapter").rglob("adapter_config.json")).parent
 
 
-def worker_logits(rows: Path, out: Path, *flags: str) -> dict[str, np.ndarray]:
+def worker_logits(rows: Path, out: Path, *flags: str) -> Logits:
     subprocess.run(
-        [BUILD / "tests" / "worker-logits", f"--model={MODEL}", f"--rows={rows}", f"--out={out}"]
-        + list(flags),
+        [
+            BUILD / "tests" / "worker-logits",
+            f"--model={MODEL}",
+            f"--rows={rows}",
+            f"--out={out}",
+            *flags,
+        ],
         check=True,
     )
     return load_file(out)
 
 
 @pytest.fixture(scope="session")
-def base_logits(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
+def base_logits(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Logits:
     return worker_logits(rows, tmp_path_factory.mktemp("base") / "logits.safetensors")
 
 
@@ -71,7 +79,7 @@ def load_base() -> torch.nn.Module:
     return AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32).eval()
 
 
-def assert_same_logits(model: torch.nn.Module, logits: dict[str, np.ndarray]) -> None:
+def assert_same_logits(model: torch.nn.Module, logits: Logits) -> None:
     for i in range(len(CHATS)):
         ids = torch.from_numpy(logits[f"{i}.ids"]).long()[None]
         with torch.no_grad():
@@ -81,7 +89,7 @@ def assert_same_logits(model: torch.nn.Module, logits: dict[str, np.ndarray]) ->
         assert worst <= TOLERANCE, f"row {i}"
 
 
-def test_tokens_equal_the_chat_template_of_transformers(base_logits) -> None:
+def test_tokens_equal_the_chat_template_of_transformers(base_logits: Logits) -> None:
     tokenizer = AutoTokenizer.from_pretrained(MODEL)
     for i, chat in enumerate(CHATS):
         text = tokenizer.apply_chat_template(chat, tokenize=False)
@@ -89,7 +97,7 @@ def test_tokens_equal_the_chat_template_of_transformers(base_logits) -> None:
         assert base_logits[f"{i}.ids"].tolist() == expected, f"row {i}"
 
 
-def test_loss_mask_covers_the_answers_and_their_end_alone(base_logits) -> None:
+def test_loss_mask_covers_the_answers_and_their_end_alone(base_logits: Logits) -> None:
     tokenizer = AutoTokenizer.from_pretrained(MODEL)
     for i, chat in enumerate(CHATS):
         ids, mask = base_logits[f"{i}.ids"], base_logits[f"{i}.loss_mask"]
@@ -98,12 +106,12 @@ def test_loss_mask_covers_the_answers_and_their_end_alone(base_logits) -> None:
         assert supervised == "".join(f"{answer}<|im_end|>" for answer in answers)
 
 
-def test_base_logits_equal_transformers(base_logits) -> None:
+def test_base_logits_equal_transformers(base_logits: Logits) -> None:
     assert_same_logits(load_base(), base_logits)
 
 
 def test_downloaded_adapter_gives_the_same_logits_in_peft(
-    rows: Path, adapter: Path, base_logits, tmp_path: Path
+    rows: Path, adapter: Path, base_logits: Logits, tmp_path: Path
 ) -> None:
     ours = worker_logits(rows, tmp_path / "logits.safetensors", f"--adapter={adapter}")
     moved = np.abs(ours["2.logits"] - base_logits["2.logits"]).max()
