@@ -16,8 +16,6 @@ say    := @printf '\n== %s\n'
 # What the tests and the demo find the programs, the model and the Python client by.
 find   := WARDTUNE_BUILD_DIR=$(CURDIR)/$(BUILD) PYTHONPATH=$(CURDIR)/clients/python/src
 
-cpp_files = $$(git ls-files '*.cc' '*.h')
-
 .PHONY: help demo test test-peer build lint tidy clean system libtorch model client-stubs tools configure
 
 help: ## This list
@@ -51,7 +49,7 @@ build: configure ## Configure and build everything
 
 lint: tools ## Formatting, style and the rules between the rooms
 	$(say) "Formatting of C++ (clang-format)"
-	clang-format-19 --dry-run --Werror $(cpp_files)
+	files=$$(git ls-files '*.cc' '*.h'); [[ -n "$$files" ]]; clang-format-19 --dry-run --Werror $$files
 	$(say) "Rules between the rooms (check_includes.py)"
 	deploy/check_includes.py
 	$(say) "Python (ruff)"
