@@ -56,6 +56,8 @@ lint: tools ## Formatting, style and the rules between the rooms
 	$(tools)/ruff check . && $(tools)/ruff format --check .
 	$(say) "The contract (buf)"
 	$(tools)/buf lint proto
+	$(say) "Go code of the contract (generate.sh --check)"
+	clients/go/generate.sh --check
 	$(say) "Go (gofmt)"
 	go=$$(deploy/find_go.sh); files=$$("$$("$$go" env GOROOT)/bin/gofmt" -l clients/go); [[ -z "$$files" ]] || { echo "$$files: run gofmt -w"; exit 1; }
 

@@ -29,8 +29,9 @@ for _library in sorted((pathlib.Path(__file__).parent / "stub_cuda").glob("lib*"
 
 
 def output_of(*command: object) -> str:
+    """Standard output; what the command says on standard error is the caller's to see."""
     return subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, check=True
+        [str(part) for part in command], stdout=subprocess.PIPE, text=True, check=True
     ).stdout
 
 

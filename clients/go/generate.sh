@@ -6,7 +6,8 @@ cd "$(dirname "$0")"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-GOBIN="$work/bin" go install tool
+go="$(../../deploy/find_go.sh)"
+GOBIN="$work/bin" GOTOOLCHAIN=local "$go" install tool
 mkdir "$work/gen"
 protoc -I ../../proto \
   --plugin="$work/bin/protoc-gen-go" --plugin="$work/bin/protoc-gen-go-grpc" \
