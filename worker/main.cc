@@ -22,6 +22,12 @@ int main(int argc, char** argv) {
     return 2;
   }
   ConfigureComputeRuntime(settings->runtime);
+  // Before the first job, which a wrong --device would otherwise fail.
+  const auto compute = ResolveCompute(settings->decoder);
+  if (!compute.ok()) {
+    std::cerr << "wardtune-worker: --device: " << compute.status().message() << "\n";
+    return 2;
+  }
 
   EventLog log(std::cerr, clock);
   BaseModels models(files, settings->models_dir, settings->decoder);
@@ -35,11 +41,13 @@ int main(int argc, char** argv) {
   Agent agent(client, environment, log, clock);
   log.Write("worker_started", {{"worker_id", settings->client.worker_id},
                                {"server", settings->client.server},
-                               {"sealing_key", settings->sealing_key.id()}});
+                               {"sealing_key", settings->sealing_key.id()},
+                               {"device", compute->device},
+                               {"dtype", std::string(ComputeTypeName(compute->type))}});
   signals.Watch([&] { agent.Stop(); });
   const absl::Status status = agent.Run();
+  signals.Stop();  // The watcher outlives the agent and must not call it any more.
   log.Write("worker_stopped", {{"code", absl::StatusCodeToString(status.code())},
                                {"message", std::string(status.message())}});
   return status.ok() ? 0 : 1;
 }
-  signals.Stop();  // The watcher outlives the agent and must not call it any more.

@@ -81,6 +81,25 @@ absl::StatusOr<FloatMatrix> LogitsAt(const DecoderModel& model, ActiveAdapters a
 
 }  // namespace
 
+std::string_view ComputeTypeName(ComputeType type) {
+  switch (type) {
+    case ComputeType::kAuto:
+      return "auto";
+    case ComputeType::kFloat32:
+      return "float32";
+    case ComputeType::kBfloat16:
+      return "bfloat16";
+  }
+  return "";
+}
+
+absl::StatusOr<ComputeTarget> ResolveCompute(const DecoderOptions& options) {
+  WT_ASSIGN_OR_RETURN(const at::Device device, ParseDevice(options.device));
+  const at::ScalarType type = ScalarTypeFor(options.compute_type, device);
+  return ComputeTarget{.device = device.str(),
+                       .type = type == at::kFloat ? ComputeType::kFloat32 : ComputeType::kBfloat16};
+}
+
 DecoderModel::DecoderModel(std::shared_ptr<const ModelWeights> weights)
     : weights_(std::move(weights)) {}
 

@@ -14,6 +14,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -31,11 +32,22 @@ enum class ComputeType {
   kBfloat16,  // weights and activations in bf16; softmax, norms and loss still in fp32
 };
 
+// "auto", "float32" or "bfloat16".
+std::string_view ComputeTypeName(ComputeType type);
+
 struct DecoderOptions {
   ComputeType compute_type = ComputeType::kAuto;
   // "cpu", "cuda", "cuda:1" or "auto" (CUDA where there is one).
   std::string device = "cpu";
 };
+
+// What options come to on this machine.
+struct ComputeTarget {
+  std::string device;  // "cpu", "cuda:0"
+  ComputeType type = ComputeType::kFloat32;
+};
+// Errors: INVALID_ARGUMENT for a device that does not exist here or a name that is none.
+absl::StatusOr<ComputeTarget> ResolveCompute(const DecoderOptions& options);
 
 class DecoderModel {
  public:

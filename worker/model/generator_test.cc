@@ -97,5 +97,18 @@ TEST(GeneratorTest, BadInputIsNamedAndProgressCancels) {
   EXPECT_EQ(seen, 4);
 }
 
+TEST(ResolveComputeTest, NamesTheDeviceThatAutoTakes) {
+  WT_ASSERT_OK_AND_ASSIGN(const ComputeTarget cpu, ResolveCompute({.device = "cpu"}));
+  EXPECT_EQ(cpu.device, "cpu");
+  EXPECT_NE(cpu.type, ComputeType::kAuto);
+  WT_ASSERT_OK_AND_ASSIGN(const ComputeTarget taken, ResolveCompute({.device = "auto"}));
+  EXPECT_TRUE(taken.device == "cpu" || taken.device == "cuda:0") << taken.device;
+  WT_ASSERT_OK_AND_ASSIGN(
+      const ComputeTarget exact,
+      ResolveCompute({.compute_type = ComputeType::kFloat32, .device = "auto"}));
+  EXPECT_EQ(ComputeTypeName(exact.type), "float32");
+  EXPECT_EQ(ResolveCompute({.device = "tpu"}).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 }  // namespace
 }  // namespace wardtune
