@@ -102,8 +102,9 @@ TEST_F(WorkerRpcsTest, EachPartOfTheProofIsChecked) {
   expect_refused([&](Result r) { r.mutable_proof()->set_security_vector_sha256(other); },
                  "proof.security_vector_sha256");
   expect_refused([&](Result r) { r.mutable_proof()->set_base_sha256(other); }, "proof.base_sha256");
-  expect_refused([&](Result r) { r.mutable_proof()->set_folded_sha256(lease.base_sha256()); },
-                 "proof.folded_sha256");
+  expect_refused(
+      [&](Result r) { r.mutable_proof()->set_folded_sha256(r.proof().base_weights_sha256()); },
+      "proof.folded_sha256");
   expect_refused([](Result r) { r.mutable_proof()->set_canary_checks(0); }, "proof.canary_checks");
   expect_refused([](Result r) { r.mutable_proof()->set_canary_max_abs_diff(0.2); },
                  "proof.canary_max_abs_diff");

@@ -7,13 +7,11 @@ from pathlib import Path
 import pytest
 
 import standin
-from processes import MODEL, Server, Worker
+from processes import MODEL, WAIT_S, Server, Worker
 from wardtune import Client, FineTuningJob, Hyperparameters, Job, SecurityVectorRecipe
 from wardtune.v1.security_vector_service_pb2 import SecurityVectorVersion
 
 BASE_MODEL = f"baseModels/{MODEL}"
-# Real training on a small machine: what a test waits for at most.
-WAIT_S = 240.0
 
 
 @pytest.fixture(scope="session")

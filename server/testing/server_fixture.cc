@@ -65,13 +65,14 @@ void FillResult(const v1::Lease& lease, v1::FineTuningResult& result) {
   proof.set_security_vector_version(lease.fine_tuning().security_vector_version());
   proof.set_security_vector_sha256(lease.fine_tuning().security_vector_sha256());
   proof.set_base_sha256(lease.base_sha256());
+  proof.set_base_weights_sha256(Sha256Hex("weights"));
   proof.set_folded_sha256(Sha256Hex("folded"));
   proof.set_canary_checks(2);
   proof.set_canary_max_abs_diff(0.01);
   proof.set_canary_tolerance(0.1);
   proof.set_adapter_sha256(Sha256Hex("tensors"));
   proof.set_strip_max_cosine(0.1);
-  proof.set_scored_base_sha256(lease.base_sha256());
+  proof.set_scored_base_sha256(proof.base_weights_sha256());
 }
 
 void FillResult(v1::SecurityVectorResult& result) {

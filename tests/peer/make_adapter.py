@@ -12,11 +12,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import standin
-from processes import MODEL, Server, Worker
+from processes import MODEL, WAIT_S, Server, Worker
 from wardtune import Client, Hyperparameters, SecurityVectorRecipe, extract
 
 BASE_MODEL = f"baseModels/{MODEL}"
-WAIT_S = 240.0
 
 
 def main(folder: Path) -> None:
