@@ -168,12 +168,13 @@ def test_interrupted_upload_goes_on_after_a_kill(
     path = tmp_path / "long.jsonl"
     path.write_bytes(row * (24_000_000 // len(row)))
     dataset = acme.client.datasets.create("long")
-    killed = threading.Event()
+    asked, dead = threading.Event(), threading.Event()
 
     def kill_once(done: int, total: int) -> None:
-        if done > 20_000_000 and not killed.is_set():
-            killed.set()
+        if done > 20_000_000 and not asked.is_set():
+            asked.set()
             server.kill()
+            dead.set()
 
     with (
         Client(
@@ -182,6 +183,8 @@ def test_interrupted_upload_goes_on_after_a_kill(
         pytest.raises(WardtuneError),
     ):
         client.datasets.upload(path, resume=dataset.name, progress=kill_once)
+    # The upload may end before the thread that kills has seen the process go.
+    assert dead.wait(60)
     server.start()
     kept = acme.client.datasets.get(dataset.name).received_bytes
     assert 0 < kept < path.stat().st_size, "some bytes were durable, and not all"
