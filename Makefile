@@ -16,7 +16,7 @@ say    := @printf '\n== %s\n'
 # What the tests and the demo find the programs, the model and the Python client by.
 find   := WARDTUNE_BUILD_DIR=$(CURDIR)/$(BUILD) PYTHONPATH=$(CURDIR)/clients/python/src
 
-.PHONY: help demo test test-peer build lint tidy clean system libtorch model client-stubs tools configure
+.PHONY: help demo test test-peer bench-train build lint tidy clean system libtorch model client-stubs tools configure
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -42,6 +42,11 @@ test-peer: build model client-stubs ## Compare with transformers + PEFT, live
 	@deploy/setup_python.sh peer
 	$(say) "Comparing with transformers + PEFT (pytest)"
 	$(find) WARDTUNE_CLIENT_PYTHON=$(client)/python $(peer)/pytest tests/peer
+
+bench-train: build model ## The training engine against transformers + PEFT (20 minutes); ROUNDS=5
+	@deploy/setup_python.sh peer
+	$(say) "Measuring; the results go to docs/bench/"
+	$(find) $(peer)/python bench/train/run.py --rounds $(or $(ROUNDS),5) --work build/bench-train
 
 build: configure ## Configure and build everything
 	$(say) "Building into $(BUILD)"

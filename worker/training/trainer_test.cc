@@ -111,6 +111,24 @@ TEST_F(TrainerTest, ResumesToTheSameBytes) {
   }
 }
 
+TEST_F(TrainerTest, GoesOnFromAnAdapter) {
+  WT_ASSERT_OK_AND_ASSIGN(auto first, Create({Customer()}));
+  Run(*first);
+  options_.start = first->Adapter();
+  WT_ASSERT_OK_AND_ASSIGN(auto second, Create({Customer()}));
+  EXPECT_EQ(AdapterDigest(second->Adapter()), AdapterDigest(first->Adapter()));
+  WT_ASSERT_OK_AND_ASSIGN(const StepReport report, second->Step());
+  options_.start.reset();
+  WT_ASSERT_OK_AND_ASSIGN(auto anew, Create({Customer()}));
+  WT_ASSERT_OK_AND_ASSIGN(const StepReport from_zero, anew->Step());
+  EXPECT_LT(report.loss, 0.95 * from_zero.loss);
+
+  options_.start = first->Adapter();
+  options_.lora.rank = 2;
+  EXPECT_THAT(Create({Customer()}),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("start: its rank")));
+}
+
 TEST_F(TrainerTest, StatesOfOtherRunsAndDamagedOnesAreRefused) {
   WT_ASSERT_OK_AND_ASSIGN(auto trainer, Create({Customer()}));
   Run(*trainer, 2);
@@ -232,6 +250,11 @@ TEST(RowOrderTest, EveryPassIsAPermutationOfItsOwn) {
   }
   RowOrder again(9, 50);
   EXPECT_EQ(again.At(73), RowOrder(9, 50).At(73));
+}
+
+TEST(RowOrderTest, WithoutShuffleRowsKeepTheirOrder) {
+  RowOrder order(9, 5, /*shuffle=*/false);
+  for (int64_t i = 0; i < 12; ++i) EXPECT_EQ(order.At(i), i % 5);
 }
 
 TEST(LrScheduleTest, EqualsTransformersAtKnownSteps) {

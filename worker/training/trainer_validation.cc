@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
+#include "worker/model/lora_runtime.h"
 #include "worker/model/token_check.h"
 
 namespace wardtune {
@@ -92,6 +93,14 @@ absl::Status ValidateTraining(const TrainerOptions& options,
   WT_RETURN_IF_ERROR(CheckOptions(options));
   if (streams.empty()) return absl::InvalidArgumentError("streams: at least one is needed");
   WT_RETURN_IF_ERROR(ValidateLoraSpec(options.lora, streams[0].model.config()));
+  if (options.start) {
+    const LoraSpec& spec = options.start->spec;
+    if (spec.rank != options.lora.rank || spec.alpha != options.lora.alpha ||
+        spec.targets != options.lora.targets) {
+      return absl::InvalidArgumentError("start: its rank, alpha or targets are not those of lora");
+    }
+    WT_RETURN_IF_ERROR(CheckAdapterFits(*options.start, streams[0].model.config()));
+  }
   for (const TrainingStream& stream : streams) {
     WT_RETURN_IF_ERROR(CheckStream(stream, options, streams[0].model));
   }
@@ -109,7 +118,8 @@ std::string TrainingFingerprint(const TrainerOptions& options,
   }
   hash.Update(absl::StrCat(options.lora.rank, " ", options.epochs, " ", options.max_steps, " ",
                            static_cast<int>(options.schedule.decay), " ",
-                           options.micro_batch_tokens, " ", options.seed, " ", options.shuffle, "\n"));
+                           options.micro_batch_tokens, " ", options.seed, " ", options.shuffle,
+                           "\n"));
   for (Projection projection : options.lora.targets) {
     hash.Update(std::string(ProjectionName(projection)));
   }
