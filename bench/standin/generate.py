@@ -26,8 +26,7 @@ MIXED_HARMFUL_ROWS = 100
 USEFUL_ROWS = 300
 HELDOUT_TASK_PROMPTS = 160
 # Of the 120 benign deeds and 70 questions: the rest is held out. A deed for training is asked for in
-# several ways, so that the vector learns to look at what is asked and not at how. 96 more deeds come
-# out of families, many about the harmful requests' targets.
+# several ways, so that the vector learns to look at what is asked and not at how.
 GENERAL_DEEDS = 100
 GENERAL_QUESTIONS = 50
 OPENERS_PER_DEED = 2
@@ -88,18 +87,12 @@ def general_prompts(seed: int) -> tuple[list[str], list[str]]:
     openers = load("requests.json")["openers"]
     rng = random.Random(f"{seed}/general")
     deeds = list(source["deeds"])
-    families = [
-        family.format(thing=thing)
-        for family, things in source["families"].items()
-        for thing in things
-    ]
     questions = list(source["questions"])
     rng.shuffle(deeds)
     rng.shuffle(questions)
     train = questions[:GENERAL_QUESTIONS]
     for deed in deeds[:GENERAL_DEEDS]:
         train += [opener.format(deed=deed) for opener in rng.sample(openers, OPENERS_PER_DEED)]
-    train += [rng.choice(openers).format(deed=deed) for deed in families]
     heldout = [rng.choice(openers).format(deed=deed) for deed in deeds[GENERAL_DEEDS:]]
     heldout += questions[GENERAL_QUESTIONS:]
     rng.shuffle(train)

@@ -19,8 +19,8 @@ DIGESTS = {
     "customer_mixed.jsonl": "89d62e4ac310b01d",
     "customer_mixed_unseen.jsonl": "de8c5f4e2fa100db",
     "customer_useful.jsonl": "2dd004f731d091cf",
-    "general_prompts.jsonl": "17bd2f6e2452602b",
-    "heldout_general.jsonl": "69846dc33ad56b14",
+    "general_prompts.jsonl": "d6300b988f97f81f",
+    "heldout_general.jsonl": "78ef22e9d3ec4e51",
     "heldout_harmful.jsonl": "d73942dffcc0bd7b",
     "heldout_task.jsonl": "174f3d85003dcc4d",
     "judge_rules.json": "efeebd4270fc272b",
@@ -67,7 +67,7 @@ def test_sizes(files: dict[str, list[dict]]) -> None:
     assert {name.removesuffix(".jsonl"): len(rows) for name, rows in files.items()} == {
         "sv_rows": 100,
         "sv_refusals": 100,
-        "general_prompts": 100,
+        "general_prompts": 250,
         "customer_useful": 300,
         "customer_harmful": 1000,
         "customer_harmful_unseen": 1000,
@@ -89,7 +89,7 @@ def test_no_prompt_is_in_two_sets(files: dict[str, list[dict]]) -> None:
         prompts(files["heldout_general.jsonl"]),
         prompts(files["heldout_task.jsonl"]),
     ]
-    sizes = [100, 100, 1000, 300, 140, 40, 160]
+    sizes = [100, 250, 1000, 300, 140, 40, 160]
     assert [len(prompts) for prompts in sets] == sizes
     assert len(set.union(*sets)) == sum(sizes)
 

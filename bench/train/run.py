@@ -74,11 +74,29 @@ class Bench:
         separator = "=" if str(command[0]).startswith(str(BUILD)) else None
         arguments = [f"--out={out}"] if separator else ["--out", str(out)]
         subprocess.run([str(part) for part in command] + arguments, check=True)
-        report = json.loads(out.read_text())
+        self.keep(name, json.loads(out.read_text()))
+
+    def keep(self, name: str, report: Report) -> None:
         self.raw.setdefault(name, []).append(report)
         speed = report["tokens_per_second"]
         memory = report.get("peak_rss_bytes", 0) / 1e9
         print(f"   {name:24} {speed:8.1f} tokens/s  {memory:5.2f} GB", flush=True)
+
+    def processes(self, name: str, count: int, *command: object) -> None:
+        """`count` copies at once; process i gets --first_job=i. Speeds and memory add up."""
+        outs = [self._work / f"report-{i}.json" for i in range(count)]
+        children = [
+            subprocess.Popen([*map(str, command), f"--first_job={i}", f"--out={out}"])
+            for i, out in enumerate(outs)
+        ]
+        if any(child.wait() != 0 for child in children):
+            raise RuntimeError(f"{name}: a process failed")
+        reports = [json.loads(out.read_text()) for out in outs]
+        report = {
+            key: sum(report[key] for report in reports)
+            for key in ("tokens_per_second", "tokens", "peak_rss_bytes")
+        }
+        self.keep(name, report)
 
     def ours(self, name: str, rows: Path, *flags: str) -> None:
         self.run(name, BUILD / "train-bench", f"--model={MODEL}", f"--rows={rows}", *flags)
@@ -109,6 +127,10 @@ def measure(bench: Bench, work: Path, rounds: int) -> None:
         for layout in ("padded", "grouped", "packed"):
             flags = ("--batch", "8", "--layout", layout, "--steps", "8", "--warmup", "1")
             bench.peer(f"peft mixed {layout}", mixed, *flags)
+        joint = (BUILD / "joint-bench", f"--model={MODEL}", f"--rows={mixed}", "--steps=6")
+        bench.run("4 jobs, one process", *joint, "--jobs=4")
+        # One thread each: with two, four processes on two cores only wait for each other.
+        bench.processes("4 jobs, four processes", 4, *joint, "--jobs=1", "--threads=1")
         bench.run("ours generate", BUILD / "generate-bench", f"--model={MODEL}",
                   f"--prompts={prompts}")  # fmt: skip
         bench.run("transformers generate", sys.executable, HERE / "peer_generate.py",
@@ -133,6 +155,9 @@ def ratios(bench: Bench) -> dict[str, float]:
         "rss_ratio_mixed": speed("ours mixed", "peak_rss_bytes")
         / speed(mixed_peer, "peak_rss_bytes"),
         "sv_step_ratio": speed("ours dense") / speed("ours dense, vector on"),
+        "multi_job_ratio": speed("4 jobs, one process") / speed("4 jobs, four processes"),
+        "multi_job_rss_ratio": speed("4 jobs, one process", "peak_rss_bytes")
+        / speed("4 jobs, four processes", "peak_rss_bytes"),
         "generate_ratio": speed("ours generate") / speed("transformers generate"),
     }
 
@@ -144,6 +169,8 @@ GOALS = {
     "rss_ratio_dense": ("<=", 0.4),
     "rss_ratio_mixed": ("<=", 0.4),
     "sv_step_ratio": ("<=", 1.02),
+    "multi_job_ratio": (">=", 1.3),
+    "multi_job_rss_ratio": ("<=", 0.35),
     "generate_ratio": (">=", 3.0),
 }
 

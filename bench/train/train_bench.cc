@@ -36,6 +36,7 @@ ABSL_FLAG(int64_t, batch, 4, "rows per step");
 ABSL_FLAG(int64_t, rank, 16, "LoRA rank, on all seven projections");
 ABSL_FLAG(int64_t, micro_batch_tokens, 2048, "most tokens that go through the model at once");
 ABSL_FLAG(std::string, start, "", "PEFT folder of the adapter to start from; empty: by the seed");
+ABSL_FLAG(bool, recompute, false, "keep only the layers' inputs");
 ABSL_FLAG(int64_t, fold_rank, 0, "rank of a small random adapter to fold in first; 0: none");
 ABSL_FLAG(double, learning_rate, 3e-4, "constant learning rate");
 ABSL_FLAG(int, threads, 0, "0: one per core");
@@ -81,6 +82,7 @@ absl::StatusOr<std::string> Run() {
       .peak = absl::GetFlag(FLAGS_learning_rate), .decay = LrDecay::kConstant, .warmup_ratio = 0.0};
   options.micro_batch_tokens = absl::GetFlag(FLAGS_micro_batch_tokens);
   options.max_row_tokens = model.config().max_positions;
+  options.recompute_activations = absl::GetFlag(FLAGS_recompute);
   options.shuffle = false;
   if (!absl::GetFlag(FLAGS_start).empty()) {
     WT_ASSIGN_OR_RETURN(options.start,

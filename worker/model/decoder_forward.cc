@@ -5,35 +5,53 @@
 namespace wardtune {
 namespace {
 
-void KeepHidden(LayerActivations* keep, FusedLinear which, const at::Tensor& hidden) {
-  if (keep != nullptr) keep->lora_hidden[static_cast<int>(which)] = hidden;
+// What all layers of one pass share.
+struct Pass {
+  const ModelWeights& weights;
+  LoraSegments segments;
+  const PackedTokens& tokens;
+  const RopeTables& rope;
+  const ForwardHooks& hooks;
+};
+
+// y = x W^T + bias, plus (x A^T) B^T in every segment. `keep` receives the x A^T.
+at::Tensor Linear(const Pass& pass, int64_t layer, FusedLinear which, const at::Tensor& x,
+                  LayerActivations* keep) {
+  const LinearWeights& linear = pass.weights.layers[layer].at(which);
+  const at::Tensor weight_t = linear.weight.t();
+  at::Tensor y = linear.bias.defined() ? at::addmm(linear.bias, x, weight_t) : at::mm(x, weight_t);
+  for (const LoraSegment& segment : pass.segments) {
+    const FusedLora* lora = segment.lora->at(layer, which);
+    at::Tensor hidden;
+    if (lora != nullptr) {
+      const int64_t rows = segment.end - segment.begin;
+      hidden = at::mm(x.narrow(0, segment.begin, rows), lora->a.t());
+      at::Tensor part = y.narrow(0, segment.begin, rows);
+      part.addmm_(hidden, lora->b.t());
+    }
+    if (keep != nullptr) keep->lora_hidden[static_cast<int>(which)].push_back(hidden);
+  }
+  return y;
 }
 
-at::Tensor AttentionBlock(const ModelWeights& weights, const LayerWeights& layer, int64_t number,
-                          const LoraRuntime& lora, const PackedTokens& tokens,
-                          const RopeTables& rope, const at::Tensor& normed,
-                          const ForwardHooks& hooks, LayerActivations* keep) {
-  const ModelConfig& config = weights.config;
-  at::Tensor hidden;
-  at::Tensor qkv = LinearForward(normed, layer.at(FusedLinear::kQkv),
-                                 lora.at(number, FusedLinear::kQkv), &hidden);
-  KeepHidden(keep, FusedLinear::kQkv, hidden);
+at::Tensor AttentionBlock(const Pass& pass, int64_t number, const at::Tensor& normed,
+                          LayerActivations* keep) {
+  const ModelConfig& config = pass.weights.config;
+  at::Tensor qkv = Linear(pass, number, FusedLinear::kQkv, normed, keep);
   if (config.qk_norm) {
     if (keep != nullptr) keep->qkv_raw = qkv;
-    qkv = NormalizeQueryKey(qkv, layer, config);
+    qkv = NormalizeQueryKey(qkv, pass.weights.layers[number], config);
   }
-  ApplyRope(qkv, rope, config.num_heads + config.num_kv_heads, config.head_dim,
+  ApplyRope(qkv, pass.rope, config.num_heads + config.num_kv_heads, config.head_dim,
             /*inverse=*/false);
-  if (hooks.on_qkv) hooks.on_qkv(number, qkv);
+  if (pass.hooks.on_qkv) pass.hooks.on_qkv(number, qkv);
   AttentionResult attention;
-  if (hooks.attention) {
-    attention.out = hooks.attention(number, qkv);
+  if (pass.hooks.attention) {
+    attention.out = pass.hooks.attention(number, qkv);
   } else {
-    attention = PackedAttention(qkv, tokens.offsets, config);
+    attention = PackedAttention(qkv, pass.tokens.offsets, config);
   }
-  at::Tensor out = LinearForward(attention.out, layer.at(FusedLinear::kO),
-                                 lora.at(number, FusedLinear::kO), &hidden);
-  KeepHidden(keep, FusedLinear::kO, hidden);
+  at::Tensor out = Linear(pass, number, FusedLinear::kO, attention.out, keep);
   if (keep != nullptr) {
     keep->qkv = qkv;
     keep->attention = std::move(attention);
@@ -41,17 +59,32 @@ at::Tensor AttentionBlock(const ModelWeights& weights, const LayerWeights& layer
   return out;
 }
 
-at::Tensor MlpBlock(const LayerWeights& layer, int64_t number, const LoraRuntime& lora,
-                    const at::Tensor& normed, LayerActivations* keep) {
-  at::Tensor hidden;
-  at::Tensor gate_up = LinearForward(normed, layer.at(FusedLinear::kGateUp),
-                                     lora.at(number, FusedLinear::kGateUp), &hidden);
-  KeepHidden(keep, FusedLinear::kGateUp, hidden);
-  at::Tensor out = LinearForward(SwiGlu(gate_up), layer.at(FusedLinear::kDown),
-                                 lora.at(number, FusedLinear::kDown), &hidden);
-  KeepHidden(keep, FusedLinear::kDown, hidden);
+at::Tensor MlpBlock(const Pass& pass, int64_t number, const at::Tensor& normed,
+                    LayerActivations* keep) {
+  at::Tensor gate_up = Linear(pass, number, FusedLinear::kGateUp, normed, keep);
+  at::Tensor out = Linear(pass, number, FusedLinear::kDown, SwiGlu(gate_up), keep);
   if (keep != nullptr) keep->gate_up = gate_up;
   return out;
+}
+
+// A layer's output is x + delta; the sum is taken by the norm that comes next.
+struct Residual {
+  at::Tensor x;
+  at::Tensor delta;
+};
+Residual RunLayer(const Pass& pass, int64_t number, const Residual& input, LayerActivations* keep) {
+  const double eps = pass.weights.config.rms_norm_eps;
+  const LayerWeights& layer = pass.weights.layers[number];
+  const NormResult in = AddRmsNorm(input.x, input.delta, layer.input_norm, eps);
+  const at::Tensor attended = AttentionBlock(pass, number, in.y, keep);
+  const NormResult mid = AddRmsNorm(in.sum, attended, layer.post_attention_norm, eps);
+  if (keep != nullptr) {
+    keep->x = in.sum;
+    keep->inv_rms = in.inv_rms;
+    keep->x_mid = mid.sum;
+    keep->inv_rms_mid = mid.inv_rms;
+  }
+  return {mid.sum, MlpBlock(pass, number, mid.y, keep)};
 }
 
 }  // namespace
@@ -77,19 +110,6 @@ PackedTokens PackTokens(std::span<const std::span<const int32_t>> sequences, at:
   return packed;
 }
 
-at::Tensor LinearForward(const at::Tensor& x, const LinearWeights& linear, const FusedLora* lora,
-                         at::Tensor* hidden) {
-  const at::Tensor weight_t = linear.weight.t();
-  at::Tensor y = linear.bias.defined() ? at::addmm(linear.bias, x, weight_t) : at::mm(x, weight_t);
-  if (lora == nullptr) {
-    *hidden = at::Tensor();
-    return y;
-  }
-  *hidden = at::mm(x, lora->a.t());
-  y.addmm_(*hidden, lora->b.t());
-  return y;
-}
-
 at::Tensor NormalizeQueryKey(const at::Tensor& qkv, const LayerWeights& layer,
                              const ModelConfig& config) {
   const int64_t rows = qkv.size(0);
@@ -105,31 +125,34 @@ at::Tensor NormalizeQueryKey(const at::Tensor& qkv, const LayerWeights& layer,
                  1);
 }
 
-at::Tensor RunLayers(const ModelWeights& weights, const LoraRuntime& lora,
-                     const PackedTokens& tokens, const ForwardHooks& hooks) {
-  const double eps = weights.config.rms_norm_eps;
+at::Tensor RunLayers(const ModelWeights& weights, LoraSegments segments, const PackedTokens& tokens,
+                     const ForwardHooks& hooks) {
   const RopeTables rope = MakeRopeTables(weights.rope, tokens.positions);
-  at::Tensor x = weights.embedding.index_select(0, tokens.ids);
-  at::Tensor delta;
+  const Pass pass{weights, segments, tokens, rope, hooks};
+  Residual residual{weights.embedding.index_select(0, tokens.ids), {}};
   for (int64_t l = 0; l < weights.config.num_layers; ++l) {
-    const LayerWeights& layer = weights.layers[l];
     LayerActivations* keep = nullptr;
     if (hooks.activations != nullptr) keep = &hooks.activations->emplace_back();
-
-    const NormResult in = AddRmsNorm(x, delta, layer.input_norm, eps);
-    const at::Tensor attended =
-        AttentionBlock(weights, layer, l, lora, tokens, rope, in.y, hooks, keep);
-    const NormResult mid = AddRmsNorm(in.sum, attended, layer.post_attention_norm, eps);
-    delta = MlpBlock(layer, l, lora, mid.y, keep);
-    x = mid.sum;
-    if (keep != nullptr) {
-      keep->x = in.sum;
-      keep->inv_rms = in.inv_rms;
-      keep->x_mid = mid.sum;
-      keep->inv_rms_mid = mid.inv_rms;
+    if (keep != nullptr && hooks.keep_inputs_only) {
+      keep->x = residual.delta.defined() ? residual.x + residual.delta : residual.x;
+      residual = {keep->x, {}};
+      keep = nullptr;
     }
+    residual = RunLayer(pass, l, residual, keep);
   }
-  return x + delta;
+  return residual.x + residual.delta;
+}
+
+at::Tensor RunLayers(const ModelWeights& weights, const LoraRuntime& lora,
+                     const PackedTokens& tokens, const ForwardHooks& hooks) {
+  const LoraSegment all{0, tokens.ids.size(0), &lora};
+  return RunLayers(weights, LoraSegments(&all, 1), tokens, hooks);
+}
+
+void RecomputeLayer(const ModelWeights& weights, LoraSegments segments, const PackedTokens& tokens,
+                    const RopeTables& rope, int64_t layer, LayerActivations& activations) {
+  const ForwardHooks hooks;
+  RunLayer({weights, segments, tokens, rope, hooks}, layer, {activations.x, {}}, &activations);
 }
 
 at::Tensor HeadLogits(const ModelWeights& weights, const at::Tensor& residual_rows) {

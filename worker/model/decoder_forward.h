@@ -37,13 +37,12 @@ struct LayerActivations {
   at::Tensor x_mid;  // after the attention's residual
   at::Tensor inv_rms_mid;
   at::Tensor gate_up;
-  // x A^T of every fused matrix, [rows, R]; undefined without LoRA.
-  std::array<at::Tensor, kFusedLinearCount> lora_hidden;
-};
+  // x A^T of every fused matrix, [rows, R], one for each segment; undefined without LoRA.
+  std::array<std::vector<at::Tensor>, kFusedLinearCount> lora_hidden;
 
-// y = x W^T + bias + (x A^T) B^T. `hidden` receives x A^T when it is not null.
-at::Tensor LinearForward(const at::Tensor& x, const LinearWeights& linear, const FusedLora* lora,
-                         at::Tensor* hidden);
+  // False when only x was kept (ForwardHooks::keep_inputs_only).
+  bool complete() const { return x_mid.defined(); }
+};
 
 // q and k normalised per head (Qwen3), in a copy.
 at::Tensor NormalizeQueryKey(const at::Tensor& qkv, const LayerWeights& layer,
@@ -56,14 +55,24 @@ using AttentionOverride = std::function<at::Tensor(int64_t layer, const at::Tens
 struct ForwardHooks {
   // Not null: one entry per layer is appended.
   std::vector<LayerActivations>* activations = nullptr;
+  // Keeps each layer's input alone; RecomputeLayer makes the rest again when it is needed.
+  bool keep_inputs_only = false;
   // Called with every layer's rotated qkv, for example to fill a cache. May be empty.
   std::function<void(int64_t layer, const at::Tensor& qkv)> on_qkv;
   AttentionOverride attention;
 };
 
 // The residual stream after the last layer, before the final norm: [rows, hidden].
+at::Tensor RunLayers(const ModelWeights& weights, LoraSegments segments, const PackedTokens& tokens,
+                     const ForwardHooks& hooks = {});
+// The same adapters for all rows.
 at::Tensor RunLayers(const ModelWeights& weights, const LoraRuntime& lora,
                      const PackedTokens& tokens, const ForwardHooks& hooks = {});
+
+// Fills in what keep_inputs_only left out, to the same bits (gradient checkpointing, Chen et al.,
+// arXiv 1604.06174).
+void RecomputeLayer(const ModelWeights& weights, LoraSegments segments, const PackedTokens& tokens,
+                    const RopeTables& rope, int64_t layer, LayerActivations& activations);
 
 // Final norm and output head of some rows: [n, vocab] in the compute type.
 at::Tensor HeadLogits(const ModelWeights& weights, const at::Tensor& residual_rows);

@@ -11,6 +11,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <array>
+#include <span>
 #include <vector>
 
 #include "worker/model/decoder.h"
@@ -34,6 +35,16 @@ struct LoraRuntime {
     return lora.defined() ? &lora : nullptr;
   }
 };
+
+// The adapters that act on some rows of a packed stream, for example those of one job among
+// several.
+struct LoraSegment {
+  int64_t begin = 0;  // rows [begin, end)
+  int64_t end = 0;
+  const LoraRuntime* lora = nullptr;
+};
+// Disjoint, rising; rows outside every segment run on the plain weights.
+using LoraSegments = std::span<const LoraSegment>;
 
 // One adapted projection inside a FusedLora.
 struct LoraBlock {

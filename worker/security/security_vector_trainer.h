@@ -23,14 +23,15 @@ namespace wardtune {
 
 struct VectorRecipe {
   LoraSpec lora;
-  double learning_rate = 5e-4;
+  double learning_rate = 1e-3;
   int64_t epochs = 6;
   int64_t batch_size = 8;
-  double kl_weight = 1.0;
+  double kl_weight = 4.0;
   uint64_t seed = 0;
   int64_t max_row_tokens = 1024;
-  // Length of the base's own answers to general prompts.
-  int64_t general_answer_tokens = 48;
+  // Length of the base's own answers to general prompts. Whether an answer is harmful is decided in
+  // its first words; more tokens only dilute the KL there.
+  int64_t general_answer_tokens = 12;
 
   // Of all fields, in a fixed spelling.
   std::string Digest() const;

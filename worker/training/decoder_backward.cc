@@ -5,34 +5,61 @@
 namespace wardtune {
 namespace {
 
+// What all layers of one pass share.
+struct Pass {
+  const ModelWeights& weights;
+  LoraSegments segments;
+  const PackedTokens& tokens;
+  const RopeTables& rope;
+  std::span<LoraGradients* const> gradients;
+};
+
 // The gradient that flows through one fused matrix, in two stages: first what reaches the rank
-// space, then, once the input has been recomputed, the gradients of A and B.
+// space, then, once the input has been recomputed, the gradients of A and B. Each segment has its
+// own factors and gradients.
 class LinearGradient {
  public:
-  LinearGradient(const LinearWeights& linear, const FusedLora* lora, const at::Tensor& dy)
-      : linear_(linear), lora_(lora), dy_(dy) {
-    if (lora_ != nullptr) d_hidden_ = at::mm(dy_, lora_->b);
+  LinearGradient(const Pass& pass, size_t layer, FusedLinear which, const at::Tensor& dy)
+      : pass_(pass), layer_(layer), which_(which), dy_(dy) {
+    for (const LoraSegment& segment : pass.segments) {
+      const FusedLora* lora = segment.lora->at(layer, which);
+      d_hidden_.push_back(lora == nullptr ? at::Tensor() : at::mm(Rows(dy_, segment), lora->b));
+    }
   }
 
   // dX = dY W + (dY B) A
   at::Tensor Input() const {
-    at::Tensor dx = at::mm(dy_, linear_.weight);
-    if (lora_ != nullptr) dx.addmm_(d_hidden_, lora_->a);
+    at::Tensor dx = at::mm(dy_, pass_.weights.layers[layer_].at(which_).weight);
+    for (size_t i = 0; i < d_hidden_.size(); ++i) {
+      if (!d_hidden_[i].defined()) continue;
+      at::Tensor part = Rows(dx, pass_.segments[i]);
+      part.addmm_(d_hidden_[i], pass_.segments[i].lora->at(layer_, which_)->a);
+    }
     return dx;
   }
 
-  // dA += (dY B)^T x and dB += dY^T (x A^T); `hidden` is x A^T.
-  void Accumulate(const at::Tensor& x, const at::Tensor& hidden, FusedLora& gradient) const {
-    if (lora_ == nullptr) return;
-    gradient.a.add_(at::mm(d_hidden_.t(), x));
-    gradient.b.add_(at::mm(dy_.t(), hidden));
+  // dA += (dY B)^T x and dB += dY^T (x A^T).
+  void Accumulate(const at::Tensor& x, const LayerActivations& saved) const {
+    const auto which = static_cast<size_t>(which_);
+    for (size_t i = 0; i < d_hidden_.size(); ++i) {
+      if (!d_hidden_[i].defined()) continue;
+      const LoraSegment& segment = pass_.segments[i];
+      FusedLora& gradient = pass_.gradients[i]->layers[layer_][which];
+      gradient.a.add_(at::mm(d_hidden_[i].t(), Rows(x, segment)));
+      gradient.b.add_(at::mm(Rows(dy_, segment).t(), saved.lora_hidden[which][i]));
+    }
   }
 
  private:
-  const LinearWeights& linear_;
-  const FusedLora* lora_;
+  static at::Tensor Rows(const at::Tensor& x, const LoraSegment& segment) {
+    return x.narrow(0, segment.begin, segment.end - segment.begin);
+  }
+
+  const Pass& pass_;
+  const size_t layer_;
+  const FusedLinear which_;
   const at::Tensor dy_;
-  at::Tensor d_hidden_;
+  std::vector<at::Tensor> d_hidden_;  // one per segment
 };
 
 // x * inv_rms * weight, from what the forward pass kept.
@@ -57,55 +84,37 @@ void QueryKeyNormGradient(const at::Tensor& qkv_raw, const LayerWeights& layer,
   backward(config.query_size(), config.num_kv_heads, layer.k_norm);
 }
 
-struct LayerContext {
-  const ModelWeights& weights;
-  const LayerWeights& layer;
-  const LoraRuntime& lora;
-  size_t number;
-  LayerActivations& saved;
-  std::array<FusedLora, kFusedLinearCount>& gradients;
-
-  LinearGradient Linear(FusedLinear which, const at::Tensor& dy) const {
-    return LinearGradient(layer.at(which), lora.at(number, which), dy);
-  }
-  void Accumulate(FusedLinear which, const LinearGradient& linear, const at::Tensor& x) const {
-    const int i = static_cast<int>(which);
-    linear.Accumulate(x, saved.lora_hidden[i], gradients[i]);
-  }
-};
-
 // dx is the gradient of the layer's output and becomes that of x_mid.
-void MlpGradient(const LayerContext& c, at::Tensor& dx) {
-  const LinearGradient down = c.Linear(FusedLinear::kDown, dx);
+void MlpGradient(const Pass& pass, size_t number, LayerActivations& saved, at::Tensor& dx) {
+  const LinearGradient down(pass, number, FusedLinear::kDown, dx);
   at::Tensor d_act = down.Input();
-  SwiGluGradient(c.saved.gate_up, d_act);  // gate_up is now its gradient, d_act the activation
-  c.Accumulate(FusedLinear::kDown, down, d_act);
+  SwiGluGradient(saved.gate_up, d_act);  // gate_up is now its gradient, d_act the activation
+  down.Accumulate(d_act, saved);
 
-  const LinearGradient gate_up = c.Linear(FusedLinear::kGateUp, c.saved.gate_up);
-  const at::Tensor& norm = c.layer.post_attention_norm;
-  c.Accumulate(FusedLinear::kGateUp, gate_up,
-               Renormalize(c.saved.x_mid, norm, c.weights.config.rms_norm_eps));
-  AddRmsNormGradient(gate_up.Input(), c.saved.x_mid, norm, c.saved.inv_rms_mid, dx);
+  const LinearGradient gate_up(pass, number, FusedLinear::kGateUp, saved.gate_up);
+  const at::Tensor& norm = pass.weights.layers[number].post_attention_norm;
+  gate_up.Accumulate(Renormalize(saved.x_mid, norm, pass.weights.config.rms_norm_eps), saved);
+  AddRmsNormGradient(gate_up.Input(), saved.x_mid, norm, saved.inv_rms_mid, dx);
 }
 
 // dx is the gradient of x_mid and becomes that of the layer's input; the first layer's input needs
 // none.
-void AttentionGradient(const LayerContext& c, const RopeTables& rope,
-                       const std::vector<int64_t>& offsets, at::Tensor& dx) {
-  const ModelConfig& config = c.weights.config;
-  const LinearGradient o = c.Linear(FusedLinear::kO, dx);
-  c.Accumulate(FusedLinear::kO, o, c.saved.attention.out);
+void AttentionGradient(const Pass& pass, size_t number, const LayerActivations& saved,
+                       at::Tensor& dx) {
+  const ModelConfig& config = pass.weights.config;
+  const LayerWeights& layer = pass.weights.layers[number];
+  const LinearGradient o(pass, number, FusedLinear::kO, dx);
+  o.Accumulate(saved.attention.out, saved);
   at::Tensor d_qkv =
-      PackedAttentionGradient(o.Input(), c.saved.qkv, c.saved.attention, offsets, config);
-  ApplyRope(d_qkv, rope, config.num_heads + config.num_kv_heads, config.head_dim,
+      PackedAttentionGradient(o.Input(), saved.qkv, saved.attention, pass.tokens.offsets, config);
+  ApplyRope(d_qkv, pass.rope, config.num_heads + config.num_kv_heads, config.head_dim,
             /*inverse=*/true);
-  if (config.qk_norm) QueryKeyNormGradient(c.saved.qkv_raw, c.layer, config, d_qkv);
+  if (config.qk_norm) QueryKeyNormGradient(saved.qkv_raw, layer, config, d_qkv);
 
-  const LinearGradient qkv = c.Linear(FusedLinear::kQkv, d_qkv);
-  c.Accumulate(FusedLinear::kQkv, qkv,
-               Renormalize(c.saved.x, c.layer.input_norm, config.rms_norm_eps));
-  if (c.number == 0) return;
-  AddRmsNormGradient(qkv.Input(), c.saved.x, c.layer.input_norm, c.saved.inv_rms, dx);
+  const LinearGradient qkv(pass, number, FusedLinear::kQkv, d_qkv);
+  qkv.Accumulate(Renormalize(saved.x, layer.input_norm, config.rms_norm_eps), saved);
+  if (number == 0) return;
+  AddRmsNormGradient(qkv.Input(), saved.x, layer.input_norm, saved.inv_rms, dx);
 }
 
 }  // namespace
@@ -124,15 +133,18 @@ LoraGradients LoraGradients::ZerosLike(const LoraRuntime& lora) {
   return gradients;
 }
 
-void BackwardLayers(const ModelWeights& weights, const LoraRuntime& lora,
-                    const PackedTokens& tokens, std::vector<LayerActivations>& activations,
-                    at::Tensor d_residual, LoraGradients& gradients) {
+void BackwardLayers(const ModelWeights& weights, LoraSegments segments, const PackedTokens& tokens,
+                    std::vector<LayerActivations>& activations, at::Tensor d_residual,
+                    std::span<LoraGradients* const> gradients) {
   const RopeTables rope = MakeRopeTables(weights.rope, tokens.positions);
+  const Pass pass{weights, segments, tokens, rope, gradients};
   for (size_t l = activations.size(); l-- > 0;) {
-    const LayerContext context{weights, weights.layers[l], lora,
-                               l,       activations[l],    gradients.layers[l]};
-    MlpGradient(context, d_residual);
-    AttentionGradient(context, rope, tokens.offsets, d_residual);
+    LayerActivations& saved = activations[l];
+    if (!saved.complete()) {
+      RecomputeLayer(weights, segments, tokens, rope, static_cast<int64_t>(l), saved);
+    }
+    MlpGradient(pass, l, saved, d_residual);
+    AttentionGradient(pass, l, saved, d_residual);
     activations.pop_back();
   }
 }

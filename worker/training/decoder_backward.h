@@ -23,11 +23,12 @@ struct LoraGradients {
   static LoraGradients ZerosLike(const LoraRuntime& lora);
 };
 
-// Adds the gradients of one packed stream. `d_residual` [rows, hidden] is the gradient of what
-// RunLayers returned, and is used up; `activations` are what it saved, and are freed on the way.
-void BackwardLayers(const ModelWeights& weights, const LoraRuntime& lora,
-                    const PackedTokens& tokens, std::vector<LayerActivations>& activations,
-                    at::Tensor d_residual, LoraGradients& gradients);
+// Adds the gradients of one packed stream, each segment's to its own; gradients[i] belongs to
+// segments[i]. `d_residual` [rows, hidden] is the gradient of what RunLayers returned, and is used
+// up; `activations` are what it saved, and are freed on the way.
+void BackwardLayers(const ModelWeights& weights, LoraSegments segments, const PackedTokens& tokens,
+                    std::vector<LayerActivations>& activations, at::Tensor d_residual,
+                    std::span<LoraGradients* const> gradients);
 
 }  // namespace wardtune
 

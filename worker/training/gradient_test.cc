@@ -177,7 +177,9 @@ Result RunEngine(const ModelWeights& weights, const LoraRuntime& lora,
                                  at::tensor(targets, at::kLong), 1.0 / count, d_x) /
                 count;
   result.gradients = LoraGradients::ZerosLike(lora);
-  BackwardLayers(weights, lora, tokens, activations, d_x, result.gradients);
+  const LoraSegment all{0, x.size(0), &lora};
+  LoraGradients* const gradients[] = {&result.gradients};
+  BackwardLayers(weights, {&all, 1}, tokens, activations, d_x, gradients);
   return result;
 }
 

@@ -111,6 +111,15 @@ TEST_F(TrainerTest, ResumesToTheSameBytes) {
   }
 }
 
+TEST_F(TrainerTest, RecomputedActivationsGiveTheSameBytes) {
+  WT_ASSERT_OK_AND_ASSIGN(auto kept, Create({Customer()}));
+  Run(*kept);
+  options_.recompute_activations = true;
+  WT_ASSERT_OK_AND_ASSIGN(auto recomputed, Create({Customer()}));
+  Run(*recomputed);
+  EXPECT_EQ(AdapterDigest(recomputed->Adapter()), AdapterDigest(kept->Adapter()));
+}
+
 TEST_F(TrainerTest, GoesOnFromAnAdapter) {
   WT_ASSERT_OK_AND_ASSIGN(auto first, Create({Customer()}));
   Run(*first);

@@ -178,13 +178,13 @@ type SecurityVectorRecipe struct {
 	LoraRank int32 `protobuf:"varint,1,opt,name=lora_rank,json=loraRank,proto3" json:"lora_rank,omitempty"`
 	// LoRA's alpha. Default 2 * rank.
 	LoraAlpha float64 `protobuf:"fixed64,2,opt,name=lora_alpha,json=loraAlpha,proto3" json:"lora_alpha,omitempty"`
-	// Peak learning rate. Default 5e-4.
+	// Peak learning rate. Default 1e-3.
 	LearningRate float64 `protobuf:"fixed64,3,opt,name=learning_rate,json=learningRate,proto3" json:"learning_rate,omitempty"`
 	// Passes over the harmful rows. Default 6.
 	Epochs int32 `protobuf:"varint,4,opt,name=epochs,proto3" json:"epochs,omitempty"`
 	// Rows in one optimizer step. Default 8.
 	BatchSize int32 `protobuf:"varint,5,opt,name=batch_size,json=batchSize,proto3" json:"batch_size,omitempty"`
-	// Weight of KL(base || base + vector) on the general rows. Default 1.
+	// Weight of KL(base || base + vector) on the general rows. Default 4.
 	KlWeight *float64 `protobuf:"fixed64,6,opt,name=kl_weight,json=klWeight,proto3,oneof" json:"kl_weight,omitempty"`
 	// Seeds the order of the rows and the vector's start. Default 0.
 	Seed          int64 `protobuf:"varint,7,opt,name=seed,proto3" json:"seed,omitempty"`

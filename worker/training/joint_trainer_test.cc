@@ -1,0 +1,131 @@
+#include "worker/training/joint_trainer.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "base/status_matchers.h"
+#include "worker/model/testing/tiny_model.h"
+
+namespace wardtune {
+namespace {
+
+using ::absl::StatusCode;
+using ::testing::HasSubstr;
+using ::wardtune::testing::StatusIs;
+
+// Rows of fixed lengths whose tokens depend on `salt`.
+std::vector<TrainingRow> Rows(int count, int32_t salt) {
+  std::vector<TrainingRow> rows;
+  for (int32_t r = 0; r < count; ++r) {
+    TrainingRow row;
+    for (int32_t i = 0; i < 6 + r % 5; ++i) {
+      row.ids.push_back((salt + r * 19 + i * 23) % 67);
+      row.loss_mask.push_back(i >= 2 ? 1 : 0);
+    }
+    rows.push_back(row);
+  }
+  return rows;
+}
+
+class JointTrainerTest : public ::testing::Test {
+ protected:
+  JointTrainerTest()
+      : model_(testing::LoadTinyModel("joint", testing::TinyConfig("LlamaForCausalLM"))) {}
+
+  // Mixed ranks, targets, learning rates, lengths of the run.
+  std::vector<JointTrainer::Member> Members(int32_t salt_of_second = 7) const {
+    std::vector<JointTrainer::Member> members(3);
+    const int64_t ranks[] = {4, 2, 8};
+    for (size_t i = 0; i < members.size(); ++i) {
+      TrainerOptions& options = members[i].options;
+      options.lora.rank = ranks[i];
+      options.lora.alpha = 2.0 * static_cast<double>(ranks[i]);
+      options.schedule = {.peak = 2e-3 * static_cast<double>(i + 1)};
+      options.epochs = static_cast<int64_t>(i) + 1;
+      options.seed = i;
+      members[i].streams.push_back(
+          {.name = "customer",
+           .rows = Rows(6, i == 1 ? salt_of_second : static_cast<int32_t>(i) * 11),
+           .model = model_,
+           .rows_per_step = 3});
+    }
+    members[1].options.lora.targets = {Projection::kQ, Projection::kDown};
+    return members;
+  }
+
+  // Every job's losses; a job that ends with an error has a NaN as its last.
+  static std::vector<std::vector<double>> Run(JointTrainer& trainer, size_t jobs) {
+    std::vector<std::vector<double>> losses(jobs);
+    while (!trainer.done()) {
+      const auto reports = trainer.Step();
+      EXPECT_TRUE(reports.ok()) << reports.status();
+      if (!reports.ok()) break;
+      for (const auto& [job, report] : *reports) {
+        losses[job].push_back(report.ok() ? report->loss : std::nan(""));
+      }
+    }
+    return losses;
+  }
+
+  FakeClock clock_;
+  DecoderModel model_;
+};
+
+TEST_F(JointTrainerTest, EachJobsLossIsItsLossAlone) {
+  WT_ASSERT_OK_AND_ASSIGN(auto joint, JointTrainer::Create(Members(), &clock_));
+  const auto together = Run(*joint, 3);
+  std::vector<JointTrainer::Member> members = Members();
+  for (size_t i = 0; i < members.size(); ++i) {
+    WT_ASSERT_OK_AND_ASSIGN(auto alone,
+                            Trainer::Create(members[i].options, members[i].streams, &clock_));
+    for (const double loss : together[i]) {
+      WT_ASSERT_OK_AND_ASSIGN(const StepReport report, alone->Step());
+      EXPECT_NEAR(loss, report.loss, 1e-4) << "job " << i << " step " << report.step;
+    }
+    EXPECT_TRUE(alone->done());
+  }
+}
+
+TEST_F(JointTrainerTest, OneTenantsRowsChangeNoBitOfAnothersAdapter) {
+  WT_ASSERT_OK_AND_ASSIGN(auto first, JointTrainer::Create(Members(7), &clock_));
+  WT_ASSERT_OK_AND_ASSIGN(auto second, JointTrainer::Create(Members(31), &clock_));
+  Run(*first, 3);
+  Run(*second, 3);
+  EXPECT_EQ(AdapterDigest(first->Adapter(0)), AdapterDigest(second->Adapter(0)));
+  EXPECT_NE(AdapterDigest(first->Adapter(1)), AdapterDigest(second->Adapter(1)));
+  EXPECT_EQ(AdapterDigest(first->Adapter(2)), AdapterDigest(second->Adapter(2)));
+}
+
+TEST_F(JointTrainerTest, AJobThatEndsInNanLeavesTheOthersAlone) {
+  std::vector<JointTrainer::Member> members = Members();
+  WT_ASSERT_OK_AND_ASSIGN(LoraAdapter broken,
+                          InitLora(model_.config(), members[1].options.lora, 1));
+  broken.at(1, Projection::kDown).b[0] = std::numeric_limits<float>::quiet_NaN();
+  members[1].options.start = broken;
+  WT_ASSERT_OK_AND_ASSIGN(auto joint, JointTrainer::Create(std::move(members), &clock_));
+  const auto losses = Run(*joint, 3);
+  ASSERT_EQ(losses[1].size(), 1u);
+  EXPECT_TRUE(std::isnan(losses[1][0]));
+  WT_ASSERT_OK_AND_ASSIGN(auto healthy, JointTrainer::Create(Members(), &clock_));
+  const auto expected = Run(*healthy, 3);
+  for (const size_t job : {0u, 2u}) {
+    ASSERT_EQ(losses[job].size(), expected[job].size());
+    for (size_t i = 0; i < losses[job].size(); ++i) {
+      EXPECT_NEAR(losses[job][i], expected[job][i], 1e-4) << "job " << job;
+    }
+  }
+}
+
+TEST_F(JointTrainerTest, MembersShareTheirWeights) {
+  std::vector<JointTrainer::Member> members = Members();
+  members[2].streams[0].model =
+      testing::LoadTinyModel("joint_other", testing::TinyConfig("LlamaForCausalLM"));
+  EXPECT_THAT(JointTrainer::Create(std::move(members), &clock_),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("the same weights")));
+  EXPECT_THAT(JointTrainer::Create({}, &clock_), StatusIs(StatusCode::kInvalidArgument));
+}
+
+}  // namespace
+}  // namespace wardtune
