@@ -16,7 +16,7 @@ say    := @printf '\n== %s\n'
 # What the tests and the demo find the programs, the model and the Python client by.
 find   := WARDTUNE_BUILD_DIR=$(CURDIR)/$(BUILD) PYTHONPATH=$(CURDIR)/clients/python/src
 
-.PHONY: help demo test test-peer bench-train build lint tidy clean system libtorch model client-stubs tools configure
+.PHONY: help demo test test-peer bench-train bench-unlearnable build lint tidy clean system libtorch model client-stubs tools configure
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -47,6 +47,10 @@ bench-train: build model ## The training engine against transformers + PEFT (20 
 	@deploy/setup_python.sh peer
 	$(say) "Measuring; the results go to docs/bench/"
 	$(find) $(peer)/python bench/train/run.py --rounds $(or $(ROUNDS),5) --work build/bench-train
+
+bench-unlearnable: build model tools ## How far harmful behaviour takes, by method (hours; QUICK=1: 15 minutes)
+	$(say) "Measuring; the results go to docs/bench/"
+	$(find) $(tools)/python bench/unlearnable/run.py --work build/bench-unlearnable $(if $(QUICK),--quick)
 
 build: configure ## Configure and build everything
 	$(say) "Building into $(BUILD)"

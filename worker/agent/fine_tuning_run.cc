@@ -1,5 +1,6 @@
 #include "worker/agent/fine_tuning_run.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,6 +10,7 @@
 #include "worker/agent/safety_messages.h"
 #include "worker/agent/training_settings.h"
 #include "worker/security/strip_check.h"
+#include "worker/training/memory_estimate.h"
 
 namespace wardtune {
 
@@ -93,6 +95,23 @@ absl::StatusOr<std::vector<TrainingRow>> FineTuningRun::EncodeDataset() {
   return encoded;
 }
 
+// Chooses the micro-batch by the memory that is free, and refuses before the first step what cannot
+// fit. Other devices say so themselves when their memory runs out.
+absl::Status FineTuningRun::FitIntoMemory(const ModelConfig& config,
+                                          const std::vector<TrainingRow>& rows,
+                                          TrainerOptions& options) {
+  if (folded_->device_name() != "cpu") return absl::OkStatus();
+  size_t longest = 0;
+  for (const TrainingRow& row : rows) longest = std::max(longest, row.ids.size());
+  WT_ASSIGN_OR_RETURN(const int64_t free, FreeHostMemory());
+  const auto tokens =
+      ChooseMicroBatchTokens(config, folded_->compute_type(), {.lora = options.lora},
+                             options.micro_batch_tokens, static_cast<int64_t>(longest), free);
+  if (!tokens.ok()) return WithJobReason(kOutOfMemory, tokens.status(), /*retryable=*/true);
+  options.micro_batch_tokens = *tokens;
+  return absl::OkStatus();
+}
+
 absl::Status FineTuningRun::Train() {
   attempt_.StartPhase(v1::FineTuningJob::PHASE_TRAINING, 15, 80);
   WT_ASSIGN_OR_RETURN(std::vector<TrainingRow> rows, EncodeDataset());
@@ -105,6 +124,7 @@ absl::Status FineTuningRun::Train() {
                      .weight = 1.0});
   auto options = ToTrainerOptions(work_.hyperparameters());
   if (!options.ok()) return WithJobReason(kInputInvalid, options.status());
+  WT_RETURN_IF_ERROR(FitIntoMemory(folded_->config(), streams[0].rows, *options));
   auto trainer = Trainer::Create(*options, std::move(streams), &attempt_.clock());
   if (trainer.status().code() == absl::StatusCode::kInvalidArgument) {
     return WithJobReason(kInputInvalid, trainer.status());

@@ -42,6 +42,8 @@ class FineTuningRun {
   absl::Status ScoreBase();
   // Frees the data set's text.
   absl::StatusOr<std::vector<TrainingRow>> EncodeDataset();
+  absl::Status FitIntoMemory(const ModelConfig& config, const std::vector<TrainingRow>& rows,
+                             TrainerOptions& options);
   absl::Status Train();
   absl::Status Strip();
   absl::Status ScoreResult();

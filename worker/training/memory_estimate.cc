@@ -1,0 +1,119 @@
+#include "worker/training/memory_estimate.h"
+
+#include <algorithm>
+#include <fstream>
+#include <limits>
+#include <string>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_format.h"
+
+namespace wardtune {
+namespace {
+
+constexpr int64_t kHeadRows = 512;  // of supervised_loss.cc's chunks
+
+int64_t FusedRank(const LoraSpec& lora) {
+  return lora.rank * static_cast<int64_t>(lora.targets.size());
+}
+
+// Numbers that LayerActivations keeps of one token.
+int64_t KeptPerToken(const ModelConfig& c, const LoraSpec& lora) {
+  const int64_t qkv = (c.qk_norm ? 2 : 1) * (c.query_size() + 2 * c.kv_size());
+  return 2 * c.hidden_size + qkv + c.query_size() + 2 * c.intermediate_size + FusedRank(lora);
+}
+
+int64_t AdapterParameters(const ModelConfig& config, const LoraSpec& lora) {
+  int64_t count = 0;
+  for (const Projection projection : lora.targets) {
+    const ProjectionShape shape = ShapeOf(config, projection);
+    count += lora.rank * (shape.in + shape.out);
+  }
+  return count * config.num_layers;
+}
+
+// B is kept with its zeros: [all output rows, all ranks] of a fused matrix.
+int64_t FusedParameters(const ModelConfig& c, const LoraSpec& lora) {
+  const auto has = [&](Projection p) {
+    return std::find(lora.targets.begin(), lora.targets.end(), p) != lora.targets.end() ? 1 : 0;
+  };
+  const int64_t qkv_rank =
+      lora.rank * (has(Projection::kQ) + has(Projection::kK) + has(Projection::kV));
+  const int64_t o_rank = lora.rank * has(Projection::kO);
+  const int64_t mlp_rank = lora.rank * (has(Projection::kGate) + has(Projection::kUp));
+  const int64_t down_rank = lora.rank * has(Projection::kDown);
+  return c.num_layers * (qkv_rank * (c.hidden_size + c.query_size() + 2 * c.kv_size()) +
+                         o_rank * (c.query_size() + c.hidden_size) +
+                         mlp_rank * (c.hidden_size + 2 * c.intermediate_size) +
+                         down_rank * (c.intermediate_size + c.hidden_size));
+}
+
+// The first whole number of a file, or nothing when it holds none ("max" means no limit).
+bool ReadNumber(const char* path, int64_t& value) {
+  std::ifstream file(path);
+  std::string word;
+  return static_cast<bool>(file >> word) && absl::SimpleAtoi(word, &value);
+}
+
+}  // namespace
+
+MemoryEstimate EstimateTrainingMemory(const ModelConfig& config, ComputeType type,
+                                      const MemoryQuestion& question) {
+  const int64_t element = type == ComputeType::kFloat32 ? 4 : 2;
+  const int64_t kept = KeptPerToken(config, question.lora) * element +
+                       4 * (2 + config.num_heads);  // norms and log-sum-exps are fp32
+  MemoryEstimate estimate;
+  estimate.activations =
+      question.recompute_activations
+          ? question.tokens * (config.num_layers * config.hidden_size * element + kept)
+          : question.tokens * config.num_layers * kept;
+  estimate.logits = std::min(kHeadRows, question.supervised_tokens) * config.vocab_size * element;
+  // Adapter, its gradient and two moments in fp32; the fused factors in the compute type with their
+  // gradients in fp32.
+  estimate.adapter = AdapterParameters(config, question.lora) * 16 +
+                     FusedParameters(config, question.lora) * (element + 4);
+  // Residual and its gradient, a normed input, and the MLP's gate, up, activation and gradients.
+  estimate.workspace =
+      question.tokens * element * (4 * config.hidden_size + 4 * config.intermediate_size);
+  return estimate;
+}
+
+absl::StatusOr<int64_t> ChooseMicroBatchTokens(const ModelConfig& config, ComputeType type,
+                                               MemoryQuestion question, int64_t wanted,
+                                               int64_t longest_row, int64_t free_bytes) {
+  for (int64_t tokens = std::max(wanted, longest_row);;
+       tokens = std::max(tokens / 2, longest_row)) {
+    question.tokens = tokens;
+    question.supervised_tokens = tokens;
+    const int64_t needed = EstimateTrainingMemory(config, type, question).total();
+    if (needed <= free_bytes) return tokens;
+    if (tokens == longest_row) {
+      return absl::ResourceExhaustedError(absl::StrFormat(
+          "training needs %d MiB beside the model, even one row of %d tokens at a time; %d MiB are "
+          "free. Lower max_row_tokens or lora_rank, or use a machine with more memory",
+          needed >> 20, longest_row, free_bytes >> 20));
+    }
+  }
+}
+
+absl::StatusOr<int64_t> FreeHostMemory() {
+  int64_t free = std::numeric_limits<int64_t>::max();
+  std::ifstream info("/proc/meminfo");
+  for (std::string name; info >> name;) {
+    int64_t kilobytes = 0;
+    if (name == "MemAvailable:" && info >> kilobytes) free = kilobytes * 1024;
+    info.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
+  }
+  int64_t limit = 0;
+  int64_t used = 0;
+  if (ReadNumber("/sys/fs/cgroup/memory.max", limit) &&
+      ReadNumber("/sys/fs/cgroup/memory.current", used)) {
+    free = std::min(free, std::max<int64_t>(0, limit - used));
+  }
+  if (free == std::numeric_limits<int64_t>::max()) {
+    return absl::UnavailableError("the system does not say how much memory is free");
+  }
+  return free;
+}
+
+}  // namespace wardtune

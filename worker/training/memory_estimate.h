@@ -1,0 +1,49 @@
+// What a training run will need of memory, computed before its first step.
+// Thread safety: pure functions.
+#ifndef WARDTUNE_WORKER_TRAINING_MEMORY_ESTIMATE_H_
+#define WARDTUNE_WORKER_TRAINING_MEMORY_ESTIMATE_H_
+
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include "worker/model/adapter.h"
+#include "worker/model/decoder.h"
+
+namespace wardtune {
+
+// Bytes on the model's device beyond the weights, which are loaded already.
+struct MemoryEstimate {
+  int64_t activations = 0;  // kept from the forward to the backward pass
+  int64_t logits = 0;       // one chunk of the head
+  int64_t adapter = 0;      // factors, gradients, AdamW's moments
+  int64_t workspace = 0;    // what lives inside one layer's passes
+
+  int64_t total() const { return activations + logits + adapter + workspace; }
+};
+
+struct MemoryQuestion {
+  LoraSpec lora;
+  // Most tokens that go through the model at once: micro_batch_tokens, or the longest row.
+  int64_t tokens = 0;
+  // Most tokens in one micro-batch that a loss is taken on.
+  int64_t supervised_tokens = 0;
+  bool recompute_activations = false;
+};
+
+MemoryEstimate EstimateTrainingMemory(const ModelConfig& config, ComputeType type,
+                                      const MemoryQuestion& question);
+
+// The largest micro-batch, in tokens and at most `wanted`, whose estimate fits into `free_bytes`.
+// Errors: RESOURCE_EXHAUSTED saying what is needed and what there is, when not even `longest_row`
+// tokens fit.
+absl::StatusOr<int64_t> ChooseMicroBatchTokens(const ModelConfig& config, ComputeType type,
+                                               MemoryQuestion question, int64_t wanted,
+                                               int64_t longest_row, int64_t free_bytes);
+
+// Memory that this process may still take: the least of the machine's and the control group's.
+// Errors: UNAVAILABLE where the system does not say.
+absl::StatusOr<int64_t> FreeHostMemory();
+
+}  // namespace wardtune
+
+#endif  // WARDTUNE_WORKER_TRAINING_MEMORY_ESTIMATE_H_

@@ -1,0 +1,109 @@
+#include "worker/training/memory_estimate.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_matchers.h"
+#include "worker/model/testing/tiny_model.h"
+#include "worker/training/trainer.h"
+
+namespace wardtune {
+namespace {
+
+using ::absl::StatusCode;
+using ::testing::HasSubstr;
+using ::wardtune::testing::StatusIs;
+
+// A field of /proc/self/status, in bytes.
+int64_t MemoryField(const std::string& wanted) {
+  std::ifstream status("/proc/self/status");
+  for (std::string name; status >> name;) {
+    int64_t kilobytes = 0;
+    if (name == wanted && status >> kilobytes) return kilobytes * 1024;
+    status.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
+  }
+  return 0;
+}
+
+TEST(MemoryEstimateTest, IsWithin15PercentOfTheMeasuredPeakOnTheRealModel) {
+  const char* cache = std::getenv("WARDTUNE_CACHE_DIR");
+  WT_ASSERT_OK_AND_ASSIGN(
+      const DecoderModel model,
+      DecoderModel::Load(absl::StrCat(cache, "/models/SmolLM2-135M-Instruct"), {}));
+  TrainingStream stream{.name = "rows", .rows = {}, .model = model, .rows_per_step = 8};
+  for (int32_t r = 0; r < 8; ++r) {
+    TrainingRow row;
+    for (int32_t i = 0; i < 256; ++i) row.ids.push_back((r * 977 + i * 131) % 49152);
+    row.loss_mask.assign(row.ids.size(), 1);
+    stream.rows.push_back(row);
+  }
+  const int64_t before = MemoryField("VmRSS:");
+  std::ofstream("/proc/self/clear_refs") << "5";  // resets the peak
+  FakeClock clock;
+  TrainerOptions options;
+  options.max_steps = 2;
+  WT_ASSERT_OK_AND_ASSIGN(auto trainer, Trainer::Create(options, {stream}, &clock));
+  WT_ASSERT_OK(trainer->Step());
+  WT_ASSERT_OK(trainer->Step());
+  const auto measured = static_cast<double>(MemoryField("VmHWM:") - before);
+  const MemoryQuestion question{.lora = options.lora, .tokens = 2048, .supervised_tokens = 2048};
+  const auto estimated = static_cast<double>(
+      EstimateTrainingMemory(model.config(), model.compute_type(), question).total());
+  RecordProperty("measured_mib", static_cast<int>(measured / (1 << 20)));
+  RecordProperty("estimated_mib", static_cast<int>(estimated / (1 << 20)));
+  EXPECT_NEAR(estimated / measured, 1.0, 0.15)
+      << "estimated " << estimated / 1e6 << " MB, measured " << measured / 1e6 << " MB";
+}
+
+class ChooseTest : public ::testing::Test {
+ protected:
+  ChooseTest() : config_(model_.config()) {}
+
+  int64_t Needed(int64_t tokens) {
+    return EstimateTrainingMemory(config_, ComputeType::kFloat32,
+                                  {.tokens = tokens, .supervised_tokens = tokens})
+        .total();
+  }
+  absl::StatusOr<int64_t> Choose(int64_t free) {
+    return ChooseMicroBatchTokens(config_, ComputeType::kFloat32, {}, /*wanted=*/2048,
+                                  /*longest_row=*/300, free);
+  }
+
+  const DecoderModel model_ =
+      testing::LoadTinyModel("memory", testing::TinyConfig("LlamaForCausalLM"));
+  const ModelConfig& config_;
+};
+
+TEST_F(ChooseTest, TakesTheLargestMicroBatchThatFits) {
+  EXPECT_EQ(*Choose(Needed(2048)), 2048);
+  EXPECT_EQ(*Choose(Needed(2048) - 1), 1024);
+  EXPECT_EQ(*Choose(Needed(600)), 512);
+  EXPECT_EQ(*Choose(Needed(300)), 300);
+}
+
+TEST_F(ChooseTest, RefusesWhenNotEvenOneRowFits) {
+  EXPECT_THAT(Choose(Needed(300) - 1),
+              StatusIs(StatusCode::kResourceExhausted, HasSubstr("one row of 300 tokens")));
+}
+
+TEST_F(ChooseTest, RecomputingKeepsLess) {
+  const auto bytes = [&](bool recompute) {
+    return EstimateTrainingMemory(config_, ComputeType::kFloat32,
+                                  {.tokens = 4096, .recompute_activations = recompute})
+        .activations;
+  };
+  EXPECT_LT(bytes(true), bytes(false));
+}
+
+TEST(FreeHostMemoryTest, KnowsThisMachine) {
+  WT_ASSERT_OK_AND_ASSIGN(const int64_t free, FreeHostMemory());
+  EXPECT_GT(free, int64_t{64} << 20);
+}
+
+}  // namespace
+}  // namespace wardtune
