@@ -147,6 +147,8 @@ class Worker(Process):
         self.sealing_key = os.urandom(32)
 
     def start(self) -> None:
+        """Returns once the process watches for signals: one that comes earlier just ends it."""
+        started_before = self._times_started()
         api_key_file = self._folder / "worker.key"
         _write_secret(api_key_file, self._server.key("WORKER").encode())
         sealing_key_file = self._folder / "sealing.key"
@@ -161,6 +163,14 @@ class Worker(Process):
             "--score_tokens=16",
             "--checkpoint_steps=2",
         )
+        deadline = time.monotonic() + _START_S
+        while self._times_started() == started_before:
+            assert self._child.poll() is None, f"the worker ended\n{self.tail()}"
+            assert time.monotonic() < deadline, f"the worker does not start\n{self.tail()}"
+            time.sleep(0.05)
+
+    def _times_started(self) -> int:
+        return self.log.read_text().count('"worker_started"') if self.log.exists() else 0
 
 
 def _write_secret(path: Path, content: bytes) -> None:

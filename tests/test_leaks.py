@@ -21,6 +21,8 @@ MAGIC = b"WTSEAL01"
 SAMPLES = 200
 # Pieces that other numbers may share with the weights by chance; a single leaked row has more.
 CHANCE = 8
+# The low bits of a word that the search looks at first.
+_TABLE_MASK = np.uint64((1 << 26) - 1)
 
 
 def unseal(sealed: bytes, key: bytes) -> bytes:
@@ -50,6 +52,8 @@ class Fingerprint:
         self._words = np.unique(
             np.concatenate([self._in_eights(v.tobytes()) for v in (*floats, *halves)])
         )
+        self._table = np.zeros(int(_TABLE_MASK) + 1, dtype=bool)
+        self._table[self._words & _TABLE_MASK] = True
         joined = b"".join(weights)
         step = len(joined) // SAMPLES // 24 * 24
         self._samples = [joined[i : i + 24] for i in range(0, len(joined) - 24, step)]
@@ -59,7 +63,10 @@ class Fingerprint:
         found: set[int] = set()
         for shift in range(8):
             words = self._in_eights(content[shift:])
-            found.update(words[np.isin(words, self._words)].tolist())
+            # Nearly everything fails the table; the rest is looked up among the sorted words.
+            words = words[self._table[words & _TABLE_MASK]]
+            places = np.searchsorted(self._words, words).clip(max=len(self._words) - 1)
+            found.update(words[self._words[places] == words].tolist())
         return len(found)
 
     def in_text(self, text: bytes) -> bool:

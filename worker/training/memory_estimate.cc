@@ -75,6 +75,7 @@ MemoryEstimate EstimateTrainingMemory(const ModelConfig& config, ComputeType typ
   // Residual and its gradient, a normed input, and the MLP's gate, up, activation and gradients.
   estimate.workspace =
       question.tokens * element * (4 * config.hidden_size + 4 * config.intermediate_size);
+  estimate.slack = estimate.total() / 10;
   return estimate;
 }
 
