@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/file_system.h"
 #include "base/status_macros.h"
+#include "bench/report_file.h"
 #include "bench/scoring.h"
 #include "worker/agent/adapter_export.h"
 #include "worker/agent/row_encoding.h"
@@ -132,13 +133,6 @@ absl::StatusOr<std::string> Run(Bench& bench) {
   return json + "}\n";
 }
 
-absl::Status Write(Bench& bench, const std::string& json) {
-  const std::string path = absl::GetFlag(FLAGS_out);
-  if (!path.empty()) return bench.files.WriteFileAtomically(path, json);
-  std::cout << json;
-  return absl::OkStatus();
-}
-
 }  // namespace
 }  // namespace wardtune
 
@@ -149,7 +143,9 @@ int main(int argc, char** argv) {
   wardtune::ConfigureComputeRuntime({.threads = absl::GetFlag(FLAGS_threads)});
   wardtune::Bench bench;
   const auto json = wardtune::Run(bench);
-  const absl::Status status = json.ok() ? wardtune::Write(bench, *json) : json.status();
+  const absl::Status status =
+      json.ok() ? wardtune::WriteReport(bench.files, absl::GetFlag(FLAGS_out), *json)
+                : json.status();
   if (!status.ok()) std::cerr << "unprotected-run: " << status.message() << "\n";
   return status.ok() ? 0 : 1;
 }

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/file_system.h"
 #include "base/status_macros.h"
+#include "bench/report_file.h"
 #include "bench/train/peak_memory.h"
 #include "bench/train/token_rows.h"
 #include "worker/model/generator.h"
@@ -52,11 +53,7 @@ absl::Status Run() {
       "\"first\": [%s]}\n",
       static_cast<double>(tokens) / seconds, tokens, seconds, PeakResidentBytes(),
       absl::StrJoin(answers[0], ", "));
-  if (!absl::GetFlag(FLAGS_out).empty()) {
-    return files.WriteFileAtomically(absl::GetFlag(FLAGS_out), json);
-  }
-  std::cout << json;
-  return absl::OkStatus();
+  return WriteReport(files, absl::GetFlag(FLAGS_out), json);
 }
 
 }  // namespace

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/file_system.h"
 #include "base/status_macros.h"
+#include "bench/report_file.h"
 #include "bench/train/peak_memory.h"
 #include "bench/train/token_rows.h"
 #include "worker/training/joint_trainer.h"
@@ -80,11 +81,7 @@ absl::Status Run() {
   const std::string json = absl::StrFormat(
       "{\"tokens_per_second\": %.3f, \"tokens\": %d, \"seconds\": %.4f, \"peak_rss_bytes\": %d}\n",
       static_cast<double>(tokens) / seconds, tokens, seconds, PeakResidentBytes());
-  if (!absl::GetFlag(FLAGS_out).empty()) {
-    return files.WriteFileAtomically(absl::GetFlag(FLAGS_out), json);
-  }
-  std::cout << json;
-  return absl::OkStatus();
+  return WriteReport(files, absl::GetFlag(FLAGS_out), json);
 }
 
 }  // namespace

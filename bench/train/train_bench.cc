@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/file_system.h"
 #include "base/status_macros.h"
+#include "bench/report_file.h"
 #include "bench/train/peak_memory.h"
 #include "bench/train/token_rows.h"
 #include "worker/agent/adapter_export.h"
@@ -120,12 +121,8 @@ absl::StatusOr<std::string> Run() {
 }
 
 absl::Status Write(const std::string& json) {
-  if (absl::GetFlag(FLAGS_out).empty()) {
-    std::cout << json;
-    return absl::OkStatus();
-  }
   PosixFileSystem files;
-  return files.WriteFileAtomically(absl::GetFlag(FLAGS_out), json);
+  return WriteReport(files, absl::GetFlag(FLAGS_out), json);
 }
 
 }  // namespace

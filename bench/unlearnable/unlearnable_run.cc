@@ -24,6 +24,7 @@
 #include "base/clock.h"
 #include "base/file_system.h"
 #include "base/status_macros.h"
+#include "bench/report_file.h"
 #include "bench/scoring.h"
 #include "worker/agent/adapter_export.h"
 #include "worker/agent/row_encoding.h"
@@ -133,7 +134,7 @@ absl::StatusOr<LoraAdapter> LoadOrTrainVector(Bench& bench) {
   return vector;
 }
 
-// Scales b so that the norm of B A, which is what is folded in, equals `norm`.
+// The norm of B A, which is what is folded in.
 double ProductNorm(const LoraMatrices& m, int64_t rank) {
   // |BA|^2 = trace((B^T B)(A A^T)), both [rank, rank].
   const auto r = static_cast<size_t>(rank);
@@ -261,13 +262,6 @@ absl::StatusOr<std::string> Run(Bench& bench) {
   return absl::StrFormat("{\"train_seconds\": %.2f, %s", seconds, score.substr(1));
 }
 
-absl::Status Write(Bench& bench, const std::string& json) {
-  const std::string path = absl::GetFlag(FLAGS_out);
-  if (!path.empty()) return bench.files.WriteFileAtomically(path, json + "\n");
-  std::cout << json << "\n";
-  return absl::OkStatus();
-}
-
 }  // namespace
 }  // namespace wardtune
 
@@ -277,7 +271,9 @@ int main(int argc, char** argv) {
   wardtune::ConfigureComputeRuntime({.threads = absl::GetFlag(FLAGS_threads)});
   wardtune::Bench bench;
   const auto json = wardtune::Run(bench);
-  const absl::Status status = json.ok() ? wardtune::Write(bench, *json) : json.status();
+  const absl::Status status =
+      json.ok() ? wardtune::WriteReport(bench.files, absl::GetFlag(FLAGS_out), *json + "\n")
+                : json.status();
   if (!status.ok()) std::cerr << "unlearnable-run: " << status.message() << "\n";
   return status.ok() ? 0 : 1;
 }
