@@ -104,9 +104,9 @@ absl::Status FineTuningRun::FitIntoMemory(const ModelConfig& config,
   size_t longest = 0;
   for (const TrainingRow& row : rows) longest = std::max(longest, row.ids.size());
   WT_ASSIGN_OR_RETURN(const int64_t free, FreeHostMemory());
-  const auto tokens =
-      ChooseMicroBatchTokens(config, folded_->compute_type(), {.lora = options.lora},
-                             options.micro_batch_tokens, static_cast<int64_t>(longest), free);
+  const auto tokens = ChooseMicroBatchTokens(
+      config, folded_->compute_type(), {.lora = options.lora, .lanes = ComputeThreads()},
+      options.micro_batch_tokens, static_cast<int64_t>(longest), free);
   if (!tokens.ok()) return WithJobReason(kOutOfMemory, tokens.status(), /*retryable=*/true);
   options.micro_batch_tokens = *tokens;
   return absl::OkStatus();

@@ -177,4 +177,6 @@ void ConfigureComputeRuntime(const ComputeRuntimeOptions& options) {
 #endif
 }
 
+int64_t ComputeThreads() { return at::get_num_threads(); }
+
 }  // namespace wardtune

@@ -110,6 +110,8 @@ struct ComputeRuntimeOptions {
   int threads = 0;  // 0: one per core that this process may use
 };
 void ConfigureComputeRuntime(const ComputeRuntimeOptions& options);
+// The threads in force.
+int64_t ComputeThreads();
 
 }  // namespace wardtune
 

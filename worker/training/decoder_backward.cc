@@ -133,6 +133,16 @@ LoraGradients LoraGradients::ZerosLike(const LoraRuntime& lora) {
   return gradients;
 }
 
+void LoraGradients::Add(const LoraGradients& other) {
+  for (size_t l = 0; l < layers.size(); ++l) {
+    for (int i = 0; i < kFusedLinearCount; ++i) {
+      if (!layers[l][i].defined()) continue;
+      layers[l][i].a.add_(other.layers[l][i].a);
+      layers[l][i].b.add_(other.layers[l][i].b);
+    }
+  }
+}
+
 void BackwardLayers(const ModelWeights& weights, LoraSegments segments, const PackedTokens& tokens,
                     std::vector<LayerActivations>& activations, at::Tensor d_residual,
                     std::span<LoraGradients* const> gradients) {

@@ -21,6 +21,8 @@ struct LoraGradients {
 
   // Zeros shaped like `lora`.
   static LoraGradients ZerosLike(const LoraRuntime& lora);
+  // REQUIRES: `other` has the same shapes.
+  void Add(const LoraGradients& other);
 };
 
 // Adds the gradients of one packed stream, each segment's to its own; gradients[i] belongs to

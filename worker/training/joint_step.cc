@@ -1,22 +1,30 @@
 #include "worker/training/joint_step.h"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 
 #include "worker/model/decoder_forward.h"
 #include "worker/model/torch_ops.h"
+#include "worker/training/micro_batch_plan.h"
 #include "worker/training/supervised_loss.h"
 
 namespace wardtune {
 namespace {
 
+// What one lane adds to a job's step.
+struct LaneSums {
+  LoraGradients gradients;
+  std::vector<double> losses;  // per stream
+};
+
 // A job's share of the step that is under way.
 struct Share {
   TrainingJob* job;
   LoraRuntime lora;
-  LoraGradients gradients;
   std::vector<int64_t> stream_tokens;  // supervised, in the whole step
-  std::vector<double> loss_sums;
   int64_t tokens = 0;
+  std::vector<LaneSums> lanes;  // one per lane that has run
 };
 
 struct JointRow {
@@ -24,10 +32,13 @@ struct JointRow {
   TrainingJob::StepRow row;
 };
 
-using MicroBatch = std::span<const JointRow>;
-
 at::Tensor Index(const std::vector<int64_t>& values, at::Device device) {
   return at::tensor(values, at::kLong).to(device);
+}
+
+// Lanes pay where a thread is a core; other devices have their own ways.
+int64_t LanesOn(const ModelWeights& weights) {
+  return weights.device.is_cpu() ? ComputeThreads() : 1;
 }
 
 class JointStep {
@@ -38,12 +49,26 @@ class JointStep {
   }
 
   void Run() {
-    for (const MicroBatch batch : MicroBatches()) RunMicroBatch(batch);
+    for (size_t begin = 0; begin < rows_.size();) {
+      std::vector<int64_t> lengths;
+      size_t end = begin;
+      while (end < rows_.size() && WeightsOf(rows_[end]) == WeightsOf(rows_[begin])) {
+        lengths.push_back(static_cast<int64_t>(RowOf(rows_[end++]).ids.size()));
+      }
+      const int64_t lanes = LanesOn(*WeightsOf(rows_[begin]));
+      for (const MicroBatchWave& wave : PlanMicroBatches(lengths, TokenBudget(), lanes)) {
+        RunWave(wave, begin);
+      }
+      begin = end;
+    }
+    for (Share& share : shares_) AddUpLanes(share);
   }
 
   std::vector<Share>& shares() { return shares_; }
 
  private:
+  using MicroBatch = std::span<const JointRow>;
+
   const TrainingRow& RowOf(const JointRow& row) const {
     return shares_[row.share].job->RowOf(row.row);
   }
@@ -52,21 +77,35 @@ class JointStep {
   }
 
   void AddShare(TrainingJob& job) {
-    Share share{&job,
-                {},
-                {},
-                std::vector<int64_t>(job.streams().size(), 0),
-                std::vector<double>(job.streams().size(), 0.0)};
+    Share share{&job, {}, std::vector<int64_t>(job.streams().size(), 0)};
     const LoraAdapter* adapter = &job.adapter();
     // The adapter was checked when the job was made.
     share.lora = MakeLoraRuntime(job.WeightsOf(0), {&adapter, 1}).value();
-    share.gradients = LoraGradients::ZerosLike(share.lora);
     for (const TrainingJob::StepRow& row : job.RowsOfStep()) {
       share.stream_tokens[row.stream] += job.SupervisedIn(row);
       share.tokens += static_cast<int64_t>(job.RowOf(row).ids.size());
       rows_.push_back({shares_.size(), row});
     }
     shares_.push_back(std::move(share));
+    GrowLanes(shares_.back(), 1);
+  }
+
+  static void GrowLanes(Share& share, size_t lanes) {
+    while (share.lanes.size() < lanes) {
+      share.lanes.push_back({LoraGradients::ZerosLike(share.lora),
+                             std::vector<double>(share.stream_tokens.size(), 0.0)});
+    }
+  }
+
+  // Always in the same order, so that a step's bits do not depend on which lane ends first.
+  static void AddUpLanes(Share& share) {
+    for (size_t lane = 1; lane < share.lanes.size(); ++lane) {
+      share.lanes[0].gradients.Add(share.lanes[lane].gradients);
+      for (size_t stream = 0; stream < share.stream_tokens.size(); ++stream) {
+        share.lanes[0].losses[stream] += share.lanes[lane].losses[stream];
+      }
+    }
+    share.lanes.resize(1);
   }
 
   // Rows on the same weights share micro-batches; in the order in which the weights first appear.
@@ -82,48 +121,55 @@ class JointStep {
                      [&](const JointRow& a, const JointRow& b) { return place(a) < place(b); });
   }
 
-  std::vector<MicroBatch> MicroBatches() const {
+  int64_t TokenBudget() const {
     int64_t budget = 0;
     for (const Share& share : shares_) {
       budget = std::max(budget, share.job->options().micro_batch_tokens);
     }
-    std::vector<MicroBatch> batches;
-    for (size_t begin = 0; begin < rows_.size();) {
-      size_t end = begin;
-      std::vector<int64_t> lengths;
-      while (end < rows_.size() && WeightsOf(rows_[end]) == WeightsOf(rows_[begin])) {
-        lengths.push_back(static_cast<int64_t>(RowOf(rows_[end++]).ids.size()));
-      }
-      const std::vector<size_t> cuts = CutByTokens(lengths, budget);
-      for (size_t i = 0; i + 1 < cuts.size(); ++i) {
-        batches.push_back(MicroBatch(rows_).subspan(begin + cuts[i], cuts[i + 1] - cuts[i]));
-      }
-      begin = end;
+    return budget;
+  }
+
+  // The wave's rows are counted from `first`.
+  void RunWave(const MicroBatchWave& wave, size_t first) {
+    std::vector<std::vector<JointRow>> batches(wave.size());
+    for (size_t lane = 0; lane < wave.size(); ++lane) {
+      for (const size_t row : wave[lane]) batches[lane].push_back(rows_[first + row]);
     }
-    return batches;
+    if (batches.size() == 1) {
+      RunMicroBatch(batches[0], 0);
+      return;
+    }
+    for (Share& share : shares_) GrowLanes(share, batches.size());
+    // Inside a parallel region LibTorch and its GEMM library stay on the calling thread.
+    at::parallel_for(0, static_cast<int64_t>(batches.size()), 1, [&](int64_t begin, int64_t end) {
+      const c10::InferenceMode guard;
+      for (auto lane = static_cast<size_t>(begin); lane < static_cast<size_t>(end); ++lane) {
+        RunMicroBatch(batches[lane], lane);
+      }
+    });
   }
 
   // The rows of each job in a micro-batch lie side by side.
-  void MakeSegments(MicroBatch batch, const PackedTokens& tokens,
+  void MakeSegments(MicroBatch batch, size_t lane, const PackedTokens& tokens,
                     std::vector<LoraSegment>& segments, std::vector<LoraGradients*>& gradients) {
     for (size_t i = 0; i < batch.size(); ++i) {
       Share& share = shares_[batch[i].share];
       if (i == 0 || batch[i].share != batch[i - 1].share) {
         segments.push_back({tokens.offsets[i], 0, &share.lora});
-        gradients.push_back(&share.gradients);
+        gradients.push_back(&share.lanes[lane].gradients);
       }
       segments.back().end = tokens.offsets[i + 1];
     }
   }
 
-  void RunMicroBatch(MicroBatch batch) {
+  void RunMicroBatch(MicroBatch batch, size_t lane) {
     const ModelWeights& weights = *WeightsOf(batch[0]);
     std::vector<std::span<const int32_t>> views;
     for (const JointRow& row : batch) views.emplace_back(RowOf(row).ids);
     const PackedTokens tokens = PackTokens(views, weights.device);
     std::vector<LoraSegment> segments;
     std::vector<LoraGradients*> gradients;
-    MakeSegments(batch, tokens, segments, gradients);
+    MakeSegments(batch, lane, tokens, segments, gradients);
 
     std::vector<LayerActivations> activations;
     ForwardHooks hooks;
@@ -137,14 +183,14 @@ class JointStep {
              batch[end].row.stream == batch[i].row.stream) {
         ++end;
       }
-      AddLoss(batch, i, end, tokens, x, d_x);
+      AddLoss(batch, i, end, lane, tokens, x, d_x);
       i = end;
     }
     BackwardLayers(weights, segments, tokens, activations, d_x, gradients);
   }
 
   // Loss and its gradient of rows [begin, end) of the batch, which belong to one stream of one job.
-  void AddLoss(MicroBatch batch, size_t begin, size_t end, const PackedTokens& tokens,
+  void AddLoss(MicroBatch batch, size_t begin, size_t end, size_t lane, const PackedTokens& tokens,
                const at::Tensor& x, at::Tensor& d_x) {
     Share& share = shares_[batch[begin].share];
     const size_t stream = batch[begin].row.stream;
@@ -159,7 +205,7 @@ class JointStep {
     }
     const at::Tensor rows = Index(positions, weights.device);
     const double weight = source.weight / static_cast<double>(share.stream_tokens[stream]);
-    share.loss_sums[stream] +=
+    share.lanes[lane].losses[stream] +=
         source.objective == Objective::kCrossEntropy
             ? CrossEntropyLoss(weights, x, rows, Index(targets, weights.device), weight, d_x)
             : KlToTeacherLoss(weights, x, rows, at::cat(teachers, 0), weight, d_x);
@@ -179,8 +225,8 @@ std::vector<absl::StatusOr<StepReport>> RunJointStep(std::span<TrainingJob* cons
   step.Run();
   std::vector<absl::StatusOr<StepReport>> reports;
   for (Share& share : step.shares()) {
-    reports.push_back(
-        share.job->Finish(share.gradients, share.loss_sums, share.stream_tokens, share.tokens));
+    reports.push_back(share.job->Finish(share.lanes[0].gradients, share.lanes[0].losses,
+                                        share.stream_tokens, share.tokens));
   }
   const double seconds = absl::ToDoubleSeconds(clock.Monotonic() - start);
   for (auto& report : reports) {

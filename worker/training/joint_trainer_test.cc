@@ -15,12 +15,13 @@ using ::absl::StatusCode;
 using ::testing::HasSubstr;
 using ::wardtune::testing::StatusIs;
 
-// Rows of fixed lengths whose tokens depend on `salt`.
+// Rows of fixed lengths whose tokens depend on `salt`; long enough that the three jobs together
+// fill more than one lane.
 std::vector<TrainingRow> Rows(int count, int32_t salt) {
   std::vector<TrainingRow> rows;
   for (int32_t r = 0; r < count; ++r) {
     TrainingRow row;
-    for (int32_t i = 0; i < 6 + r % 5; ++i) {
+    for (int32_t i = 0; i < 30 + r % 5; ++i) {
       row.ids.push_back((salt + r * 19 + i * 23) % 67);
       row.loss_mask.push_back(i >= 2 ? 1 : 0);
     }
@@ -32,7 +33,9 @@ std::vector<TrainingRow> Rows(int count, int32_t salt) {
 class JointTrainerTest : public ::testing::Test {
  protected:
   JointTrainerTest()
-      : model_(testing::LoadTinyModel("joint", testing::TinyConfig("LlamaForCausalLM"))) {}
+      : model_(testing::LoadTinyModel("joint", testing::TinyConfig("LlamaForCausalLM"))) {
+    ConfigureComputeRuntime({.threads = 2});
+  }
 
   // Mixed ranks, targets, learning rates, lengths of the run.
   std::vector<JointTrainer::Member> Members(int32_t salt_of_second = 7) const {

@@ -7,11 +7,10 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
+#include "worker/training/supervised_loss.h"
 
 namespace wardtune {
 namespace {
-
-constexpr int64_t kHeadRows = 512;  // of supervised_loss.cc's chunks
 
 int64_t FusedRank(const LoraSpec& lora) {
   return lora.rank * static_cast<int64_t>(lora.targets.size());
@@ -67,11 +66,12 @@ MemoryEstimate EstimateTrainingMemory(const ModelConfig& config, ComputeType typ
       question.recompute_activations
           ? question.tokens * (config.num_layers * config.hidden_size * element + kept)
           : question.tokens * config.num_layers * kept;
-  estimate.logits = std::min(kHeadRows, question.supervised_tokens) * config.vocab_size * element;
-  // Adapter, its gradient and two moments in fp32; the fused factors in the compute type with their
-  // gradients in fp32.
+  estimate.logits = std::min(question.lanes * kHeadChunkRows, question.supervised_tokens) *
+                    config.vocab_size * element;
+  // Adapter, its gradient and two moments in fp32; the fused factors in the compute type with each
+  // lane's gradients in fp32.
   estimate.adapter = AdapterParameters(config, question.lora) * 16 +
-                     FusedParameters(config, question.lora) * (element + 4);
+                     FusedParameters(config, question.lora) * (element + 4 * question.lanes);
   // Residual and its gradient, a normed input, and the MLP's gate, up, activation and gradients.
   estimate.workspace =
       question.tokens * element * (4 * config.hidden_size + 4 * config.intermediate_size);

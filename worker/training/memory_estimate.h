@@ -29,6 +29,8 @@ struct MemoryQuestion {
   // Most tokens in one micro-batch that a loss is taken on.
   int64_t supervised_tokens = 0;
   bool recompute_activations = false;
+  // Micro-batches that run side by side (micro_batch_plan.h); `tokens` are those of all together.
+  int64_t lanes = 1;
 };
 
 MemoryEstimate EstimateTrainingMemory(const ModelConfig& config, ComputeType type,

@@ -51,7 +51,8 @@ TEST(MemoryEstimateTest, IsWithin15PercentOfTheMeasuredPeakOnTheRealModel) {
   WT_ASSERT_OK(trainer->Step());
   WT_ASSERT_OK(trainer->Step());
   const auto measured = static_cast<double>(MemoryField("VmHWM:") - before);
-  const MemoryQuestion question{.lora = options.lora, .tokens = 2048, .supervised_tokens = 2048};
+  const MemoryQuestion question{
+      .lora = options.lora, .tokens = 2048, .supervised_tokens = 2048, .lanes = ComputeThreads()};
   const auto estimated = static_cast<double>(
       EstimateTrainingMemory(model.config(), model.compute_type(), question).total());
   RecordProperty("measured_mib", static_cast<int>(measured / (1 << 20)));

@@ -9,17 +9,14 @@
 namespace wardtune {
 namespace {
 
-// With a vocabulary of 49152 a chunk's logits are 48 MiB in bf16.
-constexpr int64_t kRowsPerChunk = 512;
-
 // Runs the head chunk by chunk. `loss_in_place(logits, begin, count)` returns the losses of a chunk
 // and leaves the gradient in `logits`.
 template <typename F>
 double ChunkedHead(const ModelWeights& weights, const at::Tensor& residual, const at::Tensor& rows,
                    at::Tensor& d_residual, F loss_in_place) {
   double sum = 0.0;
-  for (int64_t begin = 0; begin < rows.size(0); begin += kRowsPerChunk) {
-    const int64_t count = std::min(kRowsPerChunk, rows.size(0) - begin);
+  for (int64_t begin = 0; begin < rows.size(0); begin += kHeadChunkRows) {
+    const int64_t count = std::min(kHeadChunkRows, rows.size(0) - begin);
     const at::Tensor index = rows.narrow(0, begin, count);
     const at::Tensor x = residual.index_select(0, index);
     const NormResult norm = AddRmsNorm(x, {}, weights.final_norm, weights.config.rms_norm_eps);

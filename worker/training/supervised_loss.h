@@ -10,6 +10,9 @@
 
 namespace wardtune {
 
+// Rows whose logits exist at once; with a vocabulary of 49152 they are 24 MiB in bf16.
+inline constexpr int64_t kHeadChunkRows = 256;
+
 // Both functions take the residual stream [tokens, hidden] and the int64 numbers of the rows to
 // look at (each at most once), return the summed loss in nats, and set those rows of d_residual to
 // weight * (gradient of that sum).

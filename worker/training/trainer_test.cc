@@ -75,6 +75,29 @@ TEST_F(TrainerTest, LearnsItsRows) {
   EXPECT_THAT(trainer->Step(), StatusIs(StatusCode::kFailedPrecondition));
 }
 
+TEST_F(TrainerTest, LanesLeaveTheLossUnchangedAndRepeatToTheBit) {
+  std::vector<TrainingRow> rows = Rows(12);
+  for (size_t r = 0; r < rows.size(); ++r) {
+    rows[r].ids.resize(45 + r, static_cast<int32_t>(r));
+    rows[r].loss_mask.resize(rows[r].ids.size(), 1);
+  }
+  const auto run = [&](int threads) {
+    ConfigureComputeRuntime({.threads = threads});
+    auto trainer =
+        Create({{.name = "customer", .rows = rows, .model = model_, .rows_per_step = 6}});
+    EXPECT_TRUE(trainer.ok()) << trainer.status();
+    std::vector<double> losses = Run(**trainer);
+    return std::pair(losses, AdapterDigest((*trainer)->Adapter()));
+  };
+  const auto [alone, alone_digest] = run(1);
+  const auto [first, first_digest] = run(2);
+  const auto [second, second_digest] = run(2);
+  ASSERT_EQ(alone.size(), first.size());
+  for (size_t i = 0; i < alone.size(); ++i) EXPECT_NEAR(alone[i], first[i], 1e-4);
+  EXPECT_EQ(first_digest, second_digest);
+  EXPECT_NE(first_digest, alone_digest) << "two threads did not make two lanes";
+}
+
 TEST_F(TrainerTest, MicroBatchesAndPackingLeaveTheLossUnchanged) {
   WT_ASSERT_OK_AND_ASSIGN(auto packed, Create({Customer()}));
   const std::vector<double> expected = Run(*packed);

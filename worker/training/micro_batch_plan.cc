@@ -1,0 +1,56 @@
+#include "worker/training/micro_batch_plan.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "worker/training/row_order.h"
+
+namespace wardtune {
+namespace {
+
+// The fullest lane may have this many times its even share; beyond, sharing every operation is
+// faster than waiting for that lane.
+constexpr double kMaxImbalance = 1.3;
+
+// Longest row first, each to the lane with the fewest tokens (LPT rule).
+MicroBatchWave Spread(const std::vector<int64_t>& lengths, size_t begin, size_t end,
+                      int64_t lanes) {
+  std::vector<size_t> order(end - begin);
+  std::iota(order.begin(), order.end(), begin);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return lengths[a] > lengths[b]; });
+  MicroBatchWave wave(static_cast<size_t>(lanes));
+  std::vector<int64_t> tokens(wave.size(), 0);
+  for (const size_t row : order) {
+    const auto lane =
+        static_cast<size_t>(std::min_element(tokens.begin(), tokens.end()) - tokens.begin());
+    wave[lane].push_back(row);
+    tokens[lane] += lengths[row];
+  }
+  const int64_t total = std::accumulate(tokens.begin(), tokens.end(), int64_t{0});
+  const auto fullest = static_cast<double>(*std::max_element(tokens.begin(), tokens.end()));
+  const double share = static_cast<double>(total) / static_cast<double>(lanes);
+  if (total < lanes * kMinLaneTokens || fullest > share * kMaxImbalance) return {};
+  for (std::vector<size_t>& rows : wave) std::sort(rows.begin(), rows.end());
+  return wave;
+}
+
+}  // namespace
+
+std::vector<MicroBatchWave> PlanMicroBatches(const std::vector<int64_t>& lengths, int64_t budget,
+                                             int64_t lanes) {
+  const std::vector<size_t> cuts = CutByTokens(lengths, budget);
+  std::vector<MicroBatchWave> plan;
+  for (size_t i = 0; i + 1 < cuts.size(); ++i) {
+    MicroBatchWave wave;
+    if (lanes > 1) wave = Spread(lengths, cuts[i], cuts[i + 1], lanes);
+    if (wave.empty()) {
+      wave.emplace_back(cuts[i + 1] - cuts[i]);
+      std::iota(wave[0].begin(), wave[0].end(), cuts[i]);
+    }
+    plan.push_back(std::move(wave));
+  }
+  return plan;
+}
+
+}  // namespace wardtune

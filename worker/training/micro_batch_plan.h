@@ -1,0 +1,33 @@
+// How the rows of a step are laid out over micro-batches and compute lanes.
+//
+// A lane is one thread that takes a whole micro-batch forward and backward by itself. Lanes share
+// nothing but the frozen weights, so they never wait for each other inside a layer; threads that
+// share one micro-batch meet at every operation, which costs a quarter of a step on two cores
+// (docs/performance.md).
+// Thread safety: pure functions.
+#ifndef WARDTUNE_WORKER_TRAINING_MICRO_BATCH_PLAN_H_
+#define WARDTUNE_WORKER_TRAINING_MICRO_BATCH_PLAN_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace wardtune {
+
+// Fewer tokens than this make a lane's GEMMs too small to run at full speed.
+inline constexpr int64_t kMinLaneTokens = 96;
+
+// Micro-batches that run side by side, one a lane; a lone one runs on all threads. Each lists its
+// rows in rising order.
+using MicroBatchWave = std::vector<std::vector<size_t>>;
+
+// Cuts the rows, in their order, into waves of at most `budget` tokens (one row at least), and
+// spreads a wave over `lanes` lanes when they get about the same share of its tokens. The plan
+// depends on the lengths alone, never on what the rows say.
+// REQUIRES: budget and lanes at least 1.
+std::vector<MicroBatchWave> PlanMicroBatches(const std::vector<int64_t>& lengths, int64_t budget,
+                                             int64_t lanes);
+
+}  // namespace wardtune
+
+#endif  // WARDTUNE_WORKER_TRAINING_MICRO_BATCH_PLAN_H_
