@@ -14,12 +14,20 @@ struct Pass {
   const ForwardHooks& hooks;
 };
 
+at::Tensor FrozenLinear(const Pass& pass, int64_t layer, FusedLinear which, const at::Tensor& x) {
+  const LinearWeights& linear = pass.weights.layers[layer].at(which);
+  if (pass.hooks.packed != nullptr) {
+    at::Tensor y = pass.hooks.packed->Multiply(layer, which, x);
+    return linear.bias.defined() ? y.add_(linear.bias) : y;
+  }
+  const at::Tensor weight_t = linear.weight.t();
+  return linear.bias.defined() ? at::addmm(linear.bias, x, weight_t) : at::mm(x, weight_t);
+}
+
 // y = x W^T + bias, plus (x A^T) B^T in every segment. `keep` receives the x A^T.
 at::Tensor Linear(const Pass& pass, int64_t layer, FusedLinear which, const at::Tensor& x,
                   LayerActivations* keep) {
-  const LinearWeights& linear = pass.weights.layers[layer].at(which);
-  const at::Tensor weight_t = linear.weight.t();
-  at::Tensor y = linear.bias.defined() ? at::addmm(linear.bias, x, weight_t) : at::mm(x, weight_t);
+  at::Tensor y = FrozenLinear(pass, layer, which, x);
   for (const LoraSegment& segment : pass.segments) {
     const FusedLora* lora = segment.lora->at(layer, which);
     at::Tensor hidden;
@@ -155,10 +163,11 @@ void RecomputeLayer(const ModelWeights& weights, LoraSegments segments, const Pa
   RunLayer({weights, segments, tokens, rope, hooks}, layer, {activations.x, {}}, &activations);
 }
 
-at::Tensor HeadLogits(const ModelWeights& weights, const at::Tensor& residual_rows) {
+at::Tensor HeadLogits(const ModelWeights& weights, const at::Tensor& residual_rows,
+                      const PackedWeights* packed) {
   const NormResult norm =
       AddRmsNorm(residual_rows, {}, weights.final_norm, weights.config.rms_norm_eps);
-  return at::mm(norm.y, weights.head.t());
+  return packed != nullptr ? packed->MultiplyHead(norm.y) : at::mm(norm.y, weights.head.t());
 }
 
 }  // namespace wardtune

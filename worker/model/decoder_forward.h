@@ -12,6 +12,7 @@
 #include "worker/model/lora_runtime.h"
 #include "worker/model/model_weights.h"
 #include "worker/model/packed_attention.h"
+#include "worker/model/packed_weights.h"
 #include "worker/model/tensor_ops.h"
 
 namespace wardtune {
@@ -60,6 +61,8 @@ struct ForwardHooks {
   // Called with every layer's rotated qkv, for example to fill a cache. May be empty.
   std::function<void(int64_t layer, const at::Tensor& qkv)> on_qkv;
   AttentionOverride attention;
+  // Not null: the same weights for the products, laid out for few rows.
+  const PackedWeights* packed = nullptr;
 };
 
 // The residual stream after the last layer, before the final norm: [rows, hidden].
@@ -75,7 +78,8 @@ void RecomputeLayer(const ModelWeights& weights, LoraSegments segments, const Pa
                     const RopeTables& rope, int64_t layer, LayerActivations& activations);
 
 // Final norm and output head of some rows: [n, vocab] in the compute type.
-at::Tensor HeadLogits(const ModelWeights& weights, const at::Tensor& residual_rows);
+at::Tensor HeadLogits(const ModelWeights& weights, const at::Tensor& residual_rows,
+                      const PackedWeights* packed = nullptr);
 
 }  // namespace wardtune
 

@@ -57,6 +57,8 @@ struct ElementwiseKernels {
   // loss[i] = KL(softmax(teacher) || softmax(logits)); overwrites logits as above.
   void (*kl_divergence)(T* logits, const T* teacher, float weight, float* loss, int64_t begin,
                         int64_t end, int64_t h);
+  // best[i] = the place of row i's largest number, the first of several; 0 in a row of NaN.
+  void (*arg_max)(const T* x, int64_t* best, int64_t begin, int64_t end, int64_t h);
   // Items are (sequence, kv head) pairs, numbered sequence-major. scores: scratch of
   // capacity floats for the calling thread.
   void (*decode_attention)(const DecodeAttentionArgs<T>& args, float* scores, int64_t begin,

@@ -1,5 +1,7 @@
 #include "worker/model/generator.h"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -9,6 +11,7 @@
 #include "base/status_macros.h"
 #include "worker/model/decoder_forward.h"
 #include "worker/model/kv_cache.h"
+#include "worker/model/packed_weights.h"
 #include "worker/model/seeded_random.h"
 #include "worker/model/token_check.h"
 #include "worker/model/torch_boundary.h"
@@ -33,10 +36,9 @@ class Sampler {
   std::vector<int32_t> Pick(const at::Tensor& logits, const std::vector<size_t>& prompt_of) {
     std::vector<int32_t> picked(prompt_of.size());
     if (temperature_ == 0.0) {
-      const at::Tensor best = at::argmax(logits, 1).cpu();
-      for (size_t row = 0; row < picked.size(); ++row) {
-        picked[row] = static_cast<int32_t>(best.const_data_ptr<int64_t>()[row]);
-      }
+      const std::vector<int64_t> best = ArgMaxRows(logits);
+      std::transform(best.begin(), best.end(), picked.begin(),
+                     [](int64_t token) { return static_cast<int32_t>(token); });
       return picked;
     }
     const at::Tensor cumulative =
@@ -59,11 +61,14 @@ class Sampler {
 // Generates for the prompts of one group, which share a cache.
 class GroupDecoder {
  public:
-  GroupDecoder(const ModelWeights& weights, const LoraRuntime& lora, const GenerateOptions& options,
+  GroupDecoder(const ModelWeights& weights, const LoraRuntime& lora, const PackedWeights* packed,
+               int64_t shared_prefix, const GenerateOptions& options,
                std::span<const std::vector<int32_t>> prompts, std::span<const size_t> group,
                Sampler& sampler, TokenLists& results)
       : weights_(weights),
         lora_(lora),
+        packed_(packed),
+        shared_prefix_(shared_prefix),
         options_(options),
         prompts_(prompts),
         sampler_(sampler),
@@ -84,32 +89,74 @@ class GroupDecoder {
 
  private:
   // Logits after every prompt; fills the cache.
-  at::Tensor Prefill() {
+  at::Tensor Prefill() { return shared_prefix_ > 0 ? PrefillAfterPrefix() : PrefillWhole(); }
+
+  at::Tensor PrefillWhole() {
     std::vector<std::span<const int32_t>> views;
     for (size_t prompt : prompt_of_) views.emplace_back(prompts_[prompt]);
     const PackedTokens tokens = PackTokens(views, weights_.device);
     ForwardHooks hooks;
+    hooks.packed = packed_;
     hooks.on_qkv = [&](int64_t layer, const at::Tensor& qkv) {
       cache_.StorePrompts(layer, qkv, tokens.offsets);
     };
     const at::Tensor x = RunLayers(weights_, lora_, tokens, hooks);
     std::vector<int64_t> last(tokens.offsets.begin() + 1, tokens.offsets.end());
     for (int64_t& row : last) --row;
-    return HeadLogits(weights_, x.index_select(0, at::tensor(last, at::kLong).to(weights_.device)));
+    return HeadLogits(weights_, x.index_select(0, Index(last)), packed_);
+  }
+
+  // What all prompts begin with goes through the model once.
+  at::Tensor PrefillAfterPrefix() {
+    StorePrefix();
+    std::vector<int64_t> ids;
+    std::vector<int64_t> slots;
+    std::vector<int64_t> positions;
+    std::vector<int64_t> last;
+    for (size_t i = 0; i < prompt_of_.size(); ++i) {
+      const std::vector<int32_t>& prompt = prompts_[prompt_of_[i]];
+      for (int64_t p = shared_prefix_; p < static_cast<int64_t>(prompt.size()); ++p) {
+        ids.push_back(prompt[p]);
+        slots.push_back(slots_[i]);
+        positions.push_back(p);
+      }
+      last.push_back(static_cast<int64_t>(ids.size()) - 1);
+    }
+    const at::Tensor x = Extend(ids, slots, positions);
+    return HeadLogits(weights_, x.index_select(0, Index(last)), packed_);
+  }
+
+  void StorePrefix() {
+    const std::span<const int32_t> prefix(prompts_[prompt_of_[0]].data(), shared_prefix_);
+    ForwardHooks hooks;
+    hooks.packed = packed_;
+    hooks.on_qkv = [&](int64_t layer, const at::Tensor& qkv) { cache_.StorePrefix(layer, qkv); };
+    RunLayers(weights_, lora_, PackTokens({&prefix, 1}, weights_.device), hooks);
   }
 
   // Logits after the newest token of every sequence that still runs.
   at::Tensor DecodeStep() {
-    PackedTokens tokens;
-    tokens.ids = at::tensor(newest_, at::kLong).to(weights_.device);
-    tokens.positions = at::tensor(lengths_, at::kLong).to(weights_.device);
-    ForwardHooks hooks;
-    hooks.attention = [&](int64_t layer, const at::Tensor& qkv) {
-      return cache_.Extend(layer, qkv, slots_, lengths_);
-    };
-    const at::Tensor x = RunLayers(weights_, lora_, tokens, hooks);
+    const at::Tensor x = Extend(newest_, slots_, lengths_);
     for (int64_t& length : lengths_) ++length;
-    return HeadLogits(weights_, x);
+    return HeadLogits(weights_, x, packed_);
+  }
+
+  // Token i goes to position positions[i] of slot slots[i]; returns the residual stream.
+  at::Tensor Extend(const std::vector<int64_t>& ids, const std::vector<int64_t>& slots,
+                    const std::vector<int64_t>& positions) {
+    PackedTokens tokens;
+    tokens.ids = Index(ids);
+    tokens.positions = Index(positions);
+    ForwardHooks hooks;
+    hooks.packed = packed_;
+    hooks.attention = [&](int64_t layer, const at::Tensor& qkv) {
+      return cache_.Extend(layer, qkv, slots, positions);
+    };
+    return RunLayers(weights_, lora_, tokens, hooks);
+  }
+
+  at::Tensor Index(const std::vector<int64_t>& values) const {
+    return at::tensor(values, at::kLong).to(weights_.device);
   }
 
   // Takes the new token of every running sequence and drops those that end.
@@ -136,6 +183,8 @@ class GroupDecoder {
 
   const ModelWeights& weights_;
   const LoraRuntime& lora_;
+  const PackedWeights* const packed_;
+  const int64_t shared_prefix_;  // tokens to run once for all prompts
   const GenerateOptions& options_;
   const std::span<const std::vector<int32_t>> prompts_;
   Sampler& sampler_;
@@ -147,6 +196,35 @@ class GroupDecoder {
   std::vector<size_t> prompt_of_;
   std::vector<int64_t> newest_;  // picked, not yet in the cache
 };
+
+// The prefix pays when it is not much shorter than what follows it.
+constexpr int64_t kMinPrefix = 8;
+constexpr int64_t kMaxTailPerPrefix = 8;
+
+// Tokens that all prompts begin with, such as a chat template's system message, or 0 where sharing
+// them does not pay. Every prompt keeps one token of its own.
+int64_t SharedPrefix(const ModelWeights& weights, std::span<const std::vector<int32_t>> prompts) {
+  if (!weights.device.is_cpu() || prompts.size() < 2) return 0;
+  const std::vector<int32_t>& first = prompts[0];
+  size_t shared = first.size() - 1;
+  size_t longest = 0;
+  for (const std::vector<int32_t>& prompt : prompts) {
+    const size_t limit = std::min(shared, prompt.size() - 1);
+    const auto end = static_cast<std::ptrdiff_t>(limit);
+    shared =
+        std::mismatch(first.begin(), first.begin() + end, prompt.begin()).first - first.begin();
+    longest = std::max(longest, prompt.size());
+  }
+  const auto prefix = static_cast<int64_t>(shared);
+  const int64_t tail = static_cast<int64_t>(longest) - prefix;
+  return prefix >= kMinPrefix && tail <= kMaxTailPerPrefix * prefix ? prefix : 0;
+}
+
+// Laying out the weights costs about as much as two forward passes of 64 tokens.
+constexpr int64_t kTokensWorthPacking = 512;
+
+// With fewer sequences a thread the products are bound by reading the weights.
+constexpr size_t kMinLaneSequences = 8;
 
 absl::Status Validate(const ModelConfig& config, std::span<const std::vector<int32_t>> prompts,
                       const GenerateOptions& options) {
@@ -169,6 +247,69 @@ absl::Status Validate(const ModelConfig& config, std::span<const std::vector<int
   return absl::OkStatus();
 }
 
+// One call of Generate.
+class Generation {
+ public:
+  Generation(const ModelWeights& weights, LoraRuntime lora,
+             std::span<const std::vector<int32_t>> prompts, const GenerateOptions& options)
+      : weights_(weights),
+        lora_(std::move(lora)),
+        options_(options),
+        prompts_(prompts),
+        shared_prefix_(SharedPrefix(weights, prompts)),
+        sampler_(options, prompts.size()),
+        results_(prompts.size()) {
+    if (static_cast<int64_t>(prompts.size()) * options.max_new_tokens >= kTokensWorthPacking) {
+      packed_ = PackedWeights::Of(weights);
+    }
+  }
+
+  absl::StatusOr<TokenLists> Run() {
+    std::vector<size_t> order(prompts_.size());
+    std::iota(order.begin(), order.end(), size_t{0});
+    std::stable_sort(order.begin(), order.end(),
+                     [&](size_t a, size_t b) { return prompts_[a].size() < prompts_[b].size(); });
+    const auto step = static_cast<size_t>(options_.max_batch);
+    for (size_t begin = 0; begin < order.size(); begin += step) {
+      const size_t count = std::min(step, order.size() - begin);
+      RunGroup(std::span(order).subspan(begin, count));
+      if (options_.progress && !options_.progress(static_cast<int64_t>(begin + count))) {
+        return absl::CancelledError("generation was cancelled");
+      }
+    }
+    return std::move(results_);
+  }
+
+ private:
+  // Every thread decodes sequences of its own, so that none waits for another inside a layer.
+  void RunGroup(std::span<const size_t> group) {
+    size_t lanes = weights_.device.is_cpu() ? static_cast<size_t>(ComputeThreads()) : 1;
+    if (group.size() < lanes * kMinLaneSequences) lanes = 1;
+    std::vector<std::vector<size_t>> parts(lanes);
+    for (size_t i = 0; i < group.size(); ++i) parts[i % lanes].push_back(group[i]);
+    if (lanes == 1) return RunPart(parts[0]);
+    at::parallel_for(0, static_cast<int64_t>(lanes), 1, [&](int64_t begin, int64_t end) {
+      const c10::InferenceMode guard;
+      for (int64_t lane = begin; lane < end; ++lane) RunPart(parts[static_cast<size_t>(lane)]);
+    });
+  }
+
+  void RunPart(const std::vector<size_t>& part) {
+    GroupDecoder(weights_, lora_, packed_ ? &*packed_ : nullptr, shared_prefix_, options_, prompts_,
+                 part, sampler_, results_)
+        .Run();
+  }
+
+  const ModelWeights& weights_;
+  const LoraRuntime lora_;
+  const GenerateOptions& options_;
+  const std::span<const std::vector<int32_t>> prompts_;
+  const int64_t shared_prefix_;
+  std::optional<PackedWeights> packed_;
+  Sampler sampler_;
+  TokenLists results_;
+};
+
 }  // namespace
 
 absl::StatusOr<TokenLists> Generate(const DecoderModel& model, ActiveAdapters adapters,
@@ -177,25 +318,8 @@ absl::StatusOr<TokenLists> Generate(const DecoderModel& model, ActiveAdapters ad
   WT_RETURN_IF_ERROR(Validate(model.config(), prompts, options));
   return AtTorchBoundary("generation", [&]() -> absl::StatusOr<TokenLists> {
     const c10::InferenceMode guard;
-    const ModelWeights& weights = *model.weights();
-    WT_ASSIGN_OR_RETURN(const LoraRuntime lora, MakeLoraRuntime(weights, adapters));
-    TokenLists results(prompts.size());
-    Sampler sampler(options, prompts.size());
-    std::vector<size_t> order(prompts.size());
-    std::iota(order.begin(), order.end(), size_t{0});
-    std::stable_sort(order.begin(), order.end(),
-                     [&](size_t a, size_t b) { return prompts[a].size() < prompts[b].size(); });
-    const size_t step = static_cast<size_t>(options.max_batch);
-    for (size_t begin = 0; begin < order.size(); begin += step) {
-      const size_t count = std::min(step, order.size() - begin);
-      GroupDecoder(weights, lora, options, prompts, std::span(order).subspan(begin, count), sampler,
-                   results)
-          .Run();
-      if (options.progress && !options.progress(static_cast<int64_t>(begin + count))) {
-        return absl::CancelledError("generation was cancelled");
-      }
-    }
-    return results;
+    WT_ASSIGN_OR_RETURN(LoraRuntime lora, MakeLoraRuntime(*model.weights(), adapters));
+    return Generation(*model.weights(), std::move(lora), prompts, options).Run();
   });
 }
 

@@ -55,6 +55,21 @@ TEST(GeneratorTest, CacheAndBatchChangeNothing) {
   }
 }
 
+TEST(GeneratorTest, ASharedPrefixChangesNothing) {
+  const DecoderModel model =
+      testing::LoadTinyModel("prefix", testing::TinyConfig("LlamaForCausalLM"));
+  std::vector<std::vector<int32_t>> prompts = Prompts();
+  for (std::vector<int32_t>& prompt : prompts) {
+    prompt.insert(prompt.begin(), {4, 8, 15, 16, 23, 42, 4, 8, 15});
+  }
+  prompts.push_back(prompts[3]);
+  WT_ASSERT_OK_AND_ASSIGN(const auto generated,
+                          Generate(model, {}, prompts, {.max_new_tokens = 9, .max_batch = 3}));
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    EXPECT_EQ(generated[i], GreedyWithoutCache(model, prompts[i], 9)) << "prompt " << i;
+  }
+}
+
 TEST(GeneratorTest, EndsBeforeAStopId) {
   const DecoderModel model =
       testing::LoadTinyModel("stop", testing::TinyConfig("LlamaForCausalLM"));

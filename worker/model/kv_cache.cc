@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
+#include "worker/model/decode_attention.h"
 #include "worker/model/elementwise_kernels.h"
 #include "worker/model/torch_ops.h"
 
@@ -13,6 +15,14 @@ namespace {
 
 at::Tensor IndexTensor(const std::vector<int64_t>& values, at::Device device) {
   return at::tensor(values, at::kLong).to(device);
+}
+
+template <typename T>
+auto DecodeKernel(int64_t head_dim) {
+  if constexpr (std::is_same_v<T, Bf16Bits>) {
+    if (HasBf16DecodeAttention(head_dim)) return &Bf16DecodeAttention;
+  }
+  return BestCpuKernels().of<T>().decode_attention;
 }
 
 }  // namespace
@@ -38,6 +48,14 @@ void KvCache::StorePrompts(int64_t layer, const at::Tensor& qkv,
     keys_[layer].select(0, i).narrow(0, 0, length).copy_(rows.narrow(1, q, kv).view(shape));
     values_[layer].select(0, i).narrow(0, 0, length).copy_(rows.narrow(1, q + kv, kv).view(shape));
   }
+}
+
+void KvCache::StorePrefix(int64_t layer, const at::Tensor& qkv) {
+  const int64_t q = config_.query_size();
+  const int64_t kv = config_.kv_size();
+  const std::vector<int64_t> shape = {1, qkv.size(0), config_.num_kv_heads, config_.head_dim};
+  keys_[layer].narrow(1, 0, qkv.size(0)).copy_(qkv.narrow(1, q, kv).reshape(shape));
+  values_[layer].narrow(1, 0, qkv.size(0)).copy_(qkv.narrow(1, q + kv, kv).reshape(shape));
 }
 
 at::Tensor KvCache::Extend(int64_t layer, const at::Tensor& qkv, const std::vector<int64_t>& slots,
@@ -75,9 +93,9 @@ at::Tensor KvCache::AttendOnCpu(int64_t layer, const at::Tensor& qkv,
     args.head_dim = config_.head_dim;
     args.window = config_.sliding_window;
     args.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config_.head_dim)));
-    const auto kernel = BestCpuKernels().of<T>().decode_attention;
+    const auto kernel = DecodeKernel<T>(config_.head_dim);
     at::parallel_for(0, qkv.size(0) * config_.num_kv_heads, 1, [&](int64_t begin, int64_t end) {
-      std::vector<float> scores(capacity_);
+      std::vector<float> scores(kDecodeHeads * capacity_);
       kernel(args, scores.data(), begin, end);
     });
   };

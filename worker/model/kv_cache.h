@@ -19,8 +19,12 @@ class KvCache {
   // Stores the prompts of a packed stream: sequence i goes to slot i.
   void StorePrompts(int64_t layer, const at::Tensor& qkv, const std::vector<int64_t>& offsets);
 
-  // One new token per sequence: row i of qkv belongs to slots[i], which holds lengths[i] tokens
-  // without it. Stores its key and value and returns its attention, [rows, heads * head_dim].
+  // Stores one sequence, the whole packed stream, as the beginning of every slot.
+  void StorePrefix(int64_t layer, const at::Tensor& qkv);
+
+  // New tokens: row i of qkv is the token at position lengths[i] of slots[i], whose tokens before
+  // it are stored already or come in this call. Stores their keys and values and returns their
+  // attention, [rows, heads * head_dim].
   at::Tensor Extend(int64_t layer, const at::Tensor& qkv, const std::vector<int64_t>& slots,
                     const std::vector<int64_t>& lengths);
 

@@ -193,4 +193,21 @@ at::Tensor KlDivergenceInPlace(at::Tensor& logits, const at::Tensor& teacher, do
   return loss;
 }
 
+std::vector<int64_t> ArgMaxRows(const at::Tensor& x) {
+  std::vector<int64_t> best(static_cast<size_t>(x.size(0)));
+  if (!x.is_cpu()) {
+    const at::Tensor places = at::argmax(x, 1).cpu();
+    std::copy_n(places.const_data_ptr<int64_t>(), best.size(), best.begin());
+    return best;
+  }
+  const int64_t n = x.size(1);
+  WithElementType(x, [&]<typename T>(T) {
+    const auto kernel = BestCpuKernels().of<T>().arg_max;
+    ParallelRows(x.size(0), n, [&](int64_t begin, int64_t end) {
+      kernel(Data<T>(x), best.data(), begin, end, n);
+    });
+  });
+  return best;
+}
+
 }  // namespace wardtune

@@ -8,6 +8,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <vector>
+
 #include "worker/model/rope.h"
 
 namespace wardtune {
@@ -45,6 +47,9 @@ void SwiGluGradient(at::Tensor& gate_up, at::Tensor& d_act);
 at::Tensor CrossEntropyInPlace(at::Tensor& logits, const at::Tensor& targets, double weight);
 // loss[i] = KL(softmax(teacher[i]) || softmax(logits[i])); overwrites logits as above.
 at::Tensor KlDivergenceInPlace(at::Tensor& logits, const at::Tensor& teacher, double weight);
+
+// The place of the largest number of every row of x [rows, n].
+std::vector<int64_t> ArgMaxRows(const at::Tensor& x);
 
 }  // namespace wardtune
 

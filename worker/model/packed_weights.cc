@@ -1,0 +1,71 @@
+#include "worker/model/packed_weights.h"
+
+#include <ATen/Parallel.h>
+
+#include "worker/model/packed_gemm.h"
+#include "worker/model/torch_ops.h"
+
+namespace wardtune {
+namespace {
+
+int64_t BlocksOfRows(int64_t rows) { return (rows + kPackedColumns - 1) / kPackedColumns; }
+
+const uint16_t* ConstBits(const at::Tensor& tensor) {
+  return static_cast<const uint16_t*>(tensor.const_data_ptr());
+}
+
+}  // namespace
+
+std::optional<PackedWeights> PackedWeights::Of(const ModelWeights& weights) {
+  if (!weights.device.is_cpu() || weights.dtype != at::kBFloat16 || !HasPackedGemm()) {
+    return std::nullopt;
+  }
+  for (const LayerWeights& layer : weights.layers) {
+    for (const LinearWeights& linear : layer.linear) {
+      if (linear.weight.size(1) % 2 != 0) return std::nullopt;
+    }
+  }
+  PackedWeights packed;
+  packed.layers_.resize(weights.layers.size());
+  for (size_t l = 0; l < weights.layers.size(); ++l) {
+    for (size_t i = 0; i < kFusedLinearCount; ++i) {
+      packed.layers_[l][i] = Pack(weights.layers[l].linear[i].weight);
+    }
+  }
+  packed.head_ = Pack(weights.head);
+  return packed;
+}
+
+PackedWeights::Matrix PackedWeights::Pack(const at::Tensor& weight) {
+  const at::Tensor dense = weight.contiguous();
+  Matrix matrix{at::empty({PackedSize(weight.size(0), weight.size(1))}, weight.options()),
+                weight.size(0), weight.size(1)};
+  auto* out = static_cast<uint16_t*>(matrix.packed.data_ptr());
+  at::parallel_for(0, BlocksOfRows(matrix.rows), 4, [&](int64_t begin, int64_t end) {
+    PackBlocks(ConstBits(dense), matrix.rows, matrix.columns, out, begin, end);
+  });
+  return matrix;
+}
+
+at::Tensor PackedWeights::Multiply(const Matrix& matrix, const at::Tensor& x) {
+  at::Tensor y = at::empty({x.size(0), matrix.rows}, x.options());
+  const PackedProduct product = {.x = ConstBits(x),
+                                 .packed = ConstBits(matrix.packed),
+                                 .y = static_cast<uint16_t*>(y.data_ptr()),
+                                 .rows = x.size(0),
+                                 .n = matrix.rows,
+                                 .k = matrix.columns};
+  at::parallel_for(0, BlocksOfRows(matrix.rows), 1,
+                   [&](int64_t begin, int64_t end) { MultiplyBlocks(product, begin, end); });
+  return y;
+}
+
+at::Tensor PackedWeights::Multiply(int64_t layer, FusedLinear which, const at::Tensor& x) const {
+  return Multiply(layers_[layer][static_cast<size_t>(which)], x.contiguous());
+}
+
+at::Tensor PackedWeights::MultiplyHead(const at::Tensor& x) const {
+  return Multiply(head_, x.contiguous());
+}
+
+}  // namespace wardtune
