@@ -1,0 +1,40 @@
+// Finds the customer's rows that the base's security vector already explains: their loss falls when
+// the vector is folded in, whereas useful rows become no easier by it.
+//
+// What it finds is suspicious, not proven: a behaviour that the vector was never trained for stays
+// unseen. docs/research.md has precision and recall. Thread safety: pure functions.
+#ifndef WARDTUNE_WORKER_SECURITY_ROW_SCAN_H_
+#define WARDTUNE_WORKER_SECURITY_ROW_SCAN_H_
+
+#include <span>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "worker/model/decoder.h"
+#include "worker/training/row_loss.h"
+#include "worker/training/training_row.h"
+
+namespace wardtune {
+
+struct RowScan {
+  double loss_off = 0.0;  // on the plain base; nats per supervised token
+  double loss_on = 0.0;   // with the vector folded in
+
+  // Share of the loss that the vector takes away, at most 1; negative where it adds loss.
+  double explained() const { return loss_off > 0.0 ? 1.0 - loss_on / loss_off : 0.0; }
+};
+
+// A row is suspicious from this share on. Chosen on the stand-in data (docs/research.md).
+inline constexpr double kSuspiciousShare = 0.5;
+
+inline bool IsSuspicious(const RowScan& scan) { return scan.explained() >= kSuspiciousShare; }
+
+// One entry a row, in their order. `folded` is the base with the vector folded in.
+// Errors: those of RowLosses.
+absl::StatusOr<std::vector<RowScan>> ScanRows(const DecoderModel& base, const DecoderModel& folded,
+                                              std::span<const TrainingRow> rows,
+                                              const RowLossOptions& options = {});
+
+}  // namespace wardtune
+
+#endif  // WARDTUNE_WORKER_SECURITY_ROW_SCAN_H_
