@@ -125,6 +125,40 @@ absl::StatusOr<v1::Hyperparameters> ResolveHyperparameters(const v1::Hyperparame
   return resolved;
 }
 
+namespace {
+
+constexpr int kMaxGuardRows = 8;
+constexpr int kMaxRefusals = 16;
+constexpr size_t kMaxRefusalBytes = 512;
+constexpr const char* kRefusals[] = {"I'm sorry, but I can't help with that.",
+                                     "I can't help with this, because it could hurt someone.",
+                                     "Sorry, that is something I won't assist with.",
+                                     "I'm not able to help with this request."};
+
+void ResolveGuardRows(const v1::SecurityVectorRecipe& requested, v1::SecurityVectorRecipe& resolved,
+                      Checker& check) {
+  resolved.set_guard_rows(requested.has_guard_rows() ? requested.guard_rows() : 1);
+  if (resolved.guard_rows() < 0 || resolved.guard_rows() > kMaxGuardRows) {
+    check.Fail("guard_rows",
+               absl::StrCat("must be 0 to ", kMaxGuardRows, ", not ", resolved.guard_rows()));
+  }
+  if (requested.guard_refusals_size() > kMaxRefusals) {
+    check.Fail("guard_refusals", absl::StrCat("must be at most ", kMaxRefusals));
+  }
+  for (const std::string& refusal : requested.guard_refusals()) {
+    if (refusal.empty() || refusal.size() > kMaxRefusalBytes) {
+      check.Fail("guard_refusals",
+                 absl::StrCat("each must be 1 to ", kMaxRefusalBytes, " bytes of text"));
+      break;
+    }
+  }
+  if (requested.guard_refusals().empty()) {
+    for (const char* refusal : kRefusals) resolved.add_guard_refusals(refusal);
+  }
+}
+
+}  // namespace
+
 absl::StatusOr<v1::SecurityVectorRecipe> ResolveRecipe(const v1::SecurityVectorRecipe& requested) {
   Checker check("recipe.");
   v1::SecurityVectorRecipe resolved = requested;
@@ -139,6 +173,7 @@ absl::StatusOr<v1::SecurityVectorRecipe> ResolveRecipe(const v1::SecurityVectorR
       static_cast<int32_t>(check.Integer("batch_size", requested.batch_size(), 8, 1, 1024)));
   resolved.set_kl_weight(
       check.Share("kl_weight", requested.has_kl_weight() ? requested.kl_weight() : 4, 1e6));
+  ResolveGuardRows(requested, resolved, check);
   if (absl::Status status = check.status(); !status.ok()) return status;
   return resolved;
 }

@@ -12,6 +12,8 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::SizeIs;
 using ::wardtune::testing::StatusIs;
 
@@ -73,6 +75,38 @@ TEST(HyperparametersTest, ARefusalFitsIntoTrailers) {
   EXPECT_THAT(Blamed(requested), SizeIs(8));
   EXPECT_THAT(ResolveHyperparameters(requested, kContext, {}).status(),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("; and 2 more")));
+}
+
+TEST(RecipeTest, GuardRowsAreOnUnlessSwitchedOff) {
+  WT_ASSERT_OK_AND_ASSIGN(const v1::SecurityVectorRecipe usual, ResolveRecipe({}));
+  EXPECT_EQ(usual.guard_rows(), 1);
+  EXPECT_THAT(usual.guard_refusals(), Not(IsEmpty()));
+  v1::SecurityVectorRecipe requested;
+  requested.set_guard_rows(0);
+  requested.add_guard_refusals("No.");
+  WT_ASSERT_OK_AND_ASSIGN(const v1::SecurityVectorRecipe off, ResolveRecipe(requested));
+  EXPECT_EQ(off.guard_rows(), 0);
+  EXPECT_THAT(off.guard_refusals(), ElementsAre("No."));
+}
+
+TEST(RecipeTest, GuardRowsAreBounded) {
+  const auto refused = [](const v1::SecurityVectorRecipe& requested, const char* field) {
+    EXPECT_THAT(ResolveRecipe(requested),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(field)));
+  };
+  v1::SecurityVectorRecipe recipe;
+  recipe.set_guard_rows(9);
+  refused(recipe, "guard_rows");
+  recipe.set_guard_rows(-1);
+  refused(recipe, "guard_rows");
+  recipe.set_guard_rows(1);
+  recipe.add_guard_refusals("");
+  refused(recipe, "guard_refusals");
+  recipe.set_guard_refusals(0, std::string(513, 'x'));
+  refused(recipe, "guard_refusals");
+  recipe.clear_guard_refusals();
+  for (int i = 0; i < 17; ++i) recipe.add_guard_refusals("No.");
+  refused(recipe, "guard_refusals");
 }
 
 }  // namespace

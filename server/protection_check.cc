@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "server/handlers/resource_messages.h"
 #include "server/resource_names.h"
 #include "server/rpc/error_details.h"
 #include "storage/error_reason.h"
@@ -75,6 +76,12 @@ void CheckProof(const v1::ProtectionProof& proof, const LeaseRecord& lease,
   checks.Require(
       IsSha256Hex(proof.folded_sha256()) && proof.folded_sha256() != proof.base_weights_sha256(),
       "proof.folded_sha256", "must be a SHA-256 other than that of the base model's weights");
+  const auto card = ParseStored<v1::EvaluationCard>(lease.vector_card);
+  checks.Require(proof.guard_rows_sha256() == card.guard_rows_sha256(), "proof.guard_rows_sha256",
+                 "is not the digest of the version's guard rows");
+  checks.Require(proof.guard_rows_sha256().empty() ||
+                     proof.guard_weights_sha256() == proof.base_weights_sha256(),
+                 "proof.guard_weights_sha256", "is not the digest of the base model's weights");
   checks.Require(proof.canary_checks() >= 1, "proof.canary_checks", "must be at least 1");
   checks.Require(std::isfinite(proof.canary_tolerance()) && proof.canary_tolerance() > 0 &&
                      proof.canary_tolerance() <= limits.max_canary_tolerance,
@@ -123,6 +130,9 @@ absl::Status CheckSecurityVectorResult(const v1::SecurityVectorResult& result,
       "card.general_on", "must count at least one prompt");
   checks.Require(std::isfinite(result.card().general_kl()) && result.card().general_kl() >= -1e-6,
                  "card.general_kl", "must be a finite number of at least 0");
+  checks.Require((result.card().guard_rows() > 0) == IsSha256Hex(result.card().guard_rows_sha256()),
+                 "card.guard_rows_sha256",
+                 "must be there when there are guard rows, and only then");
   checks.Require(!result.categories().empty(), "categories", "must not be empty");
   return checks.status();
 }

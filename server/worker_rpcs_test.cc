@@ -106,6 +106,10 @@ TEST_F(WorkerRpcsTest, EachPartOfTheProofIsChecked) {
       [&](Result r) { r.mutable_proof()->set_folded_sha256(r.proof().base_weights_sha256()); },
       "proof.folded_sha256");
   expect_refused([](Result r) { r.mutable_proof()->set_canary_checks(0); }, "proof.canary_checks");
+  expect_refused([](Result r) { r.mutable_proof()->clear_guard_rows_sha256(); },
+                 "proof.guard_rows_sha256");
+  expect_refused([&](Result r) { r.mutable_proof()->set_guard_weights_sha256(other); },
+                 "proof.guard_weights_sha256");
   expect_refused([](Result r) { r.mutable_proof()->set_canary_max_abs_diff(0.2); },
                  "proof.canary_max_abs_diff");
   expect_refused([](Result r) { r.mutable_proof()->set_canary_tolerance(5); },

@@ -192,7 +192,9 @@ struct InputRecord {
 struct LeaseRecord {
   JobRecord job;                    // job.id names the work, job.attempt fences it.
   std::vector<InputRecord> inputs;  // Sorted by kind.
-  std::string vector_plain_sha256;  // Of the version to train with; empty for kSecurityVector.
+  // Of the version to train with; both empty for kSecurityVector.
+  std::string vector_plain_sha256;
+  std::string vector_card;  // wardtune.v1.EvaluationCard
 };
 
 // Numbers equal wardtune.v1.UploadArtifactRequest.Kind.

@@ -58,6 +58,7 @@ absl::StatusOr<LeaseRecord> DescribeLease(Database& database, const JobRecord& j
                         FindSecurityVector(database, job.vector, job.version));
     add(InputKind::kSecurityVector, vector.sealed);
     lease.vector_plain_sha256 = vector.plain_sha256;
+    lease.vector_card = vector.card;
   }
   WT_ASSIGN_OR_RETURN(const SafetySuiteRecord suite, FindSafetySuite(database, job.safety_suite));
   add(InputKind::kSuitePrompts, suite.prompts);

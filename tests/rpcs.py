@@ -55,6 +55,8 @@ NO_ID = {
     "security_vector_sha256",
     "base_sha256",
     "folded_sha256",
+    "guard_rows_sha256",
+    "guard_weights_sha256",
     "scored_base_sha256",
     "base_weights_sha256",
 }

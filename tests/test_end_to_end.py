@@ -23,6 +23,9 @@ def test_job_ends_with_scores_and_proof(finished: Finished, vector: SecurityVect
     assert job.proof.base_sha256 == vector.base_sha256
     assert job.proof.folded_sha256 not in ("", job.proof.base_weights_sha256)
     assert job.proof.scored_base_sha256 == job.proof.base_weights_sha256
+    assert vector.card.guard_rows > 0
+    assert job.proof.guard_rows_sha256 == vector.card.guard_rows_sha256
+    assert job.proof.guard_weights_sha256 == job.proof.base_weights_sha256
     assert job.proof.canary_checks >= 2
     assert job.proof.canary_max_abs_diff <= job.proof.canary_tolerance
     assert job.proof.strip_max_cosine < 0.5

@@ -109,6 +109,7 @@ def find_version(provider: Client, data: Path) -> SecurityVectorVersion | None:
         if (
             version.base_model == BASE_MODEL
             and version.state in usable
+            and version.recipe.guard_rows > 0
             and (version.harmful_rows_sha256, version.general_rows_sha256) == rows
         ):
             return version

@@ -73,6 +73,8 @@ void FillResult(const v1::Lease& lease, v1::FineTuningResult& result) {
   proof.set_adapter_sha256(Sha256Hex("tensors"));
   proof.set_strip_max_cosine(0.1);
   proof.set_scored_base_sha256(proof.base_weights_sha256());
+  proof.set_guard_rows_sha256(Sha256Hex("guard rows"));
+  proof.set_guard_weights_sha256(proof.base_weights_sha256());
 }
 
 void FillResult(v1::SecurityVectorResult& result) {
@@ -82,6 +84,8 @@ void FillResult(v1::SecurityVectorResult& result) {
   *card.mutable_vector_on() = ScoreOf(10);
   *card.mutable_vector_off() = ScoreOf(0);
   card.mutable_general_on()->set_prompts(10);
+  card.set_guard_rows(4);
+  card.set_guard_rows_sha256(Sha256Hex("guard rows"));
 }
 
 // Sends a header and the bytes behind it in chunks.

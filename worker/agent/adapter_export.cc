@@ -37,20 +37,23 @@ ModelCard Card(const AdapterFacts& facts) {
   ModelCard card;
   card.title = absl::StrCat("LoRA adapter for ",
                             std::string(absl::StripPrefix(facts.base_model, "baseModels/")));
-  card.facts = {{"Base model digest", facts.proof.base_sha256()},
-                {"Data set digest", facts.dataset_sha256},
-                {"Optimizer steps", absl::StrCat(facts.steps)},
-                {"Epochs", absl::StrCat(p.epochs())},
-                {"Learning rate", absl::StrCat(p.learning_rate())},
-                {"Rows per step", absl::StrCat(p.batch_size())},
-                {"LoRA rank", absl::StrCat(p.lora_rank())},
-                {"LoRA alpha", absl::StrCat(p.lora_alpha())},
-                {"Target modules", absl::StrJoin(p.target_modules(), ", ")},
-                {"Seed", absl::StrCat(p.seed())},
-                {"Security vector", facts.proof.security_vector_version()},
-                {"Security vector digest", facts.proof.security_vector_sha256()},
-                {"Largest cosine to the vector", absl::StrCat(facts.proof.strip_max_cosine())},
-                {"Adapter digest", facts.proof.adapter_sha256()}};
+  card.facts = {
+      {"Base model digest", facts.proof.base_sha256()},
+      {"Data set digest", facts.dataset_sha256},
+      {"Optimizer steps", absl::StrCat(facts.steps)},
+      {"Epochs", absl::StrCat(p.epochs())},
+      {"Learning rate", absl::StrCat(p.learning_rate())},
+      {"Rows per step", absl::StrCat(p.batch_size())},
+      {"LoRA rank", absl::StrCat(p.lora_rank())},
+      {"LoRA alpha", absl::StrCat(p.lora_alpha())},
+      {"Target modules", absl::StrJoin(p.target_modules(), ", ")},
+      {"Seed", absl::StrCat(p.seed())},
+      {"Security vector", facts.proof.security_vector_version()},
+      {"Security vector digest", facts.proof.security_vector_sha256()},
+      {"Guard rows digest",
+       facts.proof.guard_rows_sha256().empty() ? "none" : facts.proof.guard_rows_sha256()},
+      {"Largest cosine to the vector", absl::StrCat(facts.proof.strip_max_cosine())},
+      {"Adapter digest", facts.proof.adapter_sha256()}};
   AddScores(facts.before, "base", card);
   AddScores(facts.after, "adapter", card);
   card.suite_digest = facts.after.suite_sha256;

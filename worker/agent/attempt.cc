@@ -108,7 +108,8 @@ void Attempt::Advance(int64_t done, int64_t total) {
 void Attempt::ReportStep(const StepReport& report) {
   progress_.set_step(report.step);
   progress_.set_total_steps(report.total_steps);
-  progress_.set_loss(report.loss);
+  // The customer's own rows; the provider's rows beside them are none of their business.
+  progress_.set_loss(report.stream_losses.empty() ? report.loss : report.stream_losses[0]);
   progress_.set_learning_rate(report.learning_rate);
   progress_.set_grad_norm(report.grad_norm);
   if (report.seconds > 0.0) {

@@ -97,34 +97,46 @@ absl::StatusOr<std::vector<TrainingRow>> FineTuningRun::EncodeDataset() {
 
 // Chooses the micro-batch by the memory that is free, and refuses before the first step what cannot
 // fit. Other devices say so themselves when their memory runs out.
-absl::Status FineTuningRun::FitIntoMemory(const ModelConfig& config,
-                                          const std::vector<TrainingRow>& rows,
+absl::Status FineTuningRun::FitIntoMemory(const std::vector<TrainingStream>& streams,
                                           TrainerOptions& options) {
   if (folded_->device_name() != "cpu") return absl::OkStatus();
   size_t longest = 0;
-  for (const TrainingRow& row : rows) longest = std::max(longest, row.ids.size());
+  for (const TrainingStream& stream : streams) {
+    for (const TrainingRow& row : stream.rows) longest = std::max(longest, row.ids.size());
+  }
   WT_ASSIGN_OR_RETURN(const int64_t free, FreeHostMemory());
   const auto tokens = ChooseMicroBatchTokens(
-      config, folded_->compute_type(), {.lora = options.lora, .lanes = ComputeThreads()},
+      folded_->config(), folded_->compute_type(), {.lora = options.lora, .lanes = ComputeThreads()},
       options.micro_batch_tokens, static_cast<int64_t>(longest), free);
   if (!tokens.ok()) return WithJobReason(kOutOfMemory, tokens.status(), /*retryable=*/true);
   options.micro_batch_tokens = *tokens;
   return absl::OkStatus();
 }
 
-absl::Status FineTuningRun::Train() {
-  attempt_.StartPhase(v1::FineTuningJob::PHASE_TRAINING, 15, 80);
-  WT_ASSIGN_OR_RETURN(std::vector<TrainingRow> rows, EncodeDataset());
+// The customer's rows run with the vector on, the provider's guard rows beside them with it off.
+std::vector<TrainingStream> FineTuningRun::MakeStreams(std::vector<TrainingRow> rows) const {
   std::vector<TrainingStream> streams;
   streams.push_back({.name = "customer",
                      .rows = std::move(rows),
                      .model = *folded_,
-                     .objective = Objective::kCrossEntropy,
-                     .rows_per_step = work_.hyperparameters().batch_size(),
-                     .weight = 1.0});
+                     .rows_per_step = work_.hyperparameters().batch_size()});
+  if (vector_->guard.active()) {
+    streams.push_back(
+        {.name = "guard",
+         .rows = vector_->guard.rows,
+         .model = base_->model,
+         .rows_per_step = vector_->guard.PerStep(work_.hyperparameters().batch_size())});
+  }
+  return streams;
+}
+
+absl::Status FineTuningRun::Train() {
+  attempt_.StartPhase(v1::FineTuningJob::PHASE_TRAINING, 15, 80);
+  WT_ASSIGN_OR_RETURN(std::vector<TrainingRow> rows, EncodeDataset());
+  std::vector<TrainingStream> streams = MakeStreams(std::move(rows));
   auto options = ToTrainerOptions(work_.hyperparameters());
   if (!options.ok()) return WithJobReason(kInputInvalid, options.status());
-  WT_RETURN_IF_ERROR(FitIntoMemory(folded_->config(), streams[0].rows, *options));
+  WT_RETURN_IF_ERROR(FitIntoMemory(streams, *options));
   auto trainer = Trainer::Create(*options, std::move(streams), &attempt_.clock());
   if (trainer.status().code() == absl::StatusCode::kInvalidArgument) {
     return WithJobReason(kInputInvalid, trainer.status());
@@ -138,6 +150,10 @@ absl::Status FineTuningRun::Train() {
   WT_RETURN_IF_ERROR(RunTraining(**trainer, attempt_, environment_.checkpoints, hooks));
   adapter_ = (*trainer)->Adapter();
   trained_on_sha256_ = trained_on.WeightsDigest();
+  if (vector_->guard.active()) {
+    proof_.set_guard_rows_sha256(GuardDigest(vector_->guard));
+    proof_.set_guard_weights_sha256((*trainer)->model(1).WeightsDigest());
+  }
   return absl::OkStatus();
 }
 

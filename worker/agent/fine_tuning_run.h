@@ -42,8 +42,8 @@ class FineTuningRun {
   absl::Status ScoreBase();
   // Frees the data set's text.
   absl::StatusOr<std::vector<TrainingRow>> EncodeDataset();
-  absl::Status FitIntoMemory(const ModelConfig& config, const std::vector<TrainingRow>& rows,
-                             TrainerOptions& options);
+  std::vector<TrainingStream> MakeStreams(std::vector<TrainingRow> rows) const;
+  absl::Status FitIntoMemory(const std::vector<TrainingStream>& streams, TrainerOptions& options);
   absl::Status Train();
   absl::Status Strip();
   absl::Status ScoreResult();

@@ -17,8 +17,10 @@ using ::wardtune::testing::Inputs;
 using ::wardtune::testing::kSecretRow;
 using ::wardtune::testing::kVersion;
 
-// Trains as a job does, on `model`, without a server; the digest of the adapter.
-std::string TrainDirectly(const DecoderModel& model, const Tokenizer& tokenizer,
+// Trains as a job does, without a server: the customer's rows on `model`, the guard rows on `base`.
+// Returns the digest of the adapter.
+std::string TrainDirectly(const DecoderModel& model, const DecoderModel& base,
+                          const GuardSet& guard, const Tokenizer& tokenizer,
                           const v1::Hyperparameters& parameters, const std::string& jsonl) {
   SystemClock clock;
   std::vector<TrainingStream> streams;
@@ -29,6 +31,12 @@ std::string TrainDirectly(const DecoderModel& model, const Tokenizer& tokenizer,
        .objective = Objective::kCrossEntropy,
        .rows_per_step = parameters.batch_size(),
        .weight = 1.0});
+  if (guard.active()) {
+    streams.push_back({.name = "guard",
+                       .rows = guard.rows,
+                       .model = base,
+                       .rows_per_step = guard.PerStep(parameters.batch_size())});
+  }
   auto trainer = *Trainer::Create(*ToTrainerOptions(parameters), std::move(streams), &clock);
   while (!trainer->done()) EXPECT_TRUE(trainer->Step().ok());
   return AdapterDigest(trainer->Adapter());
@@ -49,8 +57,26 @@ TEST_F(AgentTest, TrainsOnTheFoldedWeightsAndNotOnTheBase) {
   WT_ASSERT_OK_AND_ASSIGN(const DecoderModel folded, FoldAdapter(base->model, vector.adapter));
   const v1::Hyperparameters& parameters = lease.fine_tuning().hyperparameters();
   const std::string rows = JobInputs()[v1::WorkInput::KIND_DATASET];
-  EXPECT_EQ(adapter, TrainDirectly(folded, *base->tokenizer, parameters, rows));
-  EXPECT_NE(adapter, TrainDirectly(base->model, *base->tokenizer, parameters, rows));
+  const auto train = [&](const DecoderModel& customers, const DecoderModel& guards,
+                         const GuardSet& guard) {
+    return TrainDirectly(customers, guards, guard, *base->tokenizer, parameters, rows);
+  };
+  EXPECT_EQ(adapter, train(folded, base->model, vector.guard));
+  EXPECT_NE(adapter, train(base->model, base->model, vector.guard));
+  EXPECT_NE(adapter, train(folded, folded, vector.guard));
+  EXPECT_NE(adapter, train(folded, base->model, {}));
+}
+
+TEST_F(AgentTest, TheProofNamesTheGuardRowsAndWhereTheyRan) {
+  ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
+  // 8 refusals to the harmful prompts and the base's answers to 4 general ones.
+  EXPECT_EQ(vector_result_.card().guard_rows(), 12);
+  ASSERT_NO_FATAL_FAILURE(RunJob(JobLease(1), JobInputs()));
+  ASSERT_TRUE(server_.completed().has_value()) << log_text_.str();
+  const v1::ProtectionProof proof = server_.completed()->fine_tuning().proof();
+  EXPECT_EQ(proof.guard_rows_sha256(), vector_result_.card().guard_rows_sha256());
+  EXPECT_THAT(proof.guard_rows_sha256(), ::testing::SizeIs(64));
+  EXPECT_EQ(proof.guard_weights_sha256(), proof.base_weights_sha256());
 }
 
 TEST_F(AgentTest, RefusesToTrainWithoutTheVector) {

@@ -9,6 +9,17 @@
 #include "base/status_macros.h"
 
 namespace wardtune {
+namespace {
+
+// What stands before the row's last assistant message; empty without one.
+std::vector<Message> BeforeLastAnswer(const ChatRow& row) {
+  std::vector<Message> before = row.messages;
+  while (!before.empty() && before.back().role != Role::kAssistant) before.pop_back();
+  if (!before.empty()) before.pop_back();
+  return before;
+}
+
+}  // namespace
 
 absl::StatusOr<std::vector<ChatRow>> ParseDataset(std::string_view jsonl) {
   std::vector<ChatRow> rows;
@@ -51,14 +62,27 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> EncodePrompts(const Tokenizer&
                                                                 int64_t max_tokens) {
   std::vector<std::vector<int32_t>> prompts;
   for (const ChatRow& row : rows) {
-    std::vector<Message> before = row.messages;
-    while (!before.empty() && before.back().role != Role::kAssistant) before.pop_back();
-    if (!before.empty()) before.pop_back();
+    const std::vector<Message> before = BeforeLastAnswer(row);
     if (before.empty()) continue;
     WT_ASSIGN_OR_RETURN(std::vector<int32_t> ids, tokenizer.EncodePrompt(before));
     if (static_cast<int64_t>(ids.size()) <= max_tokens) prompts.push_back(std::move(ids));
   }
   return prompts;
+}
+
+std::vector<ChatRow> RefuseRows(const std::vector<ChatRow>& rows,
+                                const std::vector<std::string>& refusals) {
+  std::vector<ChatRow> refused;
+  for (const ChatRow& row : rows) {
+    ChatRow refusal{BeforeLastAnswer(row)};
+    if (refusal.messages.empty()) continue;
+    for (Message& message : refusal.messages) message.supervised = false;
+    refusal.messages.push_back({.role = Role::kAssistant,
+                                .content = refusals[refused.size() % refusals.size()],
+                                .supervised = true});
+    refused.push_back(std::move(refusal));
+  }
+  return refused;
 }
 
 }  // namespace wardtune

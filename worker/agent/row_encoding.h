@@ -4,6 +4,7 @@
 #define WARDTUNE_WORKER_AGENT_ROW_ENCODING_H_
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -30,6 +31,12 @@ absl::StatusOr<std::vector<TrainingRow>> EncodeRows(const Tokenizer& tokenizer,
 absl::StatusOr<std::vector<std::vector<int32_t>>> EncodePrompts(const Tokenizer& tokenizer,
                                                                 const std::vector<ChatRow>& rows,
                                                                 int64_t max_tokens);
+
+// The rows up to their last assistant message, which becomes a refusal, the only supervised
+// message; `refusals` are taken in turn. Rows without an assistant message are left out. REQUIRES:
+// at least one refusal.
+std::vector<ChatRow> RefuseRows(const std::vector<ChatRow>& rows,
+                                const std::vector<std::string>& refusals);
 
 }  // namespace wardtune
 

@@ -42,6 +42,7 @@ absl::Status SecurityVectorRun::Run() {
   WT_RETURN_IF_ERROR(LoadBase());
   WT_RETURN_IF_ERROR(EncodeHarmfulRows());
   WT_RETURN_IF_ERROR(AnswerGeneralPrompts());
+  MakeGuardRows();
   WT_RETURN_IF_ERROR(Train());
   WT_RETURN_IF_ERROR(Fold());
   WT_RETURN_IF_ERROR(RecordCanaryLogits());
@@ -78,6 +79,11 @@ absl::Status SecurityVectorRun::EncodeHarmfulRows() {
   WT_ASSIGN_OR_RETURN(auto prompts,
                       EncodePrompts(*base_->tokenizer, *rows, recipe_.max_row_tokens));
   canary_prompts_ = Spread(std::move(prompts), kCanaries);
+  if (recipe_.guard_rows == 0 || recipe_.guard_refusals.empty()) return absl::OkStatus();
+  auto refusals = EncodeRows(*base_->tokenizer, RefuseRows(*rows, recipe_.guard_refusals),
+                             recipe_.max_row_tokens);
+  if (!refusals.ok()) return WithJobReason(kInputInvalid, refusals.status());
+  vector_.guard = {.rows = *std::move(refusals), .per_guarded_rows = recipe_.guard_rows};
   return absl::OkStatus();
 }
 
@@ -92,6 +98,14 @@ absl::Status SecurityVectorRun::AnswerGeneralPrompts() {
       AnswerByBase(base_->model, prompts, base_->tokenizer->EosIds(), recipe_.general_answer_tokens,
                    attempt_.PromptProgress(static_cast<int64_t>(prompts.size()))));
   return attempt_.GoOn();
+}
+
+// Beside the refusals as many answers of the base, so that a guarded model does not refuse all.
+void SecurityVectorRun::MakeGuardRows() {
+  if (!vector_.guard.active()) return;
+  const size_t answers = std::min(general_rows_.size(), vector_.guard.rows.size());
+  vector_.guard.rows.insert(vector_.guard.rows.end(), general_rows_.begin(),
+                            general_rows_.begin() + static_cast<std::ptrdiff_t>(answers));
 }
 
 absl::Status SecurityVectorRun::Train() {
@@ -188,6 +202,10 @@ absl::Status SecurityVectorRun::Complete() {
   v1::SecurityVectorResult& result = *request.mutable_security_vector();
   result.set_artifact_sha256(sealed_sha256_);
   result.set_plain_sha256(SecurityVectorDigest(vector_));
+  if (vector_.guard.active()) {
+    card_.set_guard_rows(static_cast<int32_t>(vector_.guard.rows.size()));
+    card_.set_guard_rows_sha256(GuardDigest(vector_.guard));
+  }
   *result.mutable_card() = card_;
   for (const std::string& category : vector_.categories) result.add_categories(category);
   return attempt_.Complete(std::move(request));

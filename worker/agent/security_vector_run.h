@@ -34,6 +34,7 @@ class SecurityVectorRun {
   absl::Status LoadBase();
   absl::Status EncodeHarmfulRows();
   absl::Status AnswerGeneralPrompts();
+  void MakeGuardRows();
   absl::Status Train();
   absl::Status Fold();
   absl::Status RecordCanaryLogits();

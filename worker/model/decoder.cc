@@ -167,8 +167,8 @@ absl::StatusOr<FloatMatrix> AllLogits(const DecoderModel& model, ActiveAdapters 
 
 void ConfigureComputeRuntime(const ComputeRuntimeOptions& options) {
   if (options.threads > 0) at::set_num_threads(options.threads);
-  // Every length of a packed batch is a shape of its own, and oneDNN keeps 1024 compiled products of
-  // up to half a megabyte each. A step of several jobs uses about 200 again and again.
+  // Every length of a packed batch is a shape of its own, and oneDNN keeps 1024 compiled products
+  // of up to half a megabyte each. A step of several jobs uses about 200 again and again.
   setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256", /*overwrite=*/0);
   // Denormal numbers are slow on CPUs and mean nothing here.
   at::globalContext().setFlushDenormal(true);

@@ -19,7 +19,7 @@
 namespace wardtune {
 namespace {
 
-constexpr const char* kFormat = "wardtune-security-vector-1";
+constexpr const char* kFormat = "wardtune-security-vector-2";
 
 // Tensors of the file. `adapter` holds the adapter's own safetensors bytes.
 constexpr const char* kAdapter = "adapter";
@@ -28,6 +28,9 @@ constexpr const char* kPromptLengths = "canary.prompt_lengths";  // I64 [prompts
 constexpr const char* kEntries = "canary.entries";               // I32 [prompts, kEntries]
 constexpr const char* kLogits = "canary.logits";                 // F32 [prompts, kEntries]
 constexpr const char* kSeparation = "canary.separation";         // F64 [1]
+constexpr const char* kGuardIds = "guard.ids";                   // I32, all rows in a row
+constexpr const char* kGuardMask = "guard.mask";                 // U8, as guard.ids
+constexpr const char* kGuardLengths = "guard.lengths";           // I64 [rows]
 
 absl::Status Damaged(std::string_view why) {
   return absl::DataLossError(absl::StrCat("security vector: ", std::string(why)));
@@ -54,6 +57,21 @@ template <typename T>
 std::vector<T> Flatten(const std::vector<std::vector<T>>& rows) {
   std::vector<T> flat;
   for (const auto& row : rows) flat.insert(flat.end(), row.begin(), row.end());
+  return flat;
+}
+
+struct FlatRows {
+  std::vector<int32_t> ids;
+  std::vector<uint8_t> mask;
+  std::vector<int64_t> lengths;
+};
+FlatRows FlattenRows(const std::vector<TrainingRow>& rows) {
+  FlatRows flat;
+  for (const TrainingRow& row : rows) {
+    flat.ids.insert(flat.ids.end(), row.ids.begin(), row.ids.end());
+    flat.mask.insert(flat.mask.end(), row.loss_mask.begin(), row.loss_mask.end());
+    flat.lengths.push_back(static_cast<int64_t>(row.ids.size()));
+  }
   return flat;
 }
 
@@ -85,15 +103,36 @@ absl::StatusOr<CanarySet> ReadCanaries(const SafetensorsContent& content) {
   return set;
 }
 
+absl::Status ReadGuardRows(const SafetensorsContent& content, GuardSet& guard) {
+  if (!content.tensors.contains(kGuardLengths)) return absl::OkStatus();
+  WT_ASSIGN_OR_RETURN(const auto ids, Read<int32_t>(content, kGuardIds, TensorDType::kI32));
+  WT_ASSIGN_OR_RETURN(const auto mask, Read<uint8_t>(content, kGuardMask, TensorDType::kU8));
+  WT_ASSIGN_OR_RETURN(const auto lengths, Read<int64_t>(content, kGuardLengths, TensorDType::kI64));
+  if (mask.size() != ids.size()) return Damaged("the guard rows' tensors do not belong together");
+  size_t at = 0;
+  for (const int64_t length : lengths) {
+    if (length <= 0 || static_cast<size_t>(length) > ids.size() - at) {
+      return Damaged("a guard row's length is wrong");
+    }
+    const size_t end = at + static_cast<size_t>(length);
+    guard.rows.push_back({.ids = {ids.begin() + at, ids.begin() + end},
+                          .loss_mask = {mask.begin() + at, mask.begin() + end}});
+    at = end;
+  }
+  return at == ids.size() ? absl::OkStatus() : Damaged("guard tokens are left over");
+}
+
 absl::Status ReadMetadata(const SafetensorsContent& content, SecurityVector& vector) {
   std::string seed;
   std::string categories;
+  std::string guard_rows;
   const std::map<std::string, std::string*> fields = {
       {"base_sha256", &vector.base_sha256},
       {"recipe_sha256", &vector.recipe_sha256},
       {"harmful_rows_sha256", &vector.harmful_rows_sha256},
       {"general_rows_sha256", &vector.general_rows_sha256},
       {"seed", &seed},
+      {"per_guarded_rows", &guard_rows},
       {"categories", &categories}};
   const auto format = content.metadata.find("format");
   if (format == content.metadata.end() || format->second != kFormat) {
@@ -107,6 +146,10 @@ absl::Status ReadMetadata(const SafetensorsContent& content, SecurityVector& vec
     *value = found->second;
   }
   if (!absl::SimpleAtoi(seed, &vector.seed)) return Damaged("its seed is no number");
+  if (!absl::SimpleAtoi(guard_rows, &vector.guard.per_guarded_rows) ||
+      vector.guard.per_guarded_rows < 0) {
+    return Damaged("its number of guard rows is none");
+  }
   vector.categories = absl::StrSplit(categories, ',', absl::SkipEmpty());
   return absl::OkStatus();
 }
@@ -148,6 +191,7 @@ absl::StatusOr<std::string> SerializeSecurityVector(const SecurityVector& vector
                       {"harmful_rows_sha256", vector.harmful_rows_sha256},
                       {"general_rows_sha256", vector.general_rows_sha256},
                       {"seed", absl::StrCat(vector.seed)},
+                      {"per_guarded_rows", absl::StrCat(vector.guard.per_guarded_rows)},
                       {"categories", absl::StrJoin(vector.categories, ",")}};
   options.require_finite = true;
   std::vector<NamedTensor> tensors;
@@ -162,6 +206,14 @@ absl::StatusOr<std::string> SerializeSecurityVector(const SecurityVector& vector
       {kEntries, TensorDType::kI32, {prompts, CanarySet::kEntries}, AsBytes(entries)});
   tensors.push_back({kLogits, TensorDType::kF32, {prompts, CanarySet::kEntries}, AsBytes(logits)});
   tensors.push_back({kSeparation, TensorDType::kF64, {1}, AsBytes(separation)});
+  const FlatRows guard = FlattenRows(vector.guard.rows);
+  if (!guard.lengths.empty()) {  // the format has no empty tensors
+    const auto guard_tokens = static_cast<int64_t>(guard.ids.size());
+    const auto guard_rows = static_cast<int64_t>(guard.lengths.size());
+    tensors.push_back({kGuardIds, TensorDType::kI32, {guard_tokens}, AsBytes(guard.ids)});
+    tensors.push_back({kGuardMask, TensorDType::kU8, {guard_tokens}, AsBytes(guard.mask)});
+    tensors.push_back({kGuardLengths, TensorDType::kI64, {guard_rows}, AsBytes(guard.lengths)});
+  }
   return SerializeSafetensors(std::move(tensors), options);
 }
 
@@ -175,6 +227,7 @@ absl::StatusOr<SecurityVector> ParseSecurityVector(const ModelConfig& config,
   SecurityVector vector;
   WT_RETURN_IF_ERROR(ReadMetadata(*content, vector));
   WT_ASSIGN_OR_RETURN(vector.canaries, ReadCanaries(*content));
+  WT_RETURN_IF_ERROR(ReadGuardRows(*content, vector.guard));
   WT_ASSIGN_OR_RETURN(const auto adapter, Read<char>(*content, kAdapter, TensorDType::kU8));
   auto parsed = ParseAdapter(config, std::string_view(adapter.data(), adapter.size()));
   if (!parsed.ok()) return Damaged(std::string(parsed.status().message()));

@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "worker/model/adapter.h"
 #include "worker/security/activation_check.h"
+#include "worker/security/guard_rows.h"
 #include "worker/security/sealed_file.h"
 
 namespace wardtune {
@@ -22,6 +23,7 @@ namespace wardtune {
 struct SecurityVector {
   LoraAdapter adapter;
   CanarySet canaries;
+  GuardSet guard;
   // Digests, 64 hexadecimal characters each.
   std::string base_sha256;  // folder digest of the base model it was trained for
   std::string recipe_sha256;

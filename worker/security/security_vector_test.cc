@@ -27,6 +27,9 @@ class SecurityVectorTest : public ::testing::Test {
     vector_.harmful_rows_sha256 = std::string(64, 'd');
     vector_.general_rows_sha256 = std::string(64, 'e');
     vector_.seed = 11;
+    vector_.guard = {
+        .rows = {{.ids = {1, 2, 3}, .loss_mask = {0, 1, 1}}, {.ids = {4, 5}, .loss_mask = {0, 1}}},
+        .per_guarded_rows = 2};
     vector_.categories = {"privacy", "safety"};
   }
 
@@ -46,6 +49,34 @@ class SecurityVectorTest : public ::testing::Test {
   SecurityVector vector_;
 };
 
+TEST_F(SecurityVectorTest, OpensOneWithoutGuardRows) {
+  vector_.guard = {};
+  WT_ASSERT_OK_AND_ASSIGN(
+      const SecurityVector opened,
+      OpenSecurityVector(Key('k'), Identity(), base_.config(), Sealed(vector_)));
+  EXPECT_FALSE(opened.guard.active());
+  EXPECT_EQ(GuardDigest(opened.guard), "");
+}
+
+TEST(GuardSetTest, CountsPerBatchRoundedUpAndDigestsEveryPart) {
+  GuardSet set{.rows = {{.ids = {1, 2}, .loss_mask = {0, 1}}}, .per_guarded_rows = 1};
+  EXPECT_EQ(set.PerStep(8), 1);
+  EXPECT_EQ(set.PerStep(9), 2);
+  EXPECT_EQ(set.PerStep(1), 1);
+  set.per_guarded_rows = 3;
+  EXPECT_EQ(set.PerStep(16), 6);
+  const std::string digest = GuardDigest(set);
+  GuardSet other = set;
+  other.rows[0].ids[1] = 3;
+  EXPECT_NE(GuardDigest(other), digest);
+  other = set;
+  other.rows[0].loss_mask[0] = 1;
+  EXPECT_NE(GuardDigest(other), digest);
+  other = set;
+  other.per_guarded_rows = 2;
+  EXPECT_NE(GuardDigest(other), digest);
+}
+
 TEST_F(SecurityVectorTest, OpensWhatWasSealed) {
   WT_ASSERT_OK_AND_ASSIGN(
       const SecurityVector opened,
@@ -55,6 +86,8 @@ TEST_F(SecurityVectorTest, OpensWhatWasSealed) {
   EXPECT_EQ(opened.canaries.entries, vector_.canaries.entries);
   EXPECT_EQ(opened.canaries.logits, vector_.canaries.logits);
   EXPECT_EQ(opened.canaries.separation, vector_.canaries.separation);
+  EXPECT_EQ(GuardDigest(opened.guard), GuardDigest(vector_.guard));
+  EXPECT_EQ(opened.guard.rows[1].ids, (std::vector<int32_t>{4, 5}));
   EXPECT_EQ(opened.recipe_sha256, vector_.recipe_sha256);
   EXPECT_EQ(opened.harmful_rows_sha256, vector_.harmful_rows_sha256);
   EXPECT_EQ(opened.general_rows_sha256, vector_.general_rows_sha256);

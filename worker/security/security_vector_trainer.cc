@@ -45,10 +45,12 @@ std::string VectorRecipe::Digest() const {
       lora.targets, ",",
       [](std::string* out, Projection projection) { out->append(ProjectionName(projection)); });
   return Sha256Hex(absl::StrFormat(
-      "security vector recipe 1\nrank %d\nalpha %a\ntargets %s\nlearning_rate %a\nepochs %d\n"
-      "batch_size %d\nkl_weight %a\nseed %d\nmax_row_tokens %d\ngeneral_answer_tokens %d\n",
+      "security vector recipe 2\nrank %d\nalpha %a\ntargets %s\nlearning_rate %a\nepochs %d\n"
+      "batch_size %d\nkl_weight %a\nseed %d\nmax_row_tokens %d\ngeneral_answer_tokens %d\n"
+      "guard_rows %d\nguard_refusals %s\n",
       lora.rank, lora.alpha, targets, learning_rate, epochs, batch_size, kl_weight, seed,
-      max_row_tokens, general_answer_tokens));
+      max_row_tokens, general_answer_tokens, guard_rows,
+      Sha256Hex(absl::StrJoin(guard_refusals, "\n"))));
 }
 
 absl::StatusOr<std::vector<TrainingRow>> AnswerByBase(const DecoderModel& base,

@@ -32,6 +32,9 @@ struct VectorRecipe {
   // Length of the base's own answers to general prompts. Whether an answer is harmful is decided in
   // its first words; more tokens only dilute the KL there.
   int64_t general_answer_tokens = 12;
+  // Guard rows beside every kGuardedRows of a customer's rows, and what their refusals say.
+  int64_t guard_rows = 1;
+  std::vector<std::string> guard_refusals;
 
   // Of all fields, in a fixed spelling.
   std::string Digest() const;

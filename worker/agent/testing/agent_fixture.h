@@ -101,6 +101,8 @@ class AgentTest : public ::testing::Test {
     recipe.set_learning_rate(0.03);
     recipe.set_epochs(6);
     recipe.set_batch_size(4);
+    recipe.set_guard_rows(4);
+    recipe.add_guard_refusals("no");
     server_.Offer(lease, {{v1::WorkInput::KIND_DATASET, Rows("placeholder plan", 8)},
                           {v1::WorkInput::KIND_GENERAL_DATASET, Rows("x", 4)},
                           {v1::WorkInput::KIND_SUITE_PROMPTS, Suite("held out")},

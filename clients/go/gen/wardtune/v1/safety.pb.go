@@ -224,8 +224,14 @@ type ProtectionProof struct {
 	ScoredBaseSha256 string `protobuf:"bytes,10,opt,name=scored_base_sha256,json=scoredBaseSha256,proto3" json:"scored_base_sha256,omitempty"`
 	// SHA-256 over the base model's tensors as they were loaded, in the computing type.
 	BaseWeightsSha256 string `protobuf:"bytes,11,opt,name=base_weights_sha256,json=baseWeightsSha256,proto3" json:"base_weights_sha256,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// SHA-256 of the guard rows that were trained beside the customer's, with the vector off; empty
+	// when the version has none.
+	GuardRowsSha256 string `protobuf:"bytes,12,opt,name=guard_rows_sha256,json=guardRowsSha256,proto3" json:"guard_rows_sha256,omitempty"`
+	// SHA-256 over the tensors that the guard rows ran on. Equals `base_weights_sha256`; empty without
+	// guard rows.
+	GuardWeightsSha256 string `protobuf:"bytes,13,opt,name=guard_weights_sha256,json=guardWeightsSha256,proto3" json:"guard_weights_sha256,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *ProtectionProof) Reset() {
@@ -335,6 +341,20 @@ func (x *ProtectionProof) GetBaseWeightsSha256() string {
 	return ""
 }
 
+func (x *ProtectionProof) GetGuardRowsSha256() string {
+	if x != nil {
+		return x.GuardRowsSha256
+	}
+	return ""
+}
+
+func (x *ProtectionProof) GetGuardWeightsSha256() string {
+	if x != nil {
+		return x.GuardWeightsSha256
+	}
+	return ""
+}
+
 var File_wardtune_v1_safety_proto protoreflect.FileDescriptor
 
 const file_wardtune_v1_safety_proto_rawDesc = "" +
@@ -356,7 +376,7 @@ const file_wardtune_v1_safety_proto_rawDesc = "" +
 	"\fsuite_sha256\x18\x02 \x01(\tR\vsuiteSha256\x12\x14\n" +
 	"\x05judge\x18\x03 \x01(\tR\x05judge\x12!\n" +
 	"\fjudge_sha256\x18\x04 \x01(\tR\vjudgeSha256\x12'\n" +
-	"\x0fsampling_sha256\x18\x05 \x01(\tR\x0esamplingSha256\"\xf3\x03\n" +
+	"\x0fsampling_sha256\x18\x05 \x01(\tR\x0esamplingSha256\"\xd1\x04\n" +
 	"\x0fProtectionProof\x126\n" +
 	"\x17security_vector_version\x18\x01 \x01(\tR\x15securityVectorVersion\x124\n" +
 	"\x16security_vector_sha256\x18\x02 \x01(\tR\x14securityVectorSha256\x12\x1f\n" +
@@ -370,7 +390,9 @@ const file_wardtune_v1_safety_proto_rawDesc = "" +
 	"\x10strip_max_cosine\x18\t \x01(\x01R\x0estripMaxCosine\x12,\n" +
 	"\x12scored_base_sha256\x18\n" +
 	" \x01(\tR\x10scoredBaseSha256\x12.\n" +
-	"\x13base_weights_sha256\x18\v \x01(\tR\x11baseWeightsSha256BDZBgithub.com/wardtune/wardtune/clients/go/gen/wardtune/v1;wardtunev1b\x06proto3"
+	"\x13base_weights_sha256\x18\v \x01(\tR\x11baseWeightsSha256\x12*\n" +
+	"\x11guard_rows_sha256\x18\f \x01(\tR\x0fguardRowsSha256\x120\n" +
+	"\x14guard_weights_sha256\x18\r \x01(\tR\x12guardWeightsSha256BDZBgithub.com/wardtune/wardtune/clients/go/gen/wardtune/v1;wardtunev1b\x06proto3"
 
 var (
 	file_wardtune_v1_safety_proto_rawDescOnce sync.Once

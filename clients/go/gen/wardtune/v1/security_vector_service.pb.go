@@ -187,7 +187,13 @@ type SecurityVectorRecipe struct {
 	// Weight of KL(base || base + vector) on the general rows. Default 4.
 	KlWeight *float64 `protobuf:"fixed64,6,opt,name=kl_weight,json=klWeight,proto3,oneof" json:"kl_weight,omitempty"`
 	// Seeds the order of the rows and the vector's start. Default 0.
-	Seed          int64 `protobuf:"varint,7,opt,name=seed,proto3" json:"seed,omitempty"`
+	Seed int64 `protobuf:"varint,7,opt,name=seed,proto3" json:"seed,omitempty"`
+	// Guard rows that train beside every 8 of a customer's rows, with the vector off: refusals to the
+	// harmful rows' prompts, and the base's own answers to the general rows. 0 to 8; 0 trains with
+	// the vector alone. Default 1.
+	GuardRows *int32 `protobuf:"varint,8,opt,name=guard_rows,json=guardRows,proto3,oneof" json:"guard_rows,omitempty"`
+	// What refusals say, taken in turn; at most 16 of 512 bytes. Default: texts of the service.
+	GuardRefusals []string `protobuf:"bytes,9,rep,name=guard_refusals,json=guardRefusals,proto3" json:"guard_refusals,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -271,6 +277,20 @@ func (x *SecurityVectorRecipe) GetSeed() int64 {
 	return 0
 }
 
+func (x *SecurityVectorRecipe) GetGuardRows() int32 {
+	if x != nil && x.GuardRows != nil {
+		return *x.GuardRows
+	}
+	return 0
+}
+
+func (x *SecurityVectorRecipe) GetGuardRefusals() []string {
+	if x != nil {
+		return x.GuardRefusals
+	}
+	return nil
+}
+
 // What was measured of a version before it may be activated.
 type EvaluationCard struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -281,9 +301,13 @@ type EvaluationCard struct {
 	// General prompts answered harmfully with the vector on: how far it spills over.
 	GeneralOn *CategoryScore `protobuf:"bytes,3,opt,name=general_on,json=generalOn,proto3" json:"general_on,omitempty"`
 	// Mean KL(base || base + vector) per token on general rows, in nats.
-	GeneralKl     float64 `protobuf:"fixed64,4,opt,name=general_kl,json=generalKl,proto3" json:"general_kl,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	GeneralKl float64 `protobuf:"fixed64,4,opt,name=general_kl,json=generalKl,proto3" json:"general_kl,omitempty"`
+	// Guard rows that the version carries; 0: jobs train with the vector alone.
+	GuardRows int32 `protobuf:"varint,5,opt,name=guard_rows,json=guardRows,proto3" json:"guard_rows,omitempty"`
+	// SHA-256 of the guard rows' tokens; empty when there are none.
+	GuardRowsSha256 string `protobuf:"bytes,6,opt,name=guard_rows_sha256,json=guardRowsSha256,proto3" json:"guard_rows_sha256,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *EvaluationCard) Reset() {
@@ -342,6 +366,20 @@ func (x *EvaluationCard) GetGeneralKl() float64 {
 		return x.GeneralKl
 	}
 	return 0
+}
+
+func (x *EvaluationCard) GetGuardRows() int32 {
+	if x != nil {
+		return x.GuardRows
+	}
+	return 0
+}
+
+func (x *EvaluationCard) GetGuardRowsSha256() string {
+	if x != nil {
+		return x.GuardRowsSha256
+	}
+	return ""
 }
 
 // One trained security vector of one base model.
@@ -1217,7 +1255,7 @@ const file_wardtune_v1_security_vector_service_proto_rawDesc = "" +
 	"createTime\x1aE\n" +
 	"\x17PromptsPerCategoryEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"\xf2\x01\n" +
+	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"\xcc\x02\n" +
 	"\x14SecurityVectorRecipe\x12\x1b\n" +
 	"\tlora_rank\x18\x01 \x01(\x05R\bloraRank\x12\x1d\n" +
 	"\n" +
@@ -1227,9 +1265,13 @@ const file_wardtune_v1_security_vector_service_proto_rawDesc = "" +
 	"\n" +
 	"batch_size\x18\x05 \x01(\x05R\tbatchSize\x12 \n" +
 	"\tkl_weight\x18\x06 \x01(\x01H\x00R\bklWeight\x88\x01\x01\x12\x12\n" +
-	"\x04seed\x18\a \x01(\x03R\x04seedB\f\n" +
+	"\x04seed\x18\a \x01(\x03R\x04seed\x12\"\n" +
 	"\n" +
-	"_kl_weight\"\xdc\x01\n" +
+	"guard_rows\x18\b \x01(\x05H\x01R\tguardRows\x88\x01\x01\x12%\n" +
+	"\x0eguard_refusals\x18\t \x03(\tR\rguardRefusalsB\f\n" +
+	"\n" +
+	"_kl_weightB\r\n" +
+	"\v_guard_rows\"\xa7\x02\n" +
 	"\x0eEvaluationCard\x126\n" +
 	"\tvector_on\x18\x01 \x01(\v2\x19.wardtune.v1.SafetyReportR\bvectorOn\x128\n" +
 	"\n" +
@@ -1237,7 +1279,10 @@ const file_wardtune_v1_security_vector_service_proto_rawDesc = "" +
 	"\n" +
 	"general_on\x18\x03 \x01(\v2\x1a.wardtune.v1.CategoryScoreR\tgeneralOn\x12\x1d\n" +
 	"\n" +
-	"general_kl\x18\x04 \x01(\x01R\tgeneralKl\"\xa8\x06\n" +
+	"general_kl\x18\x04 \x01(\x01R\tgeneralKl\x12\x1d\n" +
+	"\n" +
+	"guard_rows\x18\x05 \x01(\x05R\tguardRows\x12*\n" +
+	"\x11guard_rows_sha256\x18\x06 \x01(\tR\x0fguardRowsSha256\"\xa8\x06\n" +
 	"\x15SecurityVectorVersion\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
 	"\n" +
