@@ -3,13 +3,17 @@
 //
 //   train-bench --model=FOLDER --rows=ROWS.jsonl --steps=N [--warmup=N] [--batch=N] [--rank=N]
 //               [--dtype=bfloat16] [--out=REPORT.json]
+//               [--processes=N --process=I --store=file:PATH|tcp:HOST:PORT]
 //
 // A row is {"ids": [..], "mask": [..]}; rows are taken in the file's order, `batch` a step, round
 // and round, so that another program can train on the very same batches. Warm-up steps are trained
-// and not timed.
+// and not timed. With --processes each of N processes is started by hand with its own number I and
+// the same other flags; they train one adapter together, each on its share of every step's rows,
+// and each reports the tokens of all and its own peak memory.
 #include <algorithm>
 #include <fstream>
 #include <iostream>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -25,6 +29,7 @@
 #include "bench/train/peak_memory.h"
 #include "bench/train/token_rows.h"
 #include "worker/agent/adapter_export.h"
+#include "worker/training/gloo_exchange.h"
 #include "worker/training/trainer.h"
 
 ABSL_FLAG(std::string, model, "", "Hugging Face folder of the base model");
@@ -40,6 +45,9 @@ ABSL_FLAG(std::string, start, "", "PEFT folder of the adapter to start from; emp
 ABSL_FLAG(bool, recompute, false, "keep only the layers' inputs");
 ABSL_FLAG(int64_t, fold_rank, 0, "rank of a small random adapter to fold in first; 0: none");
 ABSL_FLAG(double, learning_rate, 3e-4, "constant learning rate");
+ABSL_FLAG(int, processes, 1, "processes that train together");
+ABSL_FLAG(int, process, 0, "number of this one, from 0");
+ABSL_FLAG(std::string, store, "", "where the processes meet: file:PATH (new) or tcp:HOST:PORT");
 ABSL_FLAG(int, threads, 0, "0: one per core");
 
 namespace wardtune {
@@ -90,6 +98,13 @@ absl::StatusOr<std::string> Run() {
                         LoadPeftFolder(files, absl::GetFlag(FLAGS_start), model.config()));
     options.lora = options.start->spec;
   }
+  std::unique_ptr<GradientExchange> exchange;
+  if (absl::GetFlag(FLAGS_processes) > 1) {
+    WT_ASSIGN_OR_RETURN(exchange, ConnectGloo({.rank = absl::GetFlag(FLAGS_process),
+                                               .ranks = absl::GetFlag(FLAGS_processes),
+                                               .store = absl::GetFlag(FLAGS_store)}));
+  }
+  options.exchange = exchange.get();
   std::vector<TrainingStream> streams;
   streams.push_back({.name = "bench",
                      .rows = std::move(rows),

@@ -84,7 +84,7 @@ class JointStep {
     for (const TrainingJob::StepRow& row : job.RowsOfStep()) {
       share.stream_tokens[row.stream] += job.SupervisedIn(row);
       share.tokens += static_cast<int64_t>(job.RowOf(row).ids.size());
-      rows_.push_back({shares_.size(), row});
+      if (row.ours) rows_.push_back({shares_.size(), row});
     }
     shares_.push_back(std::move(share));
     GrowLanes(shares_.back(), 1);

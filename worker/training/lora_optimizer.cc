@@ -66,7 +66,7 @@ std::vector<float>& LoraOptimizer::MatrixOf(const Segment& segment) {
   return segment.is_a ? m.a : m.b;
 }
 
-double LoraOptimizer::SetGradients(const LoraGradients& gradients) {
+void LoraOptimizer::SetGradients(const LoraGradients& gradients) {
   for (const Segment& s : segments_) {
     const FusedLora& fused = gradients.layers[s.layer][static_cast<int>(s.linear)];
     if (s.is_a) {
@@ -81,6 +81,9 @@ double LoraOptimizer::SetGradients(const LoraGradients& gradients) {
           .mul_(adapter_.spec.scale());
     }
   }
+}
+
+double LoraOptimizer::MeasureNorm() {
   const auto size = static_cast<int64_t>(gradient_.size());
   gradient_norm_ = at::norm(View(gradient_, 0, {size})).item<double>();
   return gradient_norm_;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -32,12 +33,15 @@ class LoraOptimizer {
 
   const LoraAdapter& adapter() const { return adapter_; }
 
-  // Takes the gradients of a step out of the fused layout. Returns their L2 norm, which is NaN or
-  // infinite when any of them is.
-  double SetGradients(const LoraGradients& gradients);
+  // Takes the gradients of a step out of the fused layout.
+  void SetGradients(const LoraGradients& gradients);
+  // What SetGradients took, for the other processes' to be added.
+  std::span<float> gradients() { return gradient_; }
+  // The L2 norm of gradients(), by which Apply clips; NaN or infinite when any of them is.
+  double MeasureNorm();
   // Applies them, scaled so that their norm is at most max_norm (0: as they are). `step` counts
   // from
-  // 1. REQUIRES: SetGradients returned a finite norm.
+  // 1. REQUIRES: MeasureNorm returned a finite norm.
   void Apply(int64_t step, double learning_rate, double max_norm);
 
   // Adapter and moments as safetensors bytes; `metadata` comes back from Restore.

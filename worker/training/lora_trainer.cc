@@ -25,6 +25,7 @@ absl::StatusOr<std::unique_ptr<TrainingJob>> MakeJob(const TrainerOptions& optio
   return AtTorchBoundary(
       "preparing training", [&]() -> absl::StatusOr<std::unique_ptr<TrainingJob>> {
         auto job = std::make_unique<TrainingJob>(options, std::move(streams), std::move(start));
+        WT_RETURN_IF_ERROR(job->CheckSameEverywhere());
         job->PrepareTeachers();
         return job;
       });

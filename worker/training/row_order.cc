@@ -1,5 +1,6 @@
 #include "worker/training/row_order.h"
 
+#include <algorithm>
 #include <numeric>
 #include <utility>
 
@@ -34,6 +35,21 @@ std::vector<size_t> CutByTokens(const std::vector<int64_t>& lengths, int64_t bud
   }
   cuts.push_back(lengths.size());
   return cuts;
+}
+
+std::vector<int> DealRows(const std::vector<int64_t>& lengths, int ranks) {
+  std::vector<size_t> order(lengths.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return lengths[a] > lengths[b]; });
+  std::vector<int64_t> tokens(static_cast<size_t>(ranks), 0);
+  std::vector<int> rank_of(lengths.size());
+  for (const size_t row : order) {
+    const auto least = std::min_element(tokens.begin(), tokens.end());
+    rank_of[row] = static_cast<int>(least - tokens.begin());
+    *least += lengths[row];
+  }
+  return rank_of;
 }
 
 }  // namespace wardtune

@@ -31,6 +31,10 @@ class RowOrder {
 // the first index of every piece, and the number of rows at the end.
 std::vector<size_t> CutByTokens(const std::vector<int64_t>& lengths, int64_t budget);
 
+// Deals rows out to `ranks` processes so that each gets about as many tokens: the longest first, to
+// whoever has the fewest. Returns the rank of each row; some get none when rows are few.
+std::vector<int> DealRows(const std::vector<int64_t>& lengths, int ranks);
+
 }  // namespace wardtune
 
 #endif  // WARDTUNE_WORKER_TRAINING_ROW_ORDER_H_

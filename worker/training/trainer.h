@@ -33,6 +33,8 @@
 
 namespace wardtune {
 
+class GradientExchange;  // worker/training/gradient_exchange.h
+
 struct TrainerOptions {
   LoraSpec lora;
   // Passes over stream 0; ignored when max_steps > 0.
@@ -62,6 +64,11 @@ struct TrainerOptions {
   // The adapter to go on from; its spec must equal `lora`. Without it B starts as zero and A as the
   // seed says.
   std::optional<LoraAdapter> start;
+  // Not null: this process is one of several that train the same job with the same options, rows
+  // and models. Each runs its share of the rows of every step, and all hold the same adapter, bit
+  // for bit. Not owned; must outlive the trainer. A resumed run reaches the same bytes only with
+  // the same number of processes.
+  GradientExchange* exchange = nullptr;
 };
 
 struct StepReport {
@@ -71,7 +78,7 @@ struct StepReport {
   std::vector<double> stream_losses;  // per stream, unweighted
   double learning_rate = 0.0;
   double grad_norm = 0.0;  // before clipping
-  int64_t tokens = 0;      // tokens that went through the model in this step
+  int64_t tokens = 0;      // tokens that went through the model in this step, over all processes
   int64_t supervised_tokens = 0;
   double seconds = 0.0;
 };
@@ -81,7 +88,8 @@ class Trainer {
   // Checks all options and rows. `clock` measures StepReport::seconds and must outlive the trainer.
   // Errors: INVALID_ARGUMENT naming the option or the stream and row: an option out of range or not
   // finite, no usable row, a token id outside the vocabulary, a row longer than allowed, models of
-  // different shapes; RESOURCE_EXHAUSTED when memory runs out.
+  // different shapes; RESOURCE_EXHAUSTED when memory runs out; with an exchange
+  // FAILED_PRECONDITION when the processes do not train the same, UNAVAILABLE when one is gone.
   static absl::StatusOr<std::unique_ptr<Trainer>> Create(const TrainerOptions& options,
                                                          std::vector<TrainingStream> streams,
                                                          Clock* clock);
@@ -94,7 +102,8 @@ class Trainer {
   // Runs one optimizer step.
   // Errors: FAILED_PRECONDITION when done(); ABORTED, naming step and reason, when a loss or a
   // gradient is NaN or infinite: the adapter is then as it was before the step, and the run is
-  // over.
+  // over; with an exchange UNAVAILABLE when another process is gone (same state), and
+  // FAILED_PRECONDITION when it stands at another step.
   virtual absl::StatusOr<StepReport> Step() = 0;
 
   // The weights that stream `stream` trains on.

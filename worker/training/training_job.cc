@@ -11,6 +11,7 @@
 #include "worker/model/decoder_forward.h"
 #include "worker/model/seeded_random.h"
 #include "worker/model/torch_ops.h"
+#include "worker/training/gradient_exchange.h"
 #include "worker/training/trainer_validation.h"
 
 namespace wardtune {
@@ -93,13 +94,35 @@ std::vector<TrainingJob::StepRow> TrainingJob::RowsOfStep() {
     }
     for (int64_t i = 0; i < count; ++i) rows.push_back({s, orders_[s].At(begin + i)});
   }
+  if (options_.exchange != nullptr) DealToProcesses(rows);
   return rows;
 }
 
+void TrainingJob::DealToProcesses(std::vector<StepRow>& rows) const {
+  std::vector<int64_t> lengths;
+  for (const StepRow& row : rows) lengths.push_back(static_cast<int64_t>(RowOf(row).ids.size()));
+  const std::vector<int> ranks = DealRows(lengths, options_.exchange->ranks());
+  for (size_t i = 0; i < rows.size(); ++i) rows[i].ours = ranks[i] == options_.exchange->rank();
+}
+
+absl::Status TrainingJob::CheckSameEverywhere() const {
+  if (options_.exchange == nullptr) return absl::OkStatus();
+  return options_.exchange->RequireEqual("options, rows and weights", fingerprint_);
+}
+
+absl::Status TrainingJob::AddUp(std::vector<double>& loss_sums) {
+  if (options_.exchange == nullptr) return absl::OkStatus();
+  WT_RETURN_IF_ERROR(options_.exchange->RequireEqual("step", absl::StrCat(step_)));
+  WT_RETURN_IF_ERROR(options_.exchange->Sum(std::span<double>(loss_sums)));
+  return options_.exchange->Sum(optimizer_.gradients());
+}
+
 absl::StatusOr<StepReport> TrainingJob::Finish(const LoraGradients& gradients,
-                                               const std::vector<double>& loss_sums,
+                                               std::vector<double> loss_sums,
                                                const std::vector<int64_t>& stream_tokens,
                                                int64_t tokens) {
+  optimizer_.SetGradients(gradients);
+  WT_RETURN_IF_ERROR(AddUp(loss_sums));
   StepReport report;
   report.tokens = tokens;
   for (size_t s = 0; s < streams_.size(); ++s) {
@@ -108,7 +131,7 @@ absl::StatusOr<StepReport> TrainingJob::Finish(const LoraGradients& gradients,
     report.loss += streams_[s].weight * mean;
     report.supervised_tokens += stream_tokens[s];
   }
-  report.grad_norm = optimizer_.SetGradients(gradients);
+  report.grad_norm = optimizer_.MeasureNorm();
   report.step = step_ + 1;
   report.total_steps = total_steps_;
   report.learning_rate = LearningRateAt(options_.schedule, step_, total_steps_);

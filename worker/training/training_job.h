@@ -26,6 +26,7 @@ class TrainingJob {
   struct StepRow {
     size_t stream;
     int64_t index;
+    bool ours = true;  // false: another process of a data-parallel run takes it
   };
 
   const TrainerOptions& options() const { return options_; }
@@ -41,7 +42,7 @@ class TrainingJob {
   int64_t SupervisedIn(const StepRow& row) const { return supervised_[row.stream][row.index]; }
   const ModelWeights& WeightsOf(size_t stream) const { return *streams_[stream].model.weights(); }
 
-  // The rows of the next step, those of stream 0 first.
+  // The rows of the next step, those of stream 0 first; the same at every process.
   std::vector<StepRow> RowsOfStep();
 
   // KL streams only: what the base says at the row's supervised positions, [tokens, hidden].
@@ -51,17 +52,25 @@ class TrainingJob {
   bool HasTeacher(size_t stream) const { return !teacher_[stream].empty(); }
   const at::Tensor& TeacherOf(const StepRow& row) const { return teacher_[row.stream][row.index]; }
 
-  // Ends the step: loss_sums and stream_tokens are per stream. Errors: ABORTED when a loss or a
-  // gradient is not finite; the job is then as it was before the step.
-  absl::StatusOr<StepReport> Finish(const LoraGradients& gradients,
-                                    const std::vector<double>& loss_sums,
+  // Ends the step: loss_sums, of our rows, and stream_tokens, of all, are per stream. Errors:
+  // ABORTED when a loss or a gradient is not finite, those of the exchange; the job is then as it
+  // was before the step.
+  absl::StatusOr<StepReport> Finish(const LoraGradients& gradients, std::vector<double> loss_sums,
                                     const std::vector<int64_t>& stream_tokens, int64_t tokens);
 
   // As Trainer::SaveState and Trainer::RestoreState.
   absl::StatusOr<std::string> SaveState() const;
   absl::Status RestoreState(std::string_view bytes);
 
+  // With an exchange: FAILED_PRECONDITION unless all processes train the same job.
+  absl::Status CheckSameEverywhere() const;
+
  private:
+  // Marks the rows that other processes take.
+  void DealToProcesses(std::vector<StepRow>& rows) const;
+  // Adds up what the processes computed.
+  absl::Status AddUp(std::vector<double>& loss_sums);
+
   const TrainerOptions options_;
   const std::vector<TrainingStream> streams_;
   const std::string fingerprint_;
