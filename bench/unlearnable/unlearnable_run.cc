@@ -7,7 +7,9 @@
 // Methods: base (nothing trained), vector_on (base with the security vector folded in), direct, sv,
 // random (an adapter of the vector's norm per matrix in its place), guard (guard rows alone), and
 // sv_guard. A guard row is the provider's own (--guard_rows, or the base's answer to a general row)
-// and is trained with the vector off, in the same optimizer step as the customer's rows.
+// and is trained with the vector off, in the same optimizer step as the customer's rows. With
+// --full_parameter the customer trains the projections' weights instead of LoRA; the report then
+// has the largest |cosine| of what was learned to the vector, where there is one.
 #include <cmath>
 #include <iostream>
 #include <memory>
@@ -31,6 +33,8 @@
 #include "worker/agent/training_settings.h"
 #include "worker/model/seeded_random.h"
 #include "worker/security/security_vector_trainer.h"
+#include "worker/security/strip_check.h"
+#include "worker/training/full_parameter_trainer.h"
 #include "worker/training/trainer.h"
 
 ABSL_FLAG(std::string, method, "", "base, vector_on, direct, sv, random, guard or sv_guard");
@@ -51,6 +55,8 @@ ABSL_FLAG(int, epochs, 0, "0: the service's default; so for the next three");
 ABSL_FLAG(double, learning_rate, 0.0, "peak learning rate");
 ABSL_FLAG(int, batch_size, 0, "rows per step");
 ABSL_FLAG(int, lora_rank, 0, "rank of the customer's LoRA matrices");
+ABSL_FLAG(bool, full_parameter, false,
+          "train the projections' weights; wants a --learning_rate far below LoRA's");
 ABSL_FLAG(int, guards_per_step, 1, "guard rows beside the customer's in a step");
 ABSL_FLAG(int64_t, seed, 0, "order of the rows and start of the adapter");
 ABSL_FLAG(int64_t, vector_rank, wardtune::VectorRecipe().lora.rank, "recipe of the vector");
@@ -104,7 +110,9 @@ absl::StatusOr<std::vector<TrainingRow>> GeneralRows(Bench& bench) {
                       absl::GetFlag(FLAGS_vector_answer_tokens), nullptr);
 }
 
-absl::Status RunToEnd(Trainer& trainer, const char* what) {
+// Of LoRA or of all parameters.
+template <typename AnyTrainer>
+absl::Status RunToEnd(AnyTrainer& trainer, const char* what) {
   while (!trainer.done()) {
     WT_ASSIGN_OR_RETURN(const StepReport report, trainer.Step());
     if (report.step % 20 == 0 || trainer.done()) {
@@ -181,7 +189,12 @@ absl::StatusOr<std::vector<TrainingRow>> GuardRows(Bench& bench) {
   return rows;
 }
 
-absl::StatusOr<LoraAdapter> TrainCustomer(Bench& bench, const DecoderModel& model, bool guards) {
+struct CustomerRun {
+  TrainerOptions options;
+  std::vector<TrainingStream> streams;
+};
+
+absl::StatusOr<CustomerRun> MakeRun(Bench& bench, const DecoderModel& model, bool guards) {
   v1::Hyperparameters parameters;
   parameters.set_epochs(absl::GetFlag(FLAGS_epochs));
   parameters.set_learning_rate(absl::GetFlag(FLAGS_learning_rate));
@@ -208,15 +221,50 @@ absl::StatusOr<LoraAdapter> TrainCustomer(Bench& bench, const DecoderModel& mode
                        .model = *bench.base,
                        .rows_per_step = absl::GetFlag(FLAGS_guards_per_step)});
   }
-  WT_ASSIGN_OR_RETURN(auto trainer, Trainer::Create(options, std::move(streams), &bench.clock));
-  WT_RETURN_IF_ERROR(RunToEnd(*trainer, absl::GetFlag(FLAGS_method).c_str()));
-  return trainer->Adapter();
+  return CustomerRun{std::move(options), std::move(streams)};
 }
 
 absl::Status Save(Bench& bench, const LoraAdapter& adapter) {
   if (absl::GetFlag(FLAGS_save).empty()) return absl::OkStatus();
   WT_ASSIGN_OR_RETURN(const FileSet set, BuildPeftAdapter(ToPeftAdapter(adapter, "base"), {}));
   return WriteFileSet(set, bench.files, absl::GetFlag(FLAGS_save));
+}
+
+// Trains LoRA and scores the base under the adapter.
+absl::StatusOr<std::string> TrainAndScore(Bench& bench, CustomerRun run) {
+  const absl::Duration start = bench.clock.Monotonic();
+  WT_ASSIGN_OR_RETURN(auto trainer,
+                      Trainer::Create(run.options, std::move(run.streams), &bench.clock));
+  WT_RETURN_IF_ERROR(RunToEnd(*trainer, absl::GetFlag(FLAGS_method).c_str()));
+  const double seconds = absl::ToDoubleSeconds(bench.clock.Monotonic() - start);
+  const LoraAdapter adapter = trainer->Adapter();
+  WT_RETURN_IF_ERROR(Save(bench, adapter));
+  const LoraAdapter* const active[] = {&adapter};
+  WT_ASSIGN_OR_RETURN(const std::string score,
+                      ScoreJson(*bench.base, active, *bench.tokenizer, bench.set));
+  return absl::StrFormat("{\"train_seconds\": %.2f, %s", seconds, score.substr(1));
+}
+
+// Trains all projections and scores the base with what they learned.
+absl::StatusOr<std::string> TrainFullyAndScore(Bench& bench, CustomerRun run,
+                                               const std::optional<LoraAdapter>& vector) {
+  if (!absl::GetFlag(FLAGS_save).empty()) {
+    return absl::InvalidArgumentError("--save: writes adapters, --full_parameter makes none");
+  }
+  const absl::Duration start = bench.clock.Monotonic();
+  WT_ASSIGN_OR_RETURN(auto trainer, FullParameterTrainer::Create(
+                                        run.options, std::move(run.streams), &bench.clock));
+  WT_RETURN_IF_ERROR(RunToEnd(*trainer, absl::GetFlag(FLAGS_method).c_str()));
+  const double seconds = absl::ToDoubleSeconds(bench.clock.Monotonic() - start);
+  std::string cosine;
+  if (vector) {
+    WT_ASSIGN_OR_RETURN(const double largest, MaxDeltaCosine(trainer->Delta(), *vector));
+    cosine = absl::StrFormat("\"max_vector_cosine\": %.4f, ", largest);
+  }
+  WT_ASSIGN_OR_RETURN(const DecoderModel delivered, trainer->AddTo(*bench.base));
+  WT_ASSIGN_OR_RETURN(const std::string score,
+                      ScoreJson(delivered, {}, *bench.tokenizer, bench.set));
+  return absl::StrFormat("{\"train_seconds\": %.2f, %s%s", seconds, cosine, score.substr(1));
 }
 
 absl::Status ReadInputs(Bench& bench) {
@@ -241,25 +289,21 @@ absl::StatusOr<std::string> Run(Bench& bench) {
   const DecoderModel& base = *bench.base;
   if (method == "base") return ScoreJson(base, {}, *bench.tokenizer, bench.set);
   DecoderModel trained_on = base;
+  std::optional<LoraAdapter> vector;
   if (method == "vector_on" || method == "sv" || method == "sv_guard" || method == "random") {
-    WT_ASSIGN_OR_RETURN(LoraAdapter vector, LoadOrTrainVector(bench));
+    WT_ASSIGN_OR_RETURN(vector, LoadOrTrainVector(bench));
     if (method == "random") {
-      vector = RandomLike(vector, static_cast<uint64_t>(absl::GetFlag(FLAGS_seed)));
+      vector = RandomLike(*vector, static_cast<uint64_t>(absl::GetFlag(FLAGS_seed)));
     }
-    WT_ASSIGN_OR_RETURN(trained_on, FoldAdapter(base, vector));
+    WT_ASSIGN_OR_RETURN(trained_on, FoldAdapter(base, *vector));
     if (method == "vector_on") return ScoreJson(trained_on, {}, *bench.tokenizer, bench.set);
   } else if (method != "direct" && method != "guard") {
     return absl::InvalidArgumentError(absl::StrCat("--method: ", method, " is none"));
   }
-  const absl::Duration start = bench.clock.Monotonic();
   const bool guards = method == "guard" || method == "sv_guard";
-  WT_ASSIGN_OR_RETURN(const LoraAdapter adapter, TrainCustomer(bench, trained_on, guards));
-  const double seconds = absl::ToDoubleSeconds(bench.clock.Monotonic() - start);
-  WT_RETURN_IF_ERROR(Save(bench, adapter));
-  const LoraAdapter* const active[] = {&adapter};
-  WT_ASSIGN_OR_RETURN(const std::string score,
-                      ScoreJson(base, active, *bench.tokenizer, bench.set));
-  return absl::StrFormat("{\"train_seconds\": %.2f, %s", seconds, score.substr(1));
+  WT_ASSIGN_OR_RETURN(CustomerRun run, MakeRun(bench, trained_on, guards));
+  if (!absl::GetFlag(FLAGS_full_parameter)) return TrainAndScore(bench, std::move(run));
+  return TrainFullyAndScore(bench, std::move(run), vector);
 }
 
 }  // namespace

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
 
 namespace wardtune {
 namespace {
@@ -49,13 +51,57 @@ double InnerProduct(const LoraMatrices& m1, int64_t r1, const LoraMatrices& m2, 
   return sum;
 }
 
+// <D, B A> = sum over j of <row j of B^T D, row j of A>.
+double InnerProduct(const MatrixView& d, const LoraMatrices& m, int64_t rank) {
+  double sum = 0.0;
+  std::vector<double> projected(static_cast<size_t>(d.cols));
+  for (int64_t j = 0; j < rank; ++j) {
+    std::fill(projected.begin(), projected.end(), 0.0);
+    for (int64_t row = 0; row < d.rows; ++row) {
+      const double factor = m.b[row * rank + j];
+      const float* values = d.values.data() + row * d.cols;
+      for (int64_t col = 0; col < d.cols; ++col) projected[col] += factor * values[col];
+    }
+    for (int64_t col = 0; col < d.cols; ++col) sum += projected[col] * m.a[j * d.cols + col];
+  }
+  return sum;
+}
+
+double SquaredNorm(const MatrixView& d) {
+  double sum = 0.0;
+  for (const float value : d.values) sum += static_cast<double>(value) * value;
+  return sum;
+}
+
+std::string NameOf(Projection projection, size_t layer) {
+  return absl::StrCat(std::string(ProjectionName(projection)), " of layer ", layer);
+}
+
+absl::Status LayersDiffer(size_t delivered, size_t vector) {
+  return absl::InvalidArgumentError(absl::StrCat("strip check: what was trained has ", delivered,
+                                                 " layers, the vector ", vector));
+}
+
+// |product| / norms. Errors: INTERNAL when it is none: a NaN would pass every bound as "no
+// direction".
+absl::StatusOr<double> Cosine(double product, double norms, Projection projection, size_t layer) {
+  if (!std::isfinite(norms)) {
+    return absl::InternalError(
+        absl::StrCat("strip check: the delta of ", NameOf(projection, layer), " is not finite"));
+  }
+  return norms == 0.0 ? 0.0 : std::abs(product) / norms;
+}
+
+absl::Status ShapesDiffer(Projection projection, size_t layer) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("strip check: ", NameOf(projection, layer), " has another shape in the vector"));
+}
+
 }  // namespace
 
 absl::StatusOr<double> MaxDeltaCosine(const LoraAdapter& delivered, const LoraAdapter& vector) {
   if (delivered.layers.size() != vector.layers.size()) {
-    return absl::InvalidArgumentError(absl::StrCat("strip check: the adapter has ",
-                                                   delivered.layers.size(), " layers, the vector ",
-                                                   vector.layers.size()));
+    return LayersDiffer(delivered.layers.size(), vector.layers.size());
   }
   const int64_t r1 = delivered.spec.rank;
   const int64_t r2 = vector.spec.rank;
@@ -66,19 +112,36 @@ absl::StatusOr<double> MaxDeltaCosine(const LoraAdapter& delivered, const LoraAd
       const LoraMatrices& m2 = vector.at(l, projection);
       if (m1.empty() || m2.empty()) continue;
       if (m1.a.size() / r1 != m2.a.size() / r2 || m1.b.size() / r1 != m2.b.size() / r2) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("strip check: ", std::string(ProjectionName(projection)), " of layer ", l,
-                         " has another shape in the vector"));
+        return ShapesDiffer(projection, l);
       }
       const double norms = std::sqrt(InnerProduct(m1, r1, m1, r1) * InnerProduct(m2, r2, m2, r2));
-      // A NaN would pass every bound below as "no direction".
-      if (!std::isfinite(norms)) {
-        return absl::InternalError(absl::StrCat("strip check: the delta of ",
-                                                std::string(ProjectionName(projection)),
-                                                " of layer ", l, " is not finite"));
+      WT_ASSIGN_OR_RETURN(const double cosine,
+                          Cosine(InnerProduct(m1, r1, m2, r2), norms, projection, l));
+      largest = std::max(largest, cosine);
+    }
+  }
+  return largest;
+}
+
+absl::StatusOr<double> MaxDeltaCosine(const WeightDelta& delivered, const LoraAdapter& vector) {
+  if (delivered.layers.size() != vector.layers.size()) {
+    return LayersDiffer(delivered.layers.size(), vector.layers.size());
+  }
+  const int64_t rank = vector.spec.rank;
+  double largest = 0.0;
+  for (size_t l = 0; l < delivered.layers.size(); ++l) {
+    for (const Projection projection : kAllProjections) {
+      const MatrixView& d = delivered.layers[l][static_cast<int>(projection)];
+      const LoraMatrices& m = vector.at(static_cast<int64_t>(l), projection);
+      if (m.empty()) continue;
+      if (static_cast<int64_t>(m.a.size()) != rank * d.cols ||
+          static_cast<int64_t>(m.b.size()) != rank * d.rows) {
+        return ShapesDiffer(projection, l);
       }
-      if (norms == 0.0) continue;
-      largest = std::max(largest, std::abs(InnerProduct(m1, r1, m2, r2)) / norms);
+      const double norms = std::sqrt(SquaredNorm(d) * InnerProduct(m, rank, m, rank));
+      WT_ASSIGN_OR_RETURN(const double cosine,
+                          Cosine(InnerProduct(d, m, rank), norms, projection, l));
+      largest = std::max(largest, cosine);
     }
   }
   return largest;

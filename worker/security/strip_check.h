@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "worker/model/adapter.h"
+#include "worker/model/weight_delta.h"
 
 namespace wardtune {
 
@@ -23,6 +24,8 @@ inline constexpr double kStripMaxCosine = 0.5;
 // Errors: INVALID_ARGUMENT when the adapters are of different models; INTERNAL when a delta is not
 // finite.
 absl::StatusOr<double> MaxDeltaCosine(const LoraAdapter& delivered, const LoraAdapter& vector);
+// The same of full-parameter training's result, in in * out * rank.
+absl::StatusOr<double> MaxDeltaCosine(const WeightDelta& delivered, const LoraAdapter& vector);
 
 }  // namespace wardtune
 

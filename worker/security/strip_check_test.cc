@@ -4,6 +4,8 @@
 
 #include <cmath>
 #include <limits>
+#include <list>
+#include <vector>
 
 #include "base/status_matchers.h"
 
@@ -119,6 +121,57 @@ TEST(StripCheckTest, AnUntrainedAdapterHasNoDirection) {
   WT_ASSERT_OK_AND_ASSIGN(const LoraAdapter zero, InitLora(SmallConfig(), LoraSpec{.rank = 4}, 1));
   WT_ASSERT_OK_AND_ASSIGN(const double cosine, MaxDeltaCosine(zero, Trained(2, 4)));
   EXPECT_EQ(cosine, 0.0);
+}
+
+// The delta of an adapter as whole matrices, as full-parameter training makes them.
+struct DenseDelta {
+  explicit DenseDelta(const LoraAdapter& adapter) {
+    for (size_t l = 0; l < adapter.layers.size(); ++l) {
+      view.layers.emplace_back();
+      for (const Projection p : kAllProjections) Add(adapter.at(l, p), adapter.spec, p);
+    }
+  }
+
+  void Add(const LoraMatrices& m, const LoraSpec& spec, Projection projection) {
+    const ProjectionShape shape = ShapeOf(SmallConfig(), projection);
+    auto& values = matrices.emplace_back(static_cast<size_t>(shape.out * shape.in));
+    for (int64_t i = 0; i < shape.out * shape.in; ++i) {
+      for (int64_t k = 0; k < spec.rank; ++k) {
+        values[i] += static_cast<float>(spec.scale()) * m.b[i / shape.in * spec.rank + k] *
+                     m.a[k * shape.in + i % shape.in];
+      }
+    }
+    view.layers.back()[static_cast<int>(projection)] = {shape.out, shape.in, values};
+  }
+
+  std::list<std::vector<float>> matrices;  // the views point into it
+  WeightDelta view;
+};
+
+TEST(StripCheckTest, WholeMatricesGiveTheCosineOfTheirFactors) {
+  const LoraAdapter one = Trained(1, 4);
+  const LoraAdapter two = Trained(2, 3);
+  WT_ASSERT_OK_AND_ASSIGN(const double expected, MaxDeltaCosine(one, two));
+  WT_ASSERT_OK_AND_ASSIGN(const double cosine, MaxDeltaCosine(DenseDelta(one).view, two));
+  EXPECT_NEAR(cosine, expected, 1e-6);
+  WT_ASSERT_OK_AND_ASSIGN(const double itself, MaxDeltaCosine(DenseDelta(two).view, two));
+  EXPECT_NEAR(itself, 1.0, 1e-6);
+}
+
+TEST(StripCheckTest, RefusesWholeMatricesThatAreBrokenOrOfAnotherModel) {
+  const LoraAdapter vector = Trained(2, 4);
+  DenseDelta broken(Trained(1, 4));
+  broken.matrices.back()[5] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_THAT(MaxDeltaCosine(broken.view, vector),
+              ::wardtune::testing::StatusIs(absl::StatusCode::kInternal));
+  DenseDelta shorter(Trained(1, 4));
+  shorter.view.layers.pop_back();
+  EXPECT_THAT(MaxDeltaCosine(shorter.view, vector),
+              ::wardtune::testing::StatusIs(absl::StatusCode::kInvalidArgument));
+  DenseDelta narrow(Trained(1, 4));
+  narrow.view.layers[1][static_cast<int>(Projection::kDown)].cols -= 1;
+  EXPECT_THAT(MaxDeltaCosine(narrow.view, vector),
+              ::wardtune::testing::StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
 TEST(StripCheckTest, RefusesWhatIsNotFinite) {

@@ -22,6 +22,7 @@
 #include "base/status_macros.h"
 #include "base/status_matchers.h"
 #include "worker/model/testing/tiny_model.h"
+#include "worker/training/full_parameter_trainer.h"
 #include "worker/training/gloo_exchange.h"
 #include "worker/training/row_order.h"
 #include "worker/training/trainer.h"
@@ -116,6 +117,7 @@ class DataParallelTest : public ::testing::Test {
     int rows = 11;
     int32_t salt = 0;
     bool kl_stream = false;
+    bool full = false;         // full-parameter training
     int64_t leave_after = -1;  // steps
     bool hang = false;         // instead of leaving
     int64_t restore_step = -1;
@@ -135,8 +137,12 @@ class DataParallelTest : public ::testing::Test {
     return ::testing::UnitTest::GetInstance()->current_test_info()->name();
   }
 
-  absl::StatusOr<std::unique_ptr<Trainer>> MakeTrainer(const Plan& plan,
-                                                       GradientExchange* exchange) {
+  struct Run {
+    TrainerOptions options;
+    std::vector<TrainingStream> streams;
+  };
+
+  absl::StatusOr<Run> MakeRun(const Plan& plan, GradientExchange* exchange) {
     WT_ASSIGN_OR_RETURN(const DecoderModel model,
                         DecoderModel::Load(folder_, {.compute_type = ComputeType::kFloat32}));
     TrainerOptions options;
@@ -160,7 +166,25 @@ class DataParallelTest : public ::testing::Test {
                          .rows_per_step = 2,
                          .weight = 0.7});
     }
-    return Trainer::Create(options, std::move(streams), &clock_);
+    return Run{std::move(options), std::move(streams)};
+  }
+
+  absl::StatusOr<std::unique_ptr<Trainer>> MakeTrainer(const Plan& plan,
+                                                       GradientExchange* exchange) {
+    WT_ASSIGN_OR_RETURN(Run run, MakeRun(plan, exchange));
+    return Trainer::Create(run.options, std::move(run.streams), &clock_);
+  }
+
+  absl::Status TrainFully(const Plan& plan, GradientExchange* exchange, const Process::Line& line) {
+    WT_ASSIGN_OR_RETURN(Run run, MakeRun(plan, exchange));
+    WT_ASSIGN_OR_RETURN(auto trainer,
+                        FullParameterTrainer::Create(run.options, std::move(run.streams), &clock_));
+    while (!trainer->done()) {
+      WT_ASSIGN_OR_RETURN(const StepReport report, trainer->Step());
+      line("loss", absl::StrFormat("%.12g", report.loss));
+    }
+    line("adapter", trainer->working_model(0).WeightsDigest());
+    return absl::OkStatus();
   }
 
   absl::Status Train(const Plan& plan, const Process::Line& line) {
@@ -177,6 +201,7 @@ class DataParallelTest : public ::testing::Test {
           ConnectGloo(
               {.rank = plan.rank, .ranks = plan.ranks, .store = store_, .timeout = timeout_}));
     }
+    if (plan.full) return TrainFully(plan, exchange.get(), line);
     WT_ASSIGN_OR_RETURN(auto trainer, MakeTrainer(plan, exchange.get()));
     if (plan.restore_step >= 0) {
       WT_ASSIGN_OR_RETURN(auto earlier, MakeTrainer({.rows = plan.rows}, nullptr));
@@ -247,6 +272,8 @@ class DataParallelTest : public ::testing::Test {
 TEST_F(DataParallelTest, TwoProcessesTrainLikeOne) { ExpectLikeOneProcess({}, 2); }
 
 TEST_F(DataParallelTest, StreamsWithATeacherToo) { ExpectLikeOneProcess({.kl_stream = true}, 2); }
+
+TEST_F(DataParallelTest, FullParameterTrainingToo) { ExpectLikeOneProcess({.full = true}, 2); }
 
 // The last step of an epoch has one row for three ranks.
 TEST_F(DataParallelTest, ARankWithoutRowsTakesPart) { ExpectLikeOneProcess({.rows = 9}, 3); }

@@ -12,6 +12,7 @@ struct Pass {
   const PackedTokens& tokens;
   const RopeTables& rope;
   std::span<LoraGradients* const> gradients;
+  WeightGradients* weight_gradients;  // may be null
 };
 
 // The gradient that flows through one fused matrix, in two stages: first what reaches the rank
@@ -38,9 +39,12 @@ class LinearGradient {
     return dx;
   }
 
-  // dA += (dY B)^T x and dB += dY^T (x A^T).
+  // dA += (dY B)^T x and dB += dY^T (x A^T); dW += dY^T x.
   void Accumulate(const at::Tensor& x, const LayerActivations& saved) const {
     const auto which = static_cast<size_t>(which_);
+    if (pass_.weight_gradients != nullptr) {
+      AddProduct(pass_.weight_gradients->layers[layer_][which], dy_.t(), x);
+    }
     for (size_t i = 0; i < d_hidden_.size(); ++i) {
       if (!d_hidden_[i].defined()) continue;
       const LoraSegment& segment = pass_.segments[i];
@@ -51,6 +55,14 @@ class LinearGradient {
   }
 
  private:
+  static void AddProduct(at::Tensor& sum, const at::Tensor& a, const at::Tensor& b) {
+    if (a.scalar_type() == sum.scalar_type()) {
+      sum.addmm_(a, b);
+    } else {
+      sum.add_(at::mm(a, b));  // each micro-batch's product is rounded to bf16, their sum is not
+    }
+  }
+
   static at::Tensor Rows(const at::Tensor& x, const LoraSegment& segment) {
     return x.narrow(0, segment.begin, segment.end - segment.begin);
   }
@@ -143,11 +155,28 @@ void LoraGradients::Add(const LoraGradients& other) {
   }
 }
 
+WeightGradients WeightGradients::ZerosLike(const ModelWeights& weights) {
+  WeightGradients gradients;
+  for (const LayerWeights& layer : weights.layers) {
+    gradients.layers.emplace_back();
+    for (int i = 0; i < kFusedLinearCount; ++i) {
+      gradients.layers.back()[i] = at::zeros_like(layer.linear[i].weight, at::kFloat);
+    }
+  }
+  return gradients;
+}
+
+void WeightGradients::SetToZero() {
+  for (auto& layer : layers) {
+    for (at::Tensor& gradient : layer) gradient.zero_();
+  }
+}
+
 void BackwardLayers(const ModelWeights& weights, LoraSegments segments, const PackedTokens& tokens,
                     std::vector<LayerActivations>& activations, at::Tensor d_residual,
-                    std::span<LoraGradients* const> gradients) {
+                    std::span<LoraGradients* const> gradients, WeightGradients* weight_gradients) {
   const RopeTables rope = MakeRopeTables(weights.rope, tokens.positions);
-  const Pass pass{weights, segments, tokens, rope, gradients};
+  const Pass pass{weights, segments, tokens, rope, gradients, weight_gradients};
   for (size_t l = activations.size(); l-- > 0;) {
     LayerActivations& saved = activations[l];
     if (!saved.complete()) {

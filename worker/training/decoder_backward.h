@@ -1,4 +1,5 @@
-// The backward pass of the decoder for LoRA: gradients of A and B, nothing for frozen weights.
+// The backward pass of the decoder: gradients of LoRA's A and B or, on request, of the projections'
+// weights; nothing for what is frozen.
 //
 // Written out by hand instead of recorded by autograd: only dX and the low-rank terms are computed,
 // activations are freed layer by layer, and cheap element-wise results are recomputed.
@@ -25,12 +26,21 @@ struct LoraGradients {
   void Add(const LoraGradients& other);
 };
 
+// Gradients of the projections' weights, fp32, in the layout and on the device of ModelWeights.
+struct WeightGradients {
+  std::vector<std::array<at::Tensor, kFusedLinearCount>> layers;  // [out, in]
+
+  static WeightGradients ZerosLike(const ModelWeights& weights);
+  void SetToZero();
+};
+
 // Adds the gradients of one packed stream, each segment's to its own; gradients[i] belongs to
 // segments[i]. `d_residual` [rows, hidden] is the gradient of what RunLayers returned, and is used
-// up; `activations` are what it saved, and are freed on the way.
+// up; `activations` are what it saved, and are freed on the way. `weight_gradients` may be null.
 void BackwardLayers(const ModelWeights& weights, LoraSegments segments, const PackedTokens& tokens,
                     std::vector<LayerActivations>& activations, at::Tensor d_residual,
-                    std::span<LoraGradients* const> gradients);
+                    std::span<LoraGradients* const> gradients,
+                    WeightGradients* weight_gradients = nullptr);
 
 }  // namespace wardtune
 

@@ -1,5 +1,5 @@
 // The hand-written backward pass against LibTorch's autograd on a plain decoder written for this
-// test, fp32, for every LoRA tensor of every architecture.
+// test, fp32, for every LoRA tensor and every projection's weight of every architecture.
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
@@ -57,6 +57,9 @@ class ReferenceDecoder {
     }
     return at::cat(losses, 0).mean();
   }
+
+  // The copy that Loss differentiates.
+  const ModelWeights& weights() const { return weights_; }
 
  private:
   at::Tensor Norm(const at::Tensor& x, const at::Tensor& weight) const {
@@ -149,6 +152,7 @@ LoraAdapter BusyAdapter(const ModelConfig& config, const std::vector<Projection>
 struct Result {
   double loss = 0.0;
   LoraGradients gradients;
+  WeightGradients weight_gradients;
 };
 
 // Forward and backward of the engine over the packed sequences, all tokens but the first
@@ -179,7 +183,8 @@ Result RunEngine(const ModelWeights& weights, const LoraRuntime& lora,
   result.gradients = LoraGradients::ZerosLike(lora);
   const LoraSegment all{0, x.size(0), &lora};
   LoraGradients* const gradients[] = {&result.gradients};
-  BackwardLayers(weights, {&all, 1}, tokens, activations, d_x, gradients);
+  result.weight_gradients = WeightGradients::ZerosLike(weights);
+  BackwardLayers(weights, {&all, 1}, tokens, activations, d_x, gradients, &result.weight_gradients);
   return result;
 }
 
@@ -204,7 +209,11 @@ void ExpectGradientsMatch(const DecoderModel& model, const std::vector<Projectio
       fused.b.requires_grad_(true);
     }
   }
-  const at::Tensor loss = ReferenceDecoder(weights, *lora).Loss(Sequences());
+  const ReferenceDecoder reference(weights, *lora);
+  for (const LayerWeights& layer : reference.weights().layers) {
+    for (const LinearWeights& linear : layer.linear) linear.weight.requires_grad_(true);
+  }
+  const at::Tensor loss = reference.Loss(Sequences());
   loss.backward();
   EXPECT_NEAR(engine.loss, loss.item<double>(), 1e-5);
 
@@ -212,6 +221,10 @@ void ExpectGradientsMatch(const DecoderModel& model, const std::vector<Projectio
   for (int64_t l = 0; l < weights.config.num_layers; ++l) {
     for (int which = 0; which < kFusedLinearCount; ++which) {
       const auto linear = static_cast<FusedLinear>(which);
+      EXPECT_LT(RelativeError(engine.weight_gradients.layers[l][which],
+                              reference.weights().layers[l].at(linear).weight.grad()),
+                1e-4)
+          << "weight " << which << " layer " << l;
       for (const LoraBlock& block : BlocksOf(weights.config, adapter.spec, linear)) {
         const FusedLora& fused = lora->layers[l][which];
         const FusedLora& ours = engine.gradients.layers[l][which];

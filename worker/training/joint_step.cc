@@ -7,7 +7,6 @@
 #include "worker/model/decoder_forward.h"
 #include "worker/model/torch_ops.h"
 #include "worker/training/micro_batch_plan.h"
-#include "worker/training/supervised_loss.h"
 
 namespace wardtune {
 namespace {
@@ -31,10 +30,6 @@ struct JointRow {
   size_t share;
   TrainingJob::StepRow row;
 };
-
-at::Tensor Index(const std::vector<int64_t>& values, at::Device device) {
-  return at::tensor(values, at::kLong).to(device);
-}
 
 // Lanes pay where a thread is a core; other devices have their own ways.
 int64_t LanesOn(const ModelWeights& weights) {
@@ -194,21 +189,12 @@ class JointStep {
                const at::Tensor& x, at::Tensor& d_x) {
     Share& share = shares_[batch[begin].share];
     const size_t stream = batch[begin].row.stream;
-    const TrainingStream& source = share.job->streams()[stream];
-    const ModelWeights& weights = share.job->WeightsOf(stream);
-    std::vector<int64_t> positions;
-    std::vector<int64_t> targets;
-    std::vector<at::Tensor> teachers;
-    for (size_t i = begin; i < end; ++i) {
-      AppendSupervised(RowOf(batch[i]), tokens.offsets[i], positions, &targets);
-      if (share.job->HasTeacher(stream)) teachers.push_back(share.job->TeacherOf(batch[i].row));
-    }
-    const at::Tensor rows = Index(positions, weights.device);
-    const double weight = source.weight / static_cast<double>(share.stream_tokens[stream]);
+    std::vector<TrainingJob::StepRow> rows;
+    for (const JointRow& row : batch.subspan(begin, end - begin)) rows.push_back(row.row);
     share.lanes[lane].losses[stream] +=
-        source.objective == Objective::kCrossEntropy
-            ? CrossEntropyLoss(weights, x, rows, Index(targets, weights.device), weight, d_x)
-            : KlToTeacherLoss(weights, x, rows, at::cat(teachers, 0), weight, d_x);
+        share.job->RowsLoss(share.job->WeightsOf(stream), rows,
+                            std::span<const int64_t>(tokens.offsets).subspan(begin, end - begin),
+                            share.stream_tokens[stream], x, d_x);
   }
 
   std::vector<Share> shares_;

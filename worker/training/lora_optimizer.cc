@@ -1,14 +1,12 @@
 #include "worker/training/lora_optimizer.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "formats/safetensors_reader.h"
 #include "formats/safetensors_writer.h"
-#include "worker/model/elementwise_kernels.h"
 #include "worker/model/torch_ops.h"
 
 namespace wardtune {
@@ -90,18 +88,8 @@ double LoraOptimizer::MeasureNorm() {
 }
 
 void LoraOptimizer::Apply(int64_t step, double learning_rate, double max_norm) {
-  const auto t = static_cast<double>(step);
-  AdamWStep kernel_step;
-  kernel_step.learning_rate = static_cast<float>(learning_rate);
-  kernel_step.beta1 = static_cast<float>(options_.beta1);
-  kernel_step.beta2 = static_cast<float>(options_.beta2);
-  kernel_step.epsilon = static_cast<float>(options_.epsilon);
-  kernel_step.decay = static_cast<float>(1.0 - learning_rate * options_.weight_decay);
-  kernel_step.bias1 = static_cast<float>(1.0 - std::pow(options_.beta1, t));
-  kernel_step.bias2_sqrt = static_cast<float>(std::sqrt(1.0 - std::pow(options_.beta2, t)));
-  // The small constant is that of torch's clip_grad_norm_.
-  kernel_step.grad_scale =
-      max_norm > 0.0 ? static_cast<float>(std::min(1.0, max_norm / (gradient_norm_ + 1e-6))) : 1.0f;
+  const AdamWStep kernel_step =
+      MakeAdamWStep(options_, step, learning_rate, gradient_norm_, max_norm);
   for (const Segment& s : segments_) {
     BestCpuKernels().adamw(kernel_step, MatrixOf(s).data(), gradient_.data() + s.begin,
                            moment1_.data() + s.begin, moment2_.data() + s.begin, 0, s.size);

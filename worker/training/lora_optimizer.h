@@ -15,17 +15,10 @@
 #include "absl/status/statusor.h"
 #include "worker/model/adapter.h"
 #include "worker/model/lora_runtime.h"
+#include "worker/training/adamw.h"
 #include "worker/training/decoder_backward.h"
 
 namespace wardtune {
-
-// AdamW (Loshchilov & Hutter, arXiv 1711.05101): the decay is decoupled from the gradient.
-struct AdamWOptions {
-  double beta1 = 0.9;
-  double beta2 = 0.999;
-  double epsilon = 1e-8;
-  double weight_decay = 0.0;
-};
 
 class LoraOptimizer {
  public:

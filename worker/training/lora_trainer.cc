@@ -16,6 +16,7 @@ namespace {
 absl::StatusOr<std::unique_ptr<TrainingJob>> MakeJob(const TrainerOptions& options,
                                                      std::vector<TrainingStream> streams) {
   WT_RETURN_IF_ERROR(ValidateTraining(options, streams));
+  WT_RETURN_IF_ERROR(ValidateLora(options, streams[0].model.config()));
   LoraAdapter start;
   if (options.start) {
     start = *options.start;

@@ -14,7 +14,7 @@
 #include "worker/model/torch_ops.h"
 #include "worker/training/micro_batch_plan.h"
 #include "worker/training/supervised_loss.h"
-#include "worker/training/training_job.h"
+#include "worker/training/training_plan.h"
 
 namespace wardtune {
 namespace {

@@ -92,17 +92,21 @@ absl::Status ValidateTraining(const TrainerOptions& options,
                               const std::vector<TrainingStream>& streams) {
   WT_RETURN_IF_ERROR(CheckOptions(options));
   if (streams.empty()) return absl::InvalidArgumentError("streams: at least one is needed");
-  WT_RETURN_IF_ERROR(ValidateLoraSpec(options.lora, streams[0].model.config()));
+  for (const TrainingStream& stream : streams) {
+    WT_RETURN_IF_ERROR(CheckStream(stream, options, streams[0].model));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateLora(const TrainerOptions& options, const ModelConfig& config) {
+  WT_RETURN_IF_ERROR(ValidateLoraSpec(options.lora, config));
   if (options.start) {
     const LoraSpec& spec = options.start->spec;
     if (spec.rank != options.lora.rank || spec.alpha != options.lora.alpha ||
         spec.targets != options.lora.targets) {
       return absl::InvalidArgumentError("start: its rank, alpha or targets are not those of lora");
     }
-    WT_RETURN_IF_ERROR(CheckAdapterFits(*options.start, streams[0].model.config()));
-  }
-  for (const TrainingStream& stream : streams) {
-    WT_RETURN_IF_ERROR(CheckStream(stream, options, streams[0].model));
+    WT_RETURN_IF_ERROR(CheckAdapterFits(*options.start, config));
   }
   return absl::OkStatus();
 }

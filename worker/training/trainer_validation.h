@@ -14,9 +14,11 @@ namespace wardtune {
 // Tokens of the row that a loss is taken on.
 int64_t SupervisedTokens(const TrainingRow& row);
 
-// The checks that Trainer::Create promises.
+// The checks that Trainer::Create promises, but for those of ValidateLora.
 absl::Status ValidateTraining(const TrainerOptions& options,
                               const std::vector<TrainingStream>& streams);
+// Those of the adapter's spec and start.
+absl::Status ValidateLora(const TrainerOptions& options, const ModelConfig& config);
 
 // SHA-256 over all that decides the numbers of a run: options, rows, weights.
 std::string TrainingFingerprint(const TrainerOptions& options,

@@ -1,0 +1,28 @@
+#include "worker/training/full_parameter_memory.h"
+
+#include "absl/strings/str_cat.h"
+#include "worker/model/out_of_memory.h"
+
+namespace wardtune {
+
+int64_t FullParameterBytes(const ModelConfig& config, ComputeType type, int64_t models) {
+  int64_t weights = 0;
+  for (const Projection projection : kAllProjections) {
+    const ProjectionShape shape = ShapeOf(config, projection);
+    weights += shape.out * shape.in;
+  }
+  weights *= config.num_layers;
+  const int64_t working = type == ComputeType::kFloat32 ? 4 : 2;
+  return weights * (4 * 4 + models * working);
+}
+
+absl::Status CheckFullParameterMemory(const ModelConfig& config, ComputeType type, int64_t models,
+                                      int64_t free_bytes) {
+  const int64_t needed = FullParameterBytes(config, type, models);
+  if (needed <= free_bytes) return absl::OkStatus();
+  return OutOfMemoryError(absl::StrCat("full-parameter training needs ", needed >> 20,
+                                       " MiB besides the weights and there are ", free_bytes >> 20,
+                                       " MiB free; train LoRA instead"));
+}
+
+}  // namespace wardtune

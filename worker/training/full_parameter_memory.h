@@ -1,0 +1,24 @@
+// What full-parameter training needs besides a model's weights and a step's activations.
+// Thread safety: pure functions.
+#ifndef WARDTUNE_WORKER_TRAINING_FULL_PARAMETER_MEMORY_H_
+#define WARDTUNE_WORKER_TRAINING_FULL_PARAMETER_MEMORY_H_
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "worker/model/decoder.h"
+
+namespace wardtune {
+
+// Bytes for the delta, its gradient and AdamW's two moments in fp32, and for a working copy of the
+// projections in the compute type for each of `models` that rows run on.
+int64_t FullParameterBytes(const ModelConfig& config, ComputeType type, int64_t models);
+
+// RESOURCE_EXHAUSTED, saying what is needed and what there is, when they do not fit into
+// `free_bytes`.
+absl::Status CheckFullParameterMemory(const ModelConfig& config, ComputeType type, int64_t models,
+                                      int64_t free_bytes);
+
+}  // namespace wardtune
+
+#endif  // WARDTUNE_WORKER_TRAINING_FULL_PARAMETER_MEMORY_H_
