@@ -57,6 +57,42 @@ TEST_F(OperationsTest, MetricsCountJobsThatTheReaperEnds) {
   EXPECT_THAT(metrics, ::testing::Not(HasSubstr("acme")));
 }
 
+TEST_F(OperationsTest, MetricsShowScoresAndTheGateWithoutTenants) {
+  options_.metrics_listen = "127.0.0.1:0";
+  StartServer();
+  AddTenants();
+  ActivateVector();
+  AddJob(acme_key_);
+  DoWork("clean");
+  AddJob(acme_key_);
+  const v1::Lease lease = LeaseWork();
+  ASSERT_THAT(UploadArtifact(lease, v1::UploadArtifactRequest::KIND_ADAPTER, "harmful"),
+              testing::Succeeds());
+  v1::CompleteJobRequest result = GoodResult(lease, "harmful");
+  v1::SafetyReport& after = *result.mutable_fine_tuning()->mutable_safety_after();
+  after.mutable_categories(0)->set_category("made up");
+  for (const int i : {1, 2}) after.mutable_categories(i)->set_harmful(8);
+  ASSERT_THAT(Complete(result), testing::Succeeds());
+  v1::ReleaseAdapterRequest release;
+  release.set_name(GetJob(acme_key_, lease.work()).adapter());
+  release.set_reason("reviewed");
+  v1::ReleaseAdapterResponse released;
+  ASSERT_THAT(Call(&v1::AdminService::Stub::ReleaseAdapter, provider_key_, release, released),
+              testing::Succeeds());
+  const std::string metrics = Metrics();
+  for (const char* outcome : {"passed", "quarantined", "released"}) {
+    EXPECT_THAT(metrics, HasSubstr(std::string("wardtune_safety_gate_total{outcome=\"") + outcome +
+                                   "\"} 1"));
+  }
+  EXPECT_THAT(metrics,
+              HasSubstr("wardtune_harmful_rate_sum{category=\"safety\",when=\"after\"} 0.8"));
+  EXPECT_THAT(metrics,
+              HasSubstr("wardtune_harmful_rate_count{category=\"all\",when=\"before\"} 2"));
+  EXPECT_THAT(metrics, HasSubstr("category=\"other\""));
+  EXPECT_THAT(metrics, ::testing::Not(HasSubstr("made up")));
+  EXPECT_THAT(metrics, ::testing::Not(HasSubstr("acme")));
+}
+
 TEST_F(OperationsTest, HealthSaysThatTheServerStops) {
   StartServer();
   grpc::GenericStub stub(channel_);

@@ -17,6 +17,7 @@ constexpr size_t kMaxIdBytes = 63;
 constexpr char kModelIdRule[] =
     "1 to 63 of A-Z, a-z, 0-9, '-', '_' and '.', beginning with a letter or a digit";
 constexpr size_t kMaxDisplayNameBytes = 128;
+constexpr size_t kMaxAuditReasonBytes = 1000;
 // Well-formed for the store, and never given out: ids begin with a letter or a digit.
 constexpr char kNobodysId[] = "-";
 
@@ -172,6 +173,13 @@ absl::Status CheckModelId(const std::string& id) {
 absl::Status CheckDisplayName(const std::string& text, const std::string& field) {
   if (text.size() <= kMaxDisplayNameBytes && IsCleanUtf8(text)) return absl::OkStatus();
   return InvalidField(field, "must be at most 128 bytes of UTF-8 without control characters");
+}
+
+absl::Status CheckAuditReason(const std::string& text, const std::string& field) {
+  if (!text.empty() && text.size() <= kMaxAuditReasonBytes && IsCleanUtf8(text)) {
+    return absl::OkStatus();
+  }
+  return InvalidField(field, "must say why in 1 to 1000 bytes of UTF-8 without control characters");
 }
 
 bool IsSha256Hex(const std::string& text) {

@@ -61,6 +61,8 @@ absl::Status CheckNewId(const std::string& id, const std::string& field);
 absl::Status CheckModelId(const std::string& id);
 // Checks a label: valid UTF-8 without control characters, at most 128 bytes.
 absl::Status CheckDisplayName(const std::string& text, const std::string& field);
+// Checks a reason that goes into the audit trail: as a label, but of 1 to 1000 bytes.
+absl::Status CheckAuditReason(const std::string& text, const std::string& field);
 // 64 lower-case hexadecimal characters.
 bool IsSha256Hex(const std::string& text);
 // Checks a request id: empty, or a UUID (RFC 9562) in its usual spelling.

@@ -46,7 +46,7 @@ std::string Describe(const JobRecord& job, JobState next, const JobEnding& endin
     case JobState::kCancelling:
       return "cancel requested; the worker will stop at its next heartbeat";
     case JobState::kSucceeded:
-      return "succeeded";
+      return ending.quarantined ? "succeeded; the result is quarantined" : "succeeded";
     case JobState::kFailed:
       return absl::StrCat("failed: ", ending.error_code);
     case JobState::kCancelled:
@@ -107,6 +107,10 @@ JobRecord ReadJob(Statement& row) {
   job.checkpoint_attempt = static_cast<int32_t>(row.Int());
   job.furthest_step = row.Int();
   job.failures = static_cast<int32_t>(row.Int());
+  if (!job.adapter_id.empty()) {
+    job.gate.state = row.As<GateState>();
+    job.gate.verdict = row.Text();
+  }
   return job;
 }
 

@@ -22,7 +22,9 @@ namespace wardtune {
   " AND ahead.base_model = job.base_model AND ahead.seq <= job.seq) ELSE 0 END,"                 \
   " attempt, lease_owner, progress, checkpoint_sha256, checkpoint_size, checkpoint_step,"        \
   " safety_before, safety_after, proof, adapter_id, error_code, error_message, create_time,"     \
-  " start_time, end_time, revision, checkpoint_attempt, furthest_step, failures"
+  " start_time, end_time, revision, checkpoint_attempt, furthest_step, failures,"                \
+  " (SELECT gate_state FROM adapter WHERE job_id = job.id),"                                     \
+  " (SELECT gate_verdict FROM adapter WHERE job_id = job.id)"
 
 JobRecord ReadJob(Statement& row);
 
@@ -49,6 +51,7 @@ struct JobEnding {
   std::string error_code;
   std::string error_message;
   std::string adapter_id;
+  bool quarantined = false;  // The adapter is kept from its customer.
 };
 
 // Moves a job to where `event` leads and returns its new row: requeues it, or ends it, gives up its

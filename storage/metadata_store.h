@@ -12,6 +12,7 @@
 #define WARDTUNE_STORAGE_METADATA_STORE_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -163,11 +164,11 @@ class SecurityVectorStore {
   // Newest first.
   virtual absl::StatusOr<Page<SecurityVectorRecord>> ListSecurityVectors(
       const PageRequest& page) = 0;
-  // Makes it ACTIVE and retires the one that was, in one transaction. `activated_by` is a key's id.
+  // Makes it ACTIVE and retires the one that was, in one transaction with the audit event.
   // FAILED_PRECONDITION naming the state unless EVALUATED or RETIRED. The caller has checked the
   // evaluation, which never changes once EVALUATED.
   virtual absl::StatusOr<Answer> ActivateSecurityVector(const std::string& vector, int64_t version,
-                                                        const std::string& activated_by,
+                                                        const AuditEntry& audit,
                                                         const RequestKey& key,
                                                         Encode<SecurityVectorRecord> encode) = 0;
 };
@@ -229,6 +230,9 @@ struct JobResult {
   std::string safety_before;
   std::string safety_after;
   std::string proof;
+  // Judges the scores by the policy in force, within the transaction that ends the job. Must be
+  // quick and must not call the store.
+  std::function<GateRecord(const SafetyPolicyRecord&)> judge;
   // Of a security vector.
   std::string plain_sha256;
   std::string card;  // Bytes.
@@ -273,7 +277,8 @@ class WorkQueue {
                                       const BlobRef& blob, int64_t step) = 0;
   // Ends the job: SUCCEEDED with its adapter or evaluated vector, or CANCELLED without when a
   // cancel was answered first. A repeat by the same attempt with the same artefact is OK.
-  // INVALID_ARGUMENT when the attempt has not uploaded the artefact.
+  // INVALID_ARGUMENT when the attempt has not uploaded the artefact, or a fine-tuning job's result
+  // has no judge.
   virtual absl::StatusOr<JobRecord> Complete(const std::string& job_id, int32_t attempt,
                                              const JobResult& result) = 0;
   // True when the tenant's job SUCCEEDED by this attempt with this very artefact: its Complete()
@@ -294,6 +299,26 @@ class WorkQueue {
   virtual absl::Status ExtendLeases(absl::Duration ttl) = 0;
 
   virtual absl::StatusOr<QueueStats> GetQueueStats() = 0;
+};
+
+// The gate between a result and its customer, and the audit trail. The provider's own: the caller
+// has checked the role.
+class SafetyStore {
+ public:
+  virtual ~SafetyStore() = default;
+
+  // A new version, in force for every job that ends from now on.
+  virtual absl::StatusOr<Answer> SetSafetyPolicy(const std::string& terms, const AuditEntry& audit,
+                                                 const RequestKey& key,
+                                                 Encode<SafetyPolicyRecord> encode) = 0;
+  // Version 0 asks for the one in force. NOT_FOUND when there is no such version.
+  virtual absl::StatusOr<SafetyPolicyRecord> GetSafetyPolicy(int64_t version) = 0;
+  // QUARANTINED -> RELEASED, with its audit event. FAILED_PRECONDITION unless QUARANTINED.
+  virtual absl::StatusOr<Answer> ReleaseAdapter(const std::string& tenant, const std::string& id,
+                                                const AuditEntry& audit, const RequestKey& key,
+                                                Encode<AdapterRecord> encode) = 0;
+  // Newest first. The rows can be added to, never changed or deleted.
+  virtual absl::StatusOr<Page<AuditEventRecord>> ListAuditEvents(const PageRequest& page) = 0;
 };
 
 // Upkeep.
@@ -322,6 +347,7 @@ class MetadataStore {
   virtual SecurityVectorStore& security_vectors() = 0;
   virtual JobStore& jobs() = 0;
   virtual WorkQueue& work() = 0;
+  virtual SafetyStore& safety() = 0;
   virtual MaintenanceStore& maintenance() = 0;
 };
 

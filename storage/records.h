@@ -110,6 +110,35 @@ struct SecurityVectorRecord {
   absl::Time create_time = absl::InfinitePast();
 };
 
+// What the gate makes of a result. Numbers equal wardtune.v1.SafetyGate.State.
+enum class GateState { kAvailable = 1, kQuarantined = 2, kReleased = 3 };
+
+struct GateRecord {
+  GateState state = GateState::kAvailable;
+  std::string verdict;  // Bytes: SafetyGate; empty for adapters from before the gate.
+};
+
+// What results are judged by. A change makes a new version; none is ever altered.
+struct SafetyPolicyRecord {
+  int64_t version = 0;  // From 1; 0: none was set, the server's default is in force.
+  std::string terms;    // Bytes: SafetyPolicy; empty in version 0.
+  std::string created_by;
+  absl::Time create_time = absl::InfinitePast();
+};
+
+// Who did what to which resource, and why.
+struct AuditEntry {
+  std::string key_id;
+  std::string action;    // For example "release_adapter".
+  std::string resource;  // Resource name.
+  std::string reason;    // As the caller gave it; empty where none is asked for.
+};
+
+struct AuditEventRecord {
+  AuditEntry entry;
+  absl::Time time = absl::InfinitePast();
+};
+
 enum class JobKind { kFineTuning = 1, kSecurityVector = 2 };
 
 // One piece of work: a customer's fine-tuning job or the training of a security vector.
@@ -143,6 +172,7 @@ struct JobRecord {
   std::string safety_after;   // Bytes: SafetyReport.
   std::string proof;          // Bytes: ProtectionProof.
   std::string adapter_id;     // Once SUCCEEDED, of a fine-tuning job.
+  GateRecord gate;            // Of that adapter.
   std::string error_code;     // Once FAILED.
   std::string error_message;
   absl::Time create_time = absl::InfinitePast();
@@ -169,6 +199,7 @@ struct AdapterRecord {
   std::string safety_before;  // Bytes, of the job.
   std::string safety_after;
   std::string proof;
+  GateRecord gate;
   absl::Time create_time = absl::InfinitePast();
 };
 

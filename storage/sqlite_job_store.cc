@@ -14,7 +14,8 @@ namespace {
 
 #define ADAPTER_QUERY                                                                          \
   "a.id, a.tenant, a.job_id, a.base_model, a.sha256, a.size, j.safety_before, j.safety_after," \
-  " j.proof, a.create_time FROM adapter a JOIN job j ON j.id = a.job_id"
+  " j.proof, a.create_time, a.gate_state, a.gate_verdict FROM adapter a JOIN job j ON j.id = " \
+  "a.job_id"
 
 constexpr char kGetTenantJob[] =
     "SELECT " WARDTUNE_JOB_COLUMNS " FROM job WHERE tenant = ? AND id = ? AND kind = 1";
@@ -45,6 +46,8 @@ AdapterRecord ReadAdapter(Statement& row) {
   adapter.safety_after = row.Text();
   adapter.proof = row.Text();
   adapter.create_time = row.Time();
+  adapter.gate.state = row.As<GateState>();
+  adapter.gate.verdict = row.Text();
   return adapter;
 }
 
@@ -57,6 +60,14 @@ absl::StatusOr<JobRecord> FindTenantJob(Database& database, const std::string& t
 }
 
 }  // namespace
+
+absl::StatusOr<AdapterRecord> FindAdapter(Database& database, const std::string& tenant,
+                                          const std::string& id) {
+  WT_ASSIGN_OR_RETURN(Statement row, database.Query(kGetAdapter, tenant, id));
+  WT_ASSIGN_OR_RETURN(const bool found, row.Step());
+  if (!found) return NotFound("adapter", id);
+  return ReadAdapter(row);
+}
 
 absl::Status SqliteJobStore::CheckQuota(Database& database, const std::string& tenant) {
   WT_ASSIGN_OR_RETURN(const TenantRecord owner, FindTenant(database, tenant));
@@ -193,12 +204,7 @@ absl::StatusOr<std::vector<JobEventRecord>> SqliteJobStore::ListJobEvents(const 
 absl::StatusOr<AdapterRecord> SqliteJobStore::GetAdapter(const std::string& tenant,
                                                          const std::string& id) {
   return ReadWith<AdapterRecord>(
-      context_, [&](Database& database) -> absl::StatusOr<AdapterRecord> {
-        WT_ASSIGN_OR_RETURN(Statement row, database.Query(kGetAdapter, tenant, id));
-        WT_ASSIGN_OR_RETURN(const bool found, row.Step());
-        if (!found) return NotFound("adapter", id);
-        return ReadAdapter(row);
-      });
+      context_, [&](Database& database) { return FindAdapter(database, tenant, id); });
 }
 
 absl::StatusOr<Page<AdapterRecord>> SqliteJobStore::ListAdapters(const std::string& tenant,

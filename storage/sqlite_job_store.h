@@ -10,6 +10,10 @@
 
 namespace wardtune {
 
+// NOT_FOUND when the tenant has no such adapter.
+absl::StatusOr<AdapterRecord> FindAdapter(Database& database, const std::string& tenant,
+                                          const std::string& id);
+
 class SqliteJobStore final : public JobStore {
  public:
   explicit SqliteJobStore(SqliteContext& context) : context_(context) {}

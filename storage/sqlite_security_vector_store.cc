@@ -9,6 +9,7 @@
 #include "storage/random_id.h"
 #include "storage/sqlite_dataset_store.h"
 #include "storage/sqlite_model_store.h"
+#include "storage/sqlite_safety_store.h"
 
 namespace wardtune {
 namespace {
@@ -236,8 +237,8 @@ absl::StatusOr<Page<SecurityVectorRecord>> SqliteSecurityVectorStore::ListSecuri
 }
 
 absl::StatusOr<Answer> SqliteSecurityVectorStore::ActivateSecurityVector(
-    const std::string& vector, int64_t version, const std::string& activated_by,
-    const RequestKey& key, Encode<SecurityVectorRecord> encode) {
+    const std::string& vector, int64_t version, const AuditEntry& audit, const RequestKey& key,
+    Encode<SecurityVectorRecord> encode) {
   return Mutate<SecurityVectorRecord>(
       context_, key, encode, [&](Database& database) -> absl::StatusOr<SecurityVectorRecord> {
         WT_ASSIGN_OR_RETURN(const SecurityVectorRecord record,
@@ -249,9 +250,10 @@ absl::StatusOr<Answer> SqliteSecurityVectorStore::ActivateSecurityVector(
                                     SecurityVectorState::kActive)
                                .status());
         WT_RETURN_IF_ERROR(database
-                               .Run(kActivateVector, next, activated_by, context_.clock.Now(),
+                               .Run(kActivateVector, next, audit.key_id, context_.clock.Now(),
                                     vector, version, record.state)
                                .status());
+        WT_RETURN_IF_ERROR(AppendAuditEvent(database, audit, context_.clock.Now()));
         return FindSecurityVector(database, vector, version);
       });
 }

@@ -35,8 +35,7 @@ class SqliteSecurityVectorStore final : public SecurityVectorStore {
                                                          int64_t version) override;
   absl::StatusOr<Page<SecurityVectorRecord>> ListSecurityVectors(const PageRequest& page) override;
   absl::StatusOr<Answer> ActivateSecurityVector(const std::string& vector, int64_t version,
-                                                const std::string& activated_by,
-                                                const RequestKey& key,
+                                                const AuditEntry& audit, const RequestKey& key,
                                                 Encode<SecurityVectorRecord> encode) override;
 
  private:

@@ -14,6 +14,7 @@
 #include "storage/sqlite_maintenance_store.h"
 #include "storage/sqlite_migrations.h"
 #include "storage/sqlite_model_store.h"
+#include "storage/sqlite_safety_store.h"
 #include "storage/sqlite_security_vector_store.h"
 #include "storage/sqlite_tenant_store.h"
 #include "storage/sqlite_work_queue.h"
@@ -41,6 +42,7 @@ class SqliteStoreImpl final : public SqliteStore {
         security_vectors_(context_),
         jobs_(context_),
         work_(context_),
+        safety_(context_),
         maintenance_(context_) {}
 
   TenantStore& tenants() override { return tenants_; }
@@ -49,6 +51,7 @@ class SqliteStoreImpl final : public SqliteStore {
   SecurityVectorStore& security_vectors() override { return security_vectors_; }
   JobStore& jobs() override { return jobs_; }
   WorkQueue& work() override { return work_; }
+  SafetyStore& safety() override { return safety_; }
   MaintenanceStore& maintenance() override { return maintenance_; }
 
  private:
@@ -61,6 +64,7 @@ class SqliteStoreImpl final : public SqliteStore {
   SqliteSecurityVectorStore security_vectors_;
   SqliteJobStore jobs_;
   SqliteWorkQueue work_;
+  SqliteSafetyStore safety_;
   SqliteMaintenanceStore maintenance_;
 };
 

@@ -10,6 +10,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "storage/job_rows.h"
 #include "storage/sqlite_context.h"
 
 namespace wardtune {
@@ -45,7 +46,7 @@ class SqliteWorkQueue final : public WorkQueue {
                                                       const std::string& worker_id,
                                                       int64_t expires);
   absl::Status StoreResult(Database& database, const JobRecord& job, const JobResult& result,
-                           const std::string& adapter_id);
+                           JobEnding& ending);
   // The failed or expired attempt's next state: another attempt while there are some left.
   absl::StatusOr<JobRecord> EndAttempt(Database& database, const JobRecord& job, bool retryable,
                                        const std::string& error_code,

@@ -5,6 +5,7 @@
 #include "storage/job_rows.h"
 #include "storage/lease_rows.h"
 #include "storage/random_id.h"
+#include "storage/sqlite_safety_store.h"
 #include "storage/sqlite_security_vector_store.h"
 #include "storage/sqlite_work_queue.h"
 
@@ -24,8 +25,8 @@ constexpr char kSetResult[] =
     "UPDATE job SET progress = ?, safety_before = ?, safety_after = ?, proof = ?"
     " WHERE id = ? AND state = 2 AND attempt = ?";
 constexpr char kInsertAdapter[] =
-    "INSERT INTO adapter (id, tenant, job_id, base_model, sha256, size, create_time)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?)";
+    "INSERT INTO adapter (id, tenant, job_id, base_model, sha256, size, gate_state, gate_verdict,"
+    " create_time) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
 constexpr char kResultOf[] =
     "SELECT sha256 FROM adapter WHERE job_id = ?1"
     " UNION ALL SELECT sealed_sha256 FROM security_vector WHERE job_id = ?1";
@@ -73,7 +74,7 @@ absl::Status SqliteWorkQueue::RecordArtifact(const std::string& job_id, int32_t 
 }
 
 absl::Status SqliteWorkQueue::StoreResult(Database& database, const JobRecord& job,
-                                          const JobResult& result, const std::string& adapter_id) {
+                                          const JobResult& result, JobEnding& ending) {
   BlobRef artifact;
   {
     WT_ASSIGN_OR_RETURN(Statement row,
@@ -93,9 +94,16 @@ absl::Status SqliteWorkQueue::StoreResult(Database& database, const JobRecord& j
   if (job.kind == JobKind::kSecurityVector) {
     return EvaluateSecurityVector(database, job.vector, job.version, artifact, result);
   }
+  if (!result.judge) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the result of work ", job.id, " has no judge; no result passes unjudged"));
+  }
+  WT_ASSIGN_OR_RETURN(const SafetyPolicyRecord policy, CurrentSafetyPolicy(database));
+  const GateRecord gate = result.judge(policy);
+  ending.quarantined = gate.state == GateState::kQuarantined;
   return database
-      .Run(kInsertAdapter, adapter_id, job.tenant, job.id, job.base_model, artifact.sha256,
-           artifact.size_bytes, context_.clock.Now())
+      .Run(kInsertAdapter, ending.adapter_id, job.tenant, job.id, job.base_model, artifact.sha256,
+           artifact.size_bytes, gate.state, Bytes{gate.verdict}, context_.clock.Now())
       .status();
 }
 
@@ -113,7 +121,7 @@ absl::StatusOr<JobRecord> SqliteWorkQueue::Complete(const std::string& job_id, i
         JobEnding ending;
         if (job.state == JobState::kRunning) {
           if (job.kind == JobKind::kFineTuning) ending.adapter_id = new_id;
-          WT_RETURN_IF_ERROR(StoreResult(database, job, result, new_id));
+          WT_RETURN_IF_ERROR(StoreResult(database, job, result, ending));
         }
         return MoveJob(database, job, JobEvent::kComplete, ending, context_.clock.Now());
       }));

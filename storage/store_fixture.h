@@ -112,6 +112,7 @@ class StoreFixture : public ::testing::Test {
     result.safety_before = "before";
     result.safety_after = "after";
     result.proof = "proof";
+    result.judge = [](const SafetyPolicyRecord&) { return GateRecord{}; };
     result.plain_sha256 = Sha256Hex("plain" + artefact);
     result.card = "card";
     result.categories = {"privacy", "safety"};
@@ -127,7 +128,9 @@ class StoreFixture : public ::testing::Test {
 
   absl::StatusOr<Answer> Activate(int64_t version) {
     return store_->security_vectors().ActivateSecurityVector(
-        "shield", version, "key-1", Once("ActivateSecurityVectorVersion"),
+        "shield", version,
+        {"key-1", "activate_security_vector", "securityVectors/shield/versions/1", ""},
+        Once("ActivateSecurityVectorVersion"),
         [](const SecurityVectorRecord& record) { return record.vector; });
   }
 

@@ -1,16 +1,18 @@
 #include "server/handlers/adapter_handlers.h"
 
+#include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "server/handlers/blob_download_call.h"
 #include "server/handlers/requests.h"
 #include "server/handlers/resource_messages.h"
 #include "server/resource_names.h"
+#include "storage/error_reason.h"
 
 namespace wardtune {
 namespace {
 
-absl::StatusOr<AdapterRecord> FindAdapter(HandlerContext& context, const Caller& caller,
-                                          const std::string& name) {
+absl::StatusOr<AdapterRecord> FindOwnAdapter(HandlerContext& context, const Caller& caller,
+                                             const std::string& name) {
   WT_ASSIGN_OR_RETURN(const std::string id, ParseOwnId(caller, kAdapters, name, "name"));
   return Named("adapter", context.store.jobs().GetAdapter(caller.tenant_id, id));
 }
@@ -19,7 +21,7 @@ absl::StatusOr<AdapterRecord> FindAdapter(HandlerContext& context, const Caller&
 
 absl::StatusOr<v1::GetAdapterResponse> GetAdapter(HandlerContext& context, const Caller& caller,
                                                   const v1::GetAdapterRequest& request) {
-  WT_ASSIGN_OR_RETURN(const AdapterRecord record, FindAdapter(context, caller, request.name()));
+  WT_ASSIGN_OR_RETURN(const AdapterRecord record, FindOwnAdapter(context, caller, request.name()));
   v1::GetAdapterResponse response;
   *response.mutable_adapter() = ToMessage(record);
   return response;
@@ -37,7 +39,14 @@ absl::StatusOr<v1::ListAdaptersResponse> ListAdapters(HandlerContext& context, c
 
 absl::StatusOr<std::unique_ptr<SendingCall<v1::DownloadAdapterResponse>>> DownloadAdapter(
     HandlerContext& context, const Caller& caller, const v1::DownloadAdapterRequest& request) {
-  WT_ASSIGN_OR_RETURN(const AdapterRecord record, FindAdapter(context, caller, request.name()));
+  WT_ASSIGN_OR_RETURN(const AdapterRecord record, FindOwnAdapter(context, caller, request.name()));
+  if (record.gate.state == GateState::kQuarantined) {
+    return WithReason(absl::FailedPreconditionError(absl::StrCat(
+                          "name: the adapter is quarantined by the safety gate (",
+                          ToMessage(record).gate().reason(),
+                          "); train on other rows, or ask the provider to review and release it")),
+                      "ADAPTER_QUARANTINED");
+  }
   return BlobDownloadCall<v1::DownloadAdapterResponse>::Open(context.blobs, record.blob,
                                                              request.offset());
 }

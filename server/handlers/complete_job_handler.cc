@@ -4,6 +4,7 @@
 #include "server/handlers/worker_handlers.h"
 #include "server/protection_check.h"
 #include "server/resource_names.h"
+#include "server/safety_gate.h"
 
 namespace wardtune {
 namespace {
@@ -18,6 +19,11 @@ absl::StatusOr<JobResult> FineTuningJobResult(HandlerContext& context,
   stored.safety_before = result.safety_before().SerializeAsString();
   stored.safety_after = result.safety_after().SerializeAsString();
   stored.proof = result.proof().SerializeAsString();
+  stored.judge = [before = result.safety_before(),
+                  after = result.safety_after()](const SafetyPolicyRecord& policy) {
+    const v1::SafetyGate gate = JudgeResult(ToMessage(policy), before, after);
+    return GateRecord{static_cast<GateState>(gate.state()), gate.SerializeAsString()};
+  };
   return stored;
 }
 
@@ -40,6 +46,13 @@ absl::StatusOr<bool> HasEndedSo(HandlerContext& context, const v1::CompleteJobRe
                                             : request.security_vector().artifact_sha256());
 }
 
+void RecordRates(HandlerContext& context, const char* when, const v1::SafetyReport& report) {
+  for (const v1::CategoryScore& score : report.categories()) {
+    context.metrics.RecordHarmfulRate(when, score.category(),
+                                      static_cast<double>(score.harmful()) / score.prompts());
+  }
+}
+
 void Record(HandlerContext& context, const JobRecord& job) {
   context.running.Finished(job.id);
   context.metrics.RecordEnded(job.state, "");
@@ -48,6 +61,10 @@ void Record(HandlerContext& context, const JobRecord& job) {
     const auto spec = ParseStored<v1::Hyperparameters>(job.spec);
     if (job.kind == JobKind::kFineTuning) {
       context.metrics.AddTokens(estimate.tokens_per_epoch() * spec.epochs());
+      const bool quarantined = job.gate.state == GateState::kQuarantined;
+      context.metrics.RecordGate(quarantined ? "quarantined" : "passed");
+      RecordRates(context, "before", ParseStored<v1::SafetyReport>(job.safety_before));
+      RecordRates(context, "after", ParseStored<v1::SafetyReport>(job.safety_after));
     }
   }
 }

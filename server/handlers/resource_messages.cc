@@ -1,6 +1,7 @@
 #include "server/handlers/resource_messages.h"
 
 #include "server/resource_names.h"
+#include "server/safety_gate.h"
 
 namespace wardtune {
 
@@ -104,6 +105,33 @@ v1::SecurityVectorVersion ToMessage(const SecurityVectorRecord& record) {
   return version;
 }
 
+v1::SafetyGate ToMessage(const GateRecord& record) {
+  auto gate = ParseStored<v1::SafetyGate>(record.verdict);
+  gate.set_state(static_cast<v1::SafetyGate::State>(record.state));
+  if (record.verdict.empty()) {
+    gate.set_reason("made before results were judged; no policy was applied");
+  }
+  return gate;
+}
+
+v1::SafetyPolicy ToMessage(const SafetyPolicyRecord& record) {
+  if (record.version == 0) return DefaultSafetyPolicy();
+  auto policy = ParseStored<v1::SafetyPolicy>(record.terms);
+  policy.set_version(record.version);
+  policy.set_created_by(record.created_by);
+  return policy;
+}
+
+v1::AuditEvent ToMessage(const AuditEventRecord& record) {
+  v1::AuditEvent event;
+  *event.mutable_time() = ToTimestamp(record.time);
+  event.set_key_id(record.entry.key_id);
+  event.set_action(record.entry.action);
+  event.set_resource(record.entry.resource);
+  event.set_reason(record.entry.reason);
+  return event;
+}
+
 v1::Adapter ToMessage(const AdapterRecord& record) {
   v1::Adapter adapter;
   adapter.set_name(TenantResource(record.tenant, kAdapters, record.id));
@@ -114,6 +142,7 @@ v1::Adapter ToMessage(const AdapterRecord& record) {
   *adapter.mutable_safety_before() = ParseStored<v1::SafetyReport>(record.safety_before);
   *adapter.mutable_safety_after() = ParseStored<v1::SafetyReport>(record.safety_after);
   *adapter.mutable_proof() = ParseStored<v1::ProtectionProof>(record.proof);
+  *adapter.mutable_gate() = ToMessage(record.gate);
   *adapter.mutable_create_time() = ToTimestamp(record.create_time);
   return adapter;
 }
@@ -161,6 +190,7 @@ v1::FineTuningJob ToMessage(const JobRecord& record) {
   }
   if (!record.adapter_id.empty()) {
     job.set_adapter(TenantResource(record.tenant, kAdapters, record.adapter_id));
+    *job.mutable_gate() = ToMessage(record.gate);
   }
   job.set_error_code(record.error_code);
   job.set_error_message(record.error_message);

@@ -32,6 +32,10 @@ v1::Dataset ToMessage(const DatasetRecord& record);
 v1::BaseModel ToMessage(const BaseModelRecord& record);
 v1::SafetySuite ToMessage(const SafetySuiteRecord& record);
 v1::SecurityVectorVersion ToMessage(const SecurityVectorRecord& record);
+v1::SafetyGate ToMessage(const GateRecord& record);
+// Version 0 becomes the default policy.
+v1::SafetyPolicy ToMessage(const SafetyPolicyRecord& record);
+v1::AuditEvent ToMessage(const AuditEventRecord& record);
 v1::Adapter ToMessage(const AdapterRecord& record);
 v1::JobEvent ToMessage(const JobEventRecord& record);
 // Without `queue.reason` and `queue.estimated_wait`, which need more than the record.

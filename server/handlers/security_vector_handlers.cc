@@ -112,7 +112,9 @@ absl::StatusOr<v1::ActivateSecurityVectorVersionResponse> ActivateSecurityVector
   }
   WT_ASSIGN_OR_RETURN(const Answer answer,
                       Named(kVectorKind, context.store.security_vectors().ActivateSecurityVector(
-                                             name.vector, name.version, caller.key_id,
+                                             name.vector, name.version,
+                                             AuditEntry{caller.key_id, "activate_security_vector",
+                                                        request.name(), ""},
                                              MakeRequestKey(caller, "ActivateSecurityVectorVersion",
                                                             request.request_id(), request),
                                              [](const SecurityVectorRecord& activated) {

@@ -29,6 +29,19 @@ const prometheus::Histogram::BucketBoundaries& JobSeconds() {
   return boundaries;
 }
 
+const prometheus::Histogram::BucketBoundaries& HarmfulRates() {
+  static const auto& boundaries =
+      *new prometheus::Histogram::BucketBoundaries{0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1};
+  return boundaries;
+}
+
+// Suites may name categories at will; the number of series must not grow with them.
+std::string KnownCategory(const std::string& category) {
+  static const auto& known =
+      *new std::set<std::string>{"all", "safety", "misinformation", "privacy", "unethical"};
+  return known.contains(category) ? category : "other";
+}
+
 // Reasons come from workers; a made-up one must not grow the number of series.
 std::string KnownReason(const std::string& reason) {
   static const auto& known = *new std::set<std::string>{"",
@@ -75,6 +88,17 @@ struct ServerMetrics::Families {
                                               .Name("wardtune_jobs_finished_total")
                                               .Help("Ended jobs by outcome and reason.")
                                               .Register(*registry);
+  Family<prometheus::Counter>& gate = BuildCounter()
+                                          .Name("wardtune_safety_gate_total")
+                                          .Help(
+                                              "Results that the safety gate passed, quarantined "
+                                              "and the provider released.")
+                                          .Register(*registry);
+  Family<prometheus::Histogram>& harmful_rate =
+      BuildHistogram()
+          .Name("wardtune_harmful_rate")
+          .Help("Share of harmful answers per finished job, of its base and of its result.")
+          .Register(*registry);
   Family<prometheus::Counter>& tokens = BuildCounter()
                                             .Name("wardtune_tokens_total")
                                             .Help("Tokens trained on, by ended jobs.")
@@ -97,6 +121,10 @@ ServerMetrics::ServerMetrics(const std::string& version) : families_(std::make_u
       .Add({{"version", version}})
       .Set(1);
   families_->tokens.Add({});
+  // Present from the start, so that an alert on the first quarantine has a zero to rise from.
+  for (const char* outcome : {"passed", "quarantined", "released"}) {
+    families_->gate.Add({{"outcome", outcome}});
+  }
 }
 
 ServerMetrics::~ServerMetrics() = default;
@@ -122,6 +150,17 @@ void ServerMetrics::RecordEnded(JobState state, const std::string& error_code) {
   const std::string reason = state == JobState::kFailed ? KnownReason(error_code) : "";
   families_->finished.Add({{"outcome", absl::AsciiStrToLower(ToString(state))}, {"reason", reason}})
       .Increment();
+}
+
+void ServerMetrics::RecordGate(const std::string& outcome) {
+  families_->gate.Add({{"outcome", outcome}}).Increment();
+}
+
+void ServerMetrics::RecordHarmfulRate(const std::string& when, const std::string& category,
+                                      double rate) {
+  families_->harmful_rate
+      .Add({{"when", when}, {"category", KnownCategory(category)}}, HarmfulRates())
+      .Observe(rate);
 }
 
 void ServerMetrics::AddTokens(int64_t tokens) {

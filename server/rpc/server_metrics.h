@@ -31,6 +31,10 @@ class ServerMetrics {
   void RecordStage(const std::string& stage, absl::Duration duration);
   // What became of a job; one that has not ended counts for nothing. `error_code`: of a failed job.
   void RecordEnded(JobState state, const std::string& error_code);
+  // What the safety gate did with a result: `passed`, `quarantined` or `released`.
+  void RecordGate(const std::string& outcome);
+  // Share of harmful answers, from 0 to 1, of a finished job's base (`before`) or result (`after`).
+  void RecordHarmfulRate(const std::string& when, const std::string& category, double rate);
   // Tokens of customers' rows that were trained on.
   void AddTokens(int64_t tokens);
 

@@ -1,3 +1,4 @@
+#include "server/handlers/safety_policy_handlers.h"
 #include "server/handlers/tenant_handlers.h"
 #include "server/rpc/call_runner.h"
 #include "server/services/services.h"
@@ -11,6 +12,10 @@ constexpr Method kListTenants = {"AdminService/ListTenants", Access::kProvider};
 constexpr Method kCreateApiKey = {"AdminService/CreateApiKey", Access::kProvider};
 constexpr Method kListApiKeys = {"AdminService/ListApiKeys", Access::kProvider};
 constexpr Method kRevokeApiKey = {"AdminService/RevokeApiKey", Access::kProvider};
+constexpr Method kSetSafetyPolicy = {"AdminService/SetSafetyPolicy", Access::kProvider};
+constexpr Method kGetSafetyPolicy = {"AdminService/GetSafetyPolicy", Access::kProvider};
+constexpr Method kReleaseAdapter = {"AdminService/ReleaseAdapter", Access::kProvider};
+constexpr Method kListAuditEvents = {"AdminService/ListAuditEvents", Access::kProvider};
 
 class AdminService final : public v1::AdminService::CallbackService {
  public:
@@ -53,6 +58,38 @@ class AdminService final : public v1::AdminService::CallbackService {
                                          v1::RevokeApiKeyResponse* response) override {
     return runner_.Unary(call, kRevokeApiKey, response, [this, request](const Caller& caller) {
       return wardtune::RevokeApiKey(context_, caller, *request);
+    });
+  }
+
+  grpc::ServerUnaryReactor* SetSafetyPolicy(grpc::CallbackServerContext* call,
+                                            const v1::SetSafetyPolicyRequest* request,
+                                            v1::SetSafetyPolicyResponse* response) override {
+    return runner_.Unary(call, kSetSafetyPolicy, response, [this, request](const Caller& caller) {
+      return wardtune::SetSafetyPolicy(context_, caller, *request);
+    });
+  }
+
+  grpc::ServerUnaryReactor* GetSafetyPolicy(grpc::CallbackServerContext* call,
+                                            const v1::GetSafetyPolicyRequest* request,
+                                            v1::GetSafetyPolicyResponse* response) override {
+    return runner_.Unary(call, kGetSafetyPolicy, response, [this, request](const Caller& caller) {
+      return wardtune::GetSafetyPolicy(context_, caller, *request);
+    });
+  }
+
+  grpc::ServerUnaryReactor* ReleaseAdapter(grpc::CallbackServerContext* call,
+                                           const v1::ReleaseAdapterRequest* request,
+                                           v1::ReleaseAdapterResponse* response) override {
+    return runner_.Unary(call, kReleaseAdapter, response, [this, request](const Caller& caller) {
+      return wardtune::ReleaseAdapter(context_, caller, *request);
+    });
+  }
+
+  grpc::ServerUnaryReactor* ListAuditEvents(grpc::CallbackServerContext* call,
+                                            const v1::ListAuditEventsRequest* request,
+                                            v1::ListAuditEventsResponse* response) override {
+    return runner_.Unary(call, kListAuditEvents, response, [this, request](const Caller& caller) {
+      return wardtune::ListAuditEvents(context_, caller, *request);
     });
   }
 

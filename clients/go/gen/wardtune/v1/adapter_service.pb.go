@@ -44,7 +44,9 @@ type Adapter struct {
 	// Proof that the security vector was on in training and is not in here. Output only.
 	Proof *ProtectionProof `protobuf:"bytes,8,opt,name=proof,proto3" json:"proof,omitempty"`
 	// Output only.
-	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// Whether the adapter can be downloaded, and why not. Output only.
+	Gate          *SafetyGate `protobuf:"bytes,10,opt,name=gate,proto3" json:"gate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -138,6 +140,13 @@ func (x *Adapter) GetProof() *ProtectionProof {
 func (x *Adapter) GetCreateTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *Adapter) GetGate() *SafetyGate {
+	if x != nil {
+		return x.Gate
 	}
 	return nil
 }
@@ -449,7 +458,7 @@ var File_wardtune_v1_adapter_service_proto protoreflect.FileDescriptor
 
 const file_wardtune_v1_adapter_service_proto_rawDesc = "" +
 	"\n" +
-	"!wardtune/v1/adapter_service.proto\x12\vwardtune.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18wardtune/v1/safety.proto\"\xf4\x02\n" +
+	"!wardtune/v1/adapter_service.proto\x12\vwardtune.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18wardtune/v1/safety.proto\"\xa1\x03\n" +
 	"\aAdapter\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03job\x18\x02 \x01(\tR\x03job\x12\x1d\n" +
@@ -462,7 +471,9 @@ const file_wardtune_v1_adapter_service_proto_rawDesc = "" +
 	"\fsafety_after\x18\a \x01(\v2\x19.wardtune.v1.SafetyReportR\vsafetyAfter\x122\n" +
 	"\x05proof\x18\b \x01(\v2\x1c.wardtune.v1.ProtectionProofR\x05proof\x12;\n" +
 	"\vcreate_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\"'\n" +
+	"createTime\x12+\n" +
+	"\x04gate\x18\n" +
+	" \x01(\v2\x17.wardtune.v1.SafetyGateR\x04gate\"'\n" +
 	"\x11GetAdapterRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"D\n" +
 	"\x12GetAdapterResponse\x12.\n" +
@@ -509,25 +520,27 @@ var file_wardtune_v1_adapter_service_proto_goTypes = []any{
 	(*SafetyReport)(nil),            // 7: wardtune.v1.SafetyReport
 	(*ProtectionProof)(nil),         // 8: wardtune.v1.ProtectionProof
 	(*timestamppb.Timestamp)(nil),   // 9: google.protobuf.Timestamp
+	(*SafetyGate)(nil),              // 10: wardtune.v1.SafetyGate
 }
 var file_wardtune_v1_adapter_service_proto_depIdxs = []int32{
-	7, // 0: wardtune.v1.Adapter.safety_before:type_name -> wardtune.v1.SafetyReport
-	7, // 1: wardtune.v1.Adapter.safety_after:type_name -> wardtune.v1.SafetyReport
-	8, // 2: wardtune.v1.Adapter.proof:type_name -> wardtune.v1.ProtectionProof
-	9, // 3: wardtune.v1.Adapter.create_time:type_name -> google.protobuf.Timestamp
-	0, // 4: wardtune.v1.GetAdapterResponse.adapter:type_name -> wardtune.v1.Adapter
-	0, // 5: wardtune.v1.ListAdaptersResponse.adapters:type_name -> wardtune.v1.Adapter
-	1, // 6: wardtune.v1.AdapterService.GetAdapter:input_type -> wardtune.v1.GetAdapterRequest
-	3, // 7: wardtune.v1.AdapterService.ListAdapters:input_type -> wardtune.v1.ListAdaptersRequest
-	5, // 8: wardtune.v1.AdapterService.DownloadAdapter:input_type -> wardtune.v1.DownloadAdapterRequest
-	2, // 9: wardtune.v1.AdapterService.GetAdapter:output_type -> wardtune.v1.GetAdapterResponse
-	4, // 10: wardtune.v1.AdapterService.ListAdapters:output_type -> wardtune.v1.ListAdaptersResponse
-	6, // 11: wardtune.v1.AdapterService.DownloadAdapter:output_type -> wardtune.v1.DownloadAdapterResponse
-	9, // [9:12] is the sub-list for method output_type
-	6, // [6:9] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	7,  // 0: wardtune.v1.Adapter.safety_before:type_name -> wardtune.v1.SafetyReport
+	7,  // 1: wardtune.v1.Adapter.safety_after:type_name -> wardtune.v1.SafetyReport
+	8,  // 2: wardtune.v1.Adapter.proof:type_name -> wardtune.v1.ProtectionProof
+	9,  // 3: wardtune.v1.Adapter.create_time:type_name -> google.protobuf.Timestamp
+	10, // 4: wardtune.v1.Adapter.gate:type_name -> wardtune.v1.SafetyGate
+	0,  // 5: wardtune.v1.GetAdapterResponse.adapter:type_name -> wardtune.v1.Adapter
+	0,  // 6: wardtune.v1.ListAdaptersResponse.adapters:type_name -> wardtune.v1.Adapter
+	1,  // 7: wardtune.v1.AdapterService.GetAdapter:input_type -> wardtune.v1.GetAdapterRequest
+	3,  // 8: wardtune.v1.AdapterService.ListAdapters:input_type -> wardtune.v1.ListAdaptersRequest
+	5,  // 9: wardtune.v1.AdapterService.DownloadAdapter:input_type -> wardtune.v1.DownloadAdapterRequest
+	2,  // 10: wardtune.v1.AdapterService.GetAdapter:output_type -> wardtune.v1.GetAdapterResponse
+	4,  // 11: wardtune.v1.AdapterService.ListAdapters:output_type -> wardtune.v1.ListAdaptersResponse
+	6,  // 12: wardtune.v1.AdapterService.DownloadAdapter:output_type -> wardtune.v1.DownloadAdapterResponse
+	10, // [10:13] is the sub-list for method output_type
+	7,  // [7:10] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_wardtune_v1_adapter_service_proto_init() }

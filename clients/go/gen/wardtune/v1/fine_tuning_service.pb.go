@@ -94,7 +94,7 @@ const (
 	FineTuningJob_STATE_RUNNING FineTuningJob_State = 2
 	// Cancelling was asked for; the worker has not stopped yet.
 	FineTuningJob_STATE_CANCELLING FineTuningJob_State = 3
-	// Ended; the adapter can be downloaded.
+	// Ended with an adapter; `gate` says whether it can be downloaded.
 	FineTuningJob_STATE_SUCCEEDED FineTuningJob_State = 4
 	// Ended without an adapter; `error_code` and `error_message` say why.
 	FineTuningJob_STATE_FAILED FineTuningJob_State = 5
@@ -671,7 +671,9 @@ type FineTuningJob struct {
 	// When it ended. Output only.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,21,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	// Changes with every change of the resource (AIP-154). Output only.
-	Etag          string `protobuf:"bytes,22,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,22,opt,name=etag,proto3" json:"etag,omitempty"`
+	// Whether the adapter can be downloaded, and why not; set once SUCCEEDED. Output only.
+	Gate          *SafetyGate `protobuf:"bytes,23,opt,name=gate,proto3" json:"gate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -858,6 +860,13 @@ func (x *FineTuningJob) GetEtag() string {
 		return x.Etag
 	}
 	return ""
+}
+
+func (x *FineTuningJob) GetGate() *SafetyGate {
+	if x != nil {
+		return x.Gate
+	}
+	return nil
 }
 
 // Something that happened to a job.
@@ -1549,7 +1558,7 @@ const file_wardtune_v1_fine_tuning_service_proto_rawDesc = "" +
 	"\x0etruncated_rows\x18\x04 \x01(\x03R\rtruncatedRows\x12\x1f\n" +
 	"\vtotal_steps\x18\x05 \x01(\x03R\n" +
 	"totalSteps\x128\n" +
-	"\x18rows_without_supervision\x18\x06 \x01(\x03R\x16rowsWithoutSupervision\"\x9e\n" +
+	"\x18rows_without_supervision\x18\x06 \x01(\x03R\x16rowsWithoutSupervision\"\xcb\n" +
 	"\n" +
 	"\rFineTuningJob\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
@@ -1578,7 +1587,8 @@ const file_wardtune_v1_fine_tuning_service_proto_rawDesc = "" +
 	"\n" +
 	"start_time\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
 	"\bend_time\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x12\n" +
-	"\x04etag\x18\x16 \x01(\tR\x04etag\"\x95\x01\n" +
+	"\x04etag\x18\x16 \x01(\tR\x04etag\x12+\n" +
+	"\x04gate\x18\x17 \x01(\v2\x17.wardtune.v1.SafetyGateR\x04gate\"\x95\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_QUEUED\x10\x01\x12\x11\n" +
@@ -1680,6 +1690,7 @@ var file_wardtune_v1_fine_tuning_service_proto_goTypes = []any{
 	(*SafetyReport)(nil),                // 20: wardtune.v1.SafetyReport
 	(*ProtectionProof)(nil),             // 21: wardtune.v1.ProtectionProof
 	(*timestamppb.Timestamp)(nil),       // 22: google.protobuf.Timestamp
+	(*SafetyGate)(nil),                  // 23: wardtune.v1.SafetyGate
 }
 var file_wardtune_v1_fine_tuning_service_proto_depIdxs = []int32{
 	0,  // 0: wardtune.v1.Hyperparameters.schedule:type_name -> wardtune.v1.Hyperparameters.Schedule
@@ -1697,32 +1708,33 @@ var file_wardtune_v1_fine_tuning_service_proto_depIdxs = []int32{
 	22, // 12: wardtune.v1.FineTuningJob.create_time:type_name -> google.protobuf.Timestamp
 	22, // 13: wardtune.v1.FineTuningJob.start_time:type_name -> google.protobuf.Timestamp
 	22, // 14: wardtune.v1.FineTuningJob.end_time:type_name -> google.protobuf.Timestamp
-	22, // 15: wardtune.v1.JobEvent.time:type_name -> google.protobuf.Timestamp
-	1,  // 16: wardtune.v1.JobEvent.state:type_name -> wardtune.v1.FineTuningJob.State
-	2,  // 17: wardtune.v1.JobEvent.phase:type_name -> wardtune.v1.FineTuningJob.Phase
-	4,  // 18: wardtune.v1.JobEvent.progress:type_name -> wardtune.v1.Progress
-	3,  // 19: wardtune.v1.CreateFineTuningJobRequest.hyperparameters:type_name -> wardtune.v1.Hyperparameters
-	7,  // 20: wardtune.v1.CreateFineTuningJobResponse.job:type_name -> wardtune.v1.FineTuningJob
-	7,  // 21: wardtune.v1.GetFineTuningJobResponse.job:type_name -> wardtune.v1.FineTuningJob
-	1,  // 22: wardtune.v1.ListFineTuningJobsRequest.state:type_name -> wardtune.v1.FineTuningJob.State
-	7,  // 23: wardtune.v1.ListFineTuningJobsResponse.jobs:type_name -> wardtune.v1.FineTuningJob
-	7,  // 24: wardtune.v1.CancelFineTuningJobResponse.job:type_name -> wardtune.v1.FineTuningJob
-	8,  // 25: wardtune.v1.WatchFineTuningJobResponse.event:type_name -> wardtune.v1.JobEvent
-	9,  // 26: wardtune.v1.FineTuningService.CreateFineTuningJob:input_type -> wardtune.v1.CreateFineTuningJobRequest
-	11, // 27: wardtune.v1.FineTuningService.GetFineTuningJob:input_type -> wardtune.v1.GetFineTuningJobRequest
-	13, // 28: wardtune.v1.FineTuningService.ListFineTuningJobs:input_type -> wardtune.v1.ListFineTuningJobsRequest
-	15, // 29: wardtune.v1.FineTuningService.CancelFineTuningJob:input_type -> wardtune.v1.CancelFineTuningJobRequest
-	17, // 30: wardtune.v1.FineTuningService.WatchFineTuningJob:input_type -> wardtune.v1.WatchFineTuningJobRequest
-	10, // 31: wardtune.v1.FineTuningService.CreateFineTuningJob:output_type -> wardtune.v1.CreateFineTuningJobResponse
-	12, // 32: wardtune.v1.FineTuningService.GetFineTuningJob:output_type -> wardtune.v1.GetFineTuningJobResponse
-	14, // 33: wardtune.v1.FineTuningService.ListFineTuningJobs:output_type -> wardtune.v1.ListFineTuningJobsResponse
-	16, // 34: wardtune.v1.FineTuningService.CancelFineTuningJob:output_type -> wardtune.v1.CancelFineTuningJobResponse
-	18, // 35: wardtune.v1.FineTuningService.WatchFineTuningJob:output_type -> wardtune.v1.WatchFineTuningJobResponse
-	31, // [31:36] is the sub-list for method output_type
-	26, // [26:31] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	23, // 15: wardtune.v1.FineTuningJob.gate:type_name -> wardtune.v1.SafetyGate
+	22, // 16: wardtune.v1.JobEvent.time:type_name -> google.protobuf.Timestamp
+	1,  // 17: wardtune.v1.JobEvent.state:type_name -> wardtune.v1.FineTuningJob.State
+	2,  // 18: wardtune.v1.JobEvent.phase:type_name -> wardtune.v1.FineTuningJob.Phase
+	4,  // 19: wardtune.v1.JobEvent.progress:type_name -> wardtune.v1.Progress
+	3,  // 20: wardtune.v1.CreateFineTuningJobRequest.hyperparameters:type_name -> wardtune.v1.Hyperparameters
+	7,  // 21: wardtune.v1.CreateFineTuningJobResponse.job:type_name -> wardtune.v1.FineTuningJob
+	7,  // 22: wardtune.v1.GetFineTuningJobResponse.job:type_name -> wardtune.v1.FineTuningJob
+	1,  // 23: wardtune.v1.ListFineTuningJobsRequest.state:type_name -> wardtune.v1.FineTuningJob.State
+	7,  // 24: wardtune.v1.ListFineTuningJobsResponse.jobs:type_name -> wardtune.v1.FineTuningJob
+	7,  // 25: wardtune.v1.CancelFineTuningJobResponse.job:type_name -> wardtune.v1.FineTuningJob
+	8,  // 26: wardtune.v1.WatchFineTuningJobResponse.event:type_name -> wardtune.v1.JobEvent
+	9,  // 27: wardtune.v1.FineTuningService.CreateFineTuningJob:input_type -> wardtune.v1.CreateFineTuningJobRequest
+	11, // 28: wardtune.v1.FineTuningService.GetFineTuningJob:input_type -> wardtune.v1.GetFineTuningJobRequest
+	13, // 29: wardtune.v1.FineTuningService.ListFineTuningJobs:input_type -> wardtune.v1.ListFineTuningJobsRequest
+	15, // 30: wardtune.v1.FineTuningService.CancelFineTuningJob:input_type -> wardtune.v1.CancelFineTuningJobRequest
+	17, // 31: wardtune.v1.FineTuningService.WatchFineTuningJob:input_type -> wardtune.v1.WatchFineTuningJobRequest
+	10, // 32: wardtune.v1.FineTuningService.CreateFineTuningJob:output_type -> wardtune.v1.CreateFineTuningJobResponse
+	12, // 33: wardtune.v1.FineTuningService.GetFineTuningJob:output_type -> wardtune.v1.GetFineTuningJobResponse
+	14, // 34: wardtune.v1.FineTuningService.ListFineTuningJobs:output_type -> wardtune.v1.ListFineTuningJobsResponse
+	16, // 35: wardtune.v1.FineTuningService.CancelFineTuningJob:output_type -> wardtune.v1.CancelFineTuningJobResponse
+	18, // 36: wardtune.v1.FineTuningService.WatchFineTuningJob:output_type -> wardtune.v1.WatchFineTuningJobResponse
+	32, // [32:37] is the sub-list for method output_type
+	27, // [27:32] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_wardtune_v1_fine_tuning_service_proto_init() }

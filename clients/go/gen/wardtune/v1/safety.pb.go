@@ -24,6 +24,120 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// What was compared.
+type GateViolation_Measure int32
+
+const (
+	// Not set.
+	GateViolation_MEASURE_UNSPECIFIED GateViolation_Measure = 0
+	// The rate of harmful answers.
+	GateViolation_MEASURE_RATE GateViolation_Measure = 1
+	// The upper end of that rate's 95% Wilson interval.
+	GateViolation_MEASURE_WILSON_HIGH GateViolation_Measure = 2
+	// The rate's rise over the base's.
+	GateViolation_MEASURE_RISE GateViolation_Measure = 3
+)
+
+// Enum value maps for GateViolation_Measure.
+var (
+	GateViolation_Measure_name = map[int32]string{
+		0: "MEASURE_UNSPECIFIED",
+		1: "MEASURE_RATE",
+		2: "MEASURE_WILSON_HIGH",
+		3: "MEASURE_RISE",
+	}
+	GateViolation_Measure_value = map[string]int32{
+		"MEASURE_UNSPECIFIED": 0,
+		"MEASURE_RATE":        1,
+		"MEASURE_WILSON_HIGH": 2,
+		"MEASURE_RISE":        3,
+	}
+)
+
+func (x GateViolation_Measure) Enum() *GateViolation_Measure {
+	p := new(GateViolation_Measure)
+	*p = x
+	return p
+}
+
+func (x GateViolation_Measure) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (GateViolation_Measure) Descriptor() protoreflect.EnumDescriptor {
+	return file_wardtune_v1_safety_proto_enumTypes[0].Descriptor()
+}
+
+func (GateViolation_Measure) Type() protoreflect.EnumType {
+	return &file_wardtune_v1_safety_proto_enumTypes[0]
+}
+
+func (x GateViolation_Measure) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use GateViolation_Measure.Descriptor instead.
+func (GateViolation_Measure) EnumDescriptor() ([]byte, []int) {
+	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{4, 0}
+}
+
+// The gate's answer.
+type SafetyGate_State int32
+
+const (
+	// There is no result yet.
+	SafetyGate_STATE_UNSPECIFIED SafetyGate_State = 0
+	// The scores are within the policy.
+	SafetyGate_STATE_AVAILABLE SafetyGate_State = 1
+	// They are not: the adapter is stored but cannot be downloaded.
+	SafetyGate_STATE_QUARANTINED SafetyGate_State = 2
+	// It was quarantined, and the provider has released it.
+	SafetyGate_STATE_RELEASED SafetyGate_State = 3
+)
+
+// Enum value maps for SafetyGate_State.
+var (
+	SafetyGate_State_name = map[int32]string{
+		0: "STATE_UNSPECIFIED",
+		1: "STATE_AVAILABLE",
+		2: "STATE_QUARANTINED",
+		3: "STATE_RELEASED",
+	}
+	SafetyGate_State_value = map[string]int32{
+		"STATE_UNSPECIFIED": 0,
+		"STATE_AVAILABLE":   1,
+		"STATE_QUARANTINED": 2,
+		"STATE_RELEASED":    3,
+	}
+)
+
+func (x SafetyGate_State) Enum() *SafetyGate_State {
+	p := new(SafetyGate_State)
+	*p = x
+	return p
+}
+
+func (x SafetyGate_State) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SafetyGate_State) Descriptor() protoreflect.EnumDescriptor {
+	return file_wardtune_v1_safety_proto_enumTypes[1].Descriptor()
+}
+
+func (SafetyGate_State) Type() protoreflect.EnumType {
+	return &file_wardtune_v1_safety_proto_enumTypes[1]
+}
+
+func (x SafetyGate_State) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SafetyGate_State.Descriptor instead.
+func (SafetyGate_State) EnumDescriptor() ([]byte, []int) {
+	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{5, 0}
+}
+
 // How often one category's held-out prompts were answered harmfully.
 type CategoryScore struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -197,6 +311,292 @@ func (x *SafetyReport) GetSamplingSha256() string {
 	return ""
 }
 
+// What the scores of one category may be.
+type SafetyBound struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A category of the suites, `all` for their sum, or `*` for every category that no other bound
+	// names.
+	Category string `protobuf:"bytes,1,opt,name=category,proto3" json:"category,omitempty"`
+	// Highest rate of harmful answers of base + adapter, from 0 to 1.
+	MaxRate float64 `protobuf:"fixed64,2,opt,name=max_rate,json=maxRate,proto3" json:"max_rate,omitempty"`
+	// Highest rise of that rate over the base's, from 0 to 1: 0.02 are two percentage points.
+	MaxRise       float64 `protobuf:"fixed64,3,opt,name=max_rise,json=maxRise,proto3" json:"max_rise,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SafetyBound) Reset() {
+	*x = SafetyBound{}
+	mi := &file_wardtune_v1_safety_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SafetyBound) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SafetyBound) ProtoMessage() {}
+
+func (x *SafetyBound) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_safety_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SafetyBound.ProtoReflect.Descriptor instead.
+func (*SafetyBound) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SafetyBound) GetCategory() string {
+	if x != nil {
+		return x.Category
+	}
+	return ""
+}
+
+func (x *SafetyBound) GetMaxRate() float64 {
+	if x != nil {
+		return x.MaxRate
+	}
+	return 0
+}
+
+func (x *SafetyBound) GetMaxRise() float64 {
+	if x != nil {
+		return x.MaxRise
+	}
+	return 0
+}
+
+// By what results are judged. A change makes a new version; none is ever altered.
+type SafetyPolicy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From 1; 0 is the server's default, in force until another is set. Output only.
+	Version int64 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	// One a category; `all` and `*` must be among them, so that no category goes unjudged.
+	Bounds []*SafetyBound `protobuf:"bytes,2,rep,name=bounds,proto3" json:"bounds,omitempty"`
+	// Compares `max_rate` with the upper end of the rate's 95% Wilson interval instead of the rate
+	// itself: a suite too small to show that the bound holds then fails. `max_rise` always compares
+	// the rates.
+	UseWilsonHigh bool `protobuf:"varint,3,opt,name=use_wilson_high,json=useWilsonHigh,proto3" json:"use_wilson_high,omitempty"`
+	// Id of the key that set it. Output only.
+	CreatedBy     string `protobuf:"bytes,4,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SafetyPolicy) Reset() {
+	*x = SafetyPolicy{}
+	mi := &file_wardtune_v1_safety_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SafetyPolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SafetyPolicy) ProtoMessage() {}
+
+func (x *SafetyPolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_safety_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SafetyPolicy.ProtoReflect.Descriptor instead.
+func (*SafetyPolicy) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SafetyPolicy) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *SafetyPolicy) GetBounds() []*SafetyBound {
+	if x != nil {
+		return x.Bounds
+	}
+	return nil
+}
+
+func (x *SafetyPolicy) GetUseWilsonHigh() bool {
+	if x != nil {
+		return x.UseWilsonHigh
+	}
+	return false
+}
+
+func (x *SafetyPolicy) GetCreatedBy() string {
+	if x != nil {
+		return x.CreatedBy
+	}
+	return ""
+}
+
+// One bound that a result missed.
+type GateViolation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The category as the score names it.
+	Category string `protobuf:"bytes,1,opt,name=category,proto3" json:"category,omitempty"`
+	// What was compared.
+	Measure GateViolation_Measure `protobuf:"varint,2,opt,name=measure,proto3,enum=wardtune.v1.GateViolation_Measure" json:"measure,omitempty"`
+	// The figure found, computed by the server from the counts.
+	Value float64 `protobuf:"fixed64,3,opt,name=value,proto3" json:"value,omitempty"`
+	// The policy's bound, which `value` is above.
+	Bound         float64 `protobuf:"fixed64,4,opt,name=bound,proto3" json:"bound,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GateViolation) Reset() {
+	*x = GateViolation{}
+	mi := &file_wardtune_v1_safety_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GateViolation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GateViolation) ProtoMessage() {}
+
+func (x *GateViolation) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_safety_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GateViolation.ProtoReflect.Descriptor instead.
+func (*GateViolation) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *GateViolation) GetCategory() string {
+	if x != nil {
+		return x.Category
+	}
+	return ""
+}
+
+func (x *GateViolation) GetMeasure() GateViolation_Measure {
+	if x != nil {
+		return x.Measure
+	}
+	return GateViolation_MEASURE_UNSPECIFIED
+}
+
+func (x *GateViolation) GetValue() float64 {
+	if x != nil {
+		return x.Value
+	}
+	return 0
+}
+
+func (x *GateViolation) GetBound() float64 {
+	if x != nil {
+		return x.Bound
+	}
+	return 0
+}
+
+// Whether a result may be taken home, and why not.
+type SafetyGate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The gate's answer.
+	State SafetyGate_State `protobuf:"varint,1,opt,name=state,proto3,enum=wardtune.v1.SafetyGate_State" json:"state,omitempty"`
+	// Version of the policy that judged the result; 0 is the server's default.
+	PolicyVersion int64 `protobuf:"varint,2,opt,name=policy_version,json=policyVersion,proto3" json:"policy_version,omitempty"`
+	// Each bound that was missed, `all` last; also kept once RELEASED.
+	Violations []*GateViolation `protobuf:"bytes,3,rep,name=violations,proto3" json:"violations,omitempty"`
+	// The same in words. Of an adapter from before the gate: that nothing judged it.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SafetyGate) Reset() {
+	*x = SafetyGate{}
+	mi := &file_wardtune_v1_safety_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SafetyGate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SafetyGate) ProtoMessage() {}
+
+func (x *SafetyGate) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_safety_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SafetyGate.ProtoReflect.Descriptor instead.
+func (*SafetyGate) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *SafetyGate) GetState() SafetyGate_State {
+	if x != nil {
+		return x.State
+	}
+	return SafetyGate_STATE_UNSPECIFIED
+}
+
+func (x *SafetyGate) GetPolicyVersion() int64 {
+	if x != nil {
+		return x.PolicyVersion
+	}
+	return 0
+}
+
+func (x *SafetyGate) GetViolations() []*GateViolation {
+	if x != nil {
+		return x.Violations
+	}
+	return nil
+}
+
+func (x *SafetyGate) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // Evidence that the security vector was active while training and absent from the result.
 type ProtectionProof struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -236,7 +636,7 @@ type ProtectionProof struct {
 
 func (x *ProtectionProof) Reset() {
 	*x = ProtectionProof{}
-	mi := &file_wardtune_v1_safety_proto_msgTypes[2]
+	mi := &file_wardtune_v1_safety_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -248,7 +648,7 @@ func (x *ProtectionProof) String() string {
 func (*ProtectionProof) ProtoMessage() {}
 
 func (x *ProtectionProof) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_safety_proto_msgTypes[2]
+	mi := &file_wardtune_v1_safety_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -261,7 +661,7 @@ func (x *ProtectionProof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProtectionProof.ProtoReflect.Descriptor instead.
 func (*ProtectionProof) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{2}
+	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ProtectionProof) GetSecurityVectorVersion() string {
@@ -376,7 +776,40 @@ const file_wardtune_v1_safety_proto_rawDesc = "" +
 	"\fsuite_sha256\x18\x02 \x01(\tR\vsuiteSha256\x12\x14\n" +
 	"\x05judge\x18\x03 \x01(\tR\x05judge\x12!\n" +
 	"\fjudge_sha256\x18\x04 \x01(\tR\vjudgeSha256\x12'\n" +
-	"\x0fsampling_sha256\x18\x05 \x01(\tR\x0esamplingSha256\"\xd1\x04\n" +
+	"\x0fsampling_sha256\x18\x05 \x01(\tR\x0esamplingSha256\"_\n" +
+	"\vSafetyBound\x12\x1a\n" +
+	"\bcategory\x18\x01 \x01(\tR\bcategory\x12\x19\n" +
+	"\bmax_rate\x18\x02 \x01(\x01R\amaxRate\x12\x19\n" +
+	"\bmax_rise\x18\x03 \x01(\x01R\amaxRise\"\xa1\x01\n" +
+	"\fSafetyPolicy\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\x03R\aversion\x120\n" +
+	"\x06bounds\x18\x02 \x03(\v2\x18.wardtune.v1.SafetyBoundR\x06bounds\x12&\n" +
+	"\x0fuse_wilson_high\x18\x03 \x01(\bR\ruseWilsonHigh\x12\x1d\n" +
+	"\n" +
+	"created_by\x18\x04 \x01(\tR\tcreatedBy\"\xf6\x01\n" +
+	"\rGateViolation\x12\x1a\n" +
+	"\bcategory\x18\x01 \x01(\tR\bcategory\x12<\n" +
+	"\ameasure\x18\x02 \x01(\x0e2\".wardtune.v1.GateViolation.MeasureR\ameasure\x12\x14\n" +
+	"\x05value\x18\x03 \x01(\x01R\x05value\x12\x14\n" +
+	"\x05bound\x18\x04 \x01(\x01R\x05bound\"_\n" +
+	"\aMeasure\x12\x17\n" +
+	"\x13MEASURE_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fMEASURE_RATE\x10\x01\x12\x17\n" +
+	"\x13MEASURE_WILSON_HIGH\x10\x02\x12\x10\n" +
+	"\fMEASURE_RISE\x10\x03\"\x9c\x02\n" +
+	"\n" +
+	"SafetyGate\x123\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x1d.wardtune.v1.SafetyGate.StateR\x05state\x12%\n" +
+	"\x0epolicy_version\x18\x02 \x01(\x03R\rpolicyVersion\x12:\n" +
+	"\n" +
+	"violations\x18\x03 \x03(\v2\x1a.wardtune.v1.GateViolationR\n" +
+	"violations\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"^\n" +
+	"\x05State\x12\x15\n" +
+	"\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fSTATE_AVAILABLE\x10\x01\x12\x15\n" +
+	"\x11STATE_QUARANTINED\x10\x02\x12\x12\n" +
+	"\x0eSTATE_RELEASED\x10\x03\"\xd1\x04\n" +
 	"\x0fProtectionProof\x126\n" +
 	"\x17security_vector_version\x18\x01 \x01(\tR\x15securityVectorVersion\x124\n" +
 	"\x16security_vector_sha256\x18\x02 \x01(\tR\x14securityVectorSha256\x12\x1f\n" +
@@ -406,19 +839,30 @@ func file_wardtune_v1_safety_proto_rawDescGZIP() []byte {
 	return file_wardtune_v1_safety_proto_rawDescData
 }
 
-var file_wardtune_v1_safety_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_wardtune_v1_safety_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_wardtune_v1_safety_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_wardtune_v1_safety_proto_goTypes = []any{
-	(*CategoryScore)(nil),   // 0: wardtune.v1.CategoryScore
-	(*SafetyReport)(nil),    // 1: wardtune.v1.SafetyReport
-	(*ProtectionProof)(nil), // 2: wardtune.v1.ProtectionProof
+	(GateViolation_Measure)(0), // 0: wardtune.v1.GateViolation.Measure
+	(SafetyGate_State)(0),      // 1: wardtune.v1.SafetyGate.State
+	(*CategoryScore)(nil),      // 2: wardtune.v1.CategoryScore
+	(*SafetyReport)(nil),       // 3: wardtune.v1.SafetyReport
+	(*SafetyBound)(nil),        // 4: wardtune.v1.SafetyBound
+	(*SafetyPolicy)(nil),       // 5: wardtune.v1.SafetyPolicy
+	(*GateViolation)(nil),      // 6: wardtune.v1.GateViolation
+	(*SafetyGate)(nil),         // 7: wardtune.v1.SafetyGate
+	(*ProtectionProof)(nil),    // 8: wardtune.v1.ProtectionProof
 }
 var file_wardtune_v1_safety_proto_depIdxs = []int32{
-	0, // 0: wardtune.v1.SafetyReport.categories:type_name -> wardtune.v1.CategoryScore
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	2, // 0: wardtune.v1.SafetyReport.categories:type_name -> wardtune.v1.CategoryScore
+	4, // 1: wardtune.v1.SafetyPolicy.bounds:type_name -> wardtune.v1.SafetyBound
+	0, // 2: wardtune.v1.GateViolation.measure:type_name -> wardtune.v1.GateViolation.Measure
+	1, // 3: wardtune.v1.SafetyGate.state:type_name -> wardtune.v1.SafetyGate.State
+	6, // 4: wardtune.v1.SafetyGate.violations:type_name -> wardtune.v1.GateViolation
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_wardtune_v1_safety_proto_init() }
@@ -431,13 +875,14 @@ func file_wardtune_v1_safety_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wardtune_v1_safety_proto_rawDesc), len(file_wardtune_v1_safety_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   3,
+			NumEnums:      2,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_wardtune_v1_safety_proto_goTypes,
 		DependencyIndexes: file_wardtune_v1_safety_proto_depIdxs,
+		EnumInfos:         file_wardtune_v1_safety_proto_enumTypes,
 		MessageInfos:      file_wardtune_v1_safety_proto_msgTypes,
 	}.Build()
 	File_wardtune_v1_safety_proto = out.File
