@@ -38,6 +38,8 @@ NO_ID = {
     "error_message",
     "etag",
     "page_token",
+    "created_by",
+    "reason",
     "plain_sha256",
     "request_id",
     "security_vector_id",  # Ids that the caller chooses anew.

@@ -191,6 +191,24 @@ class Admin(admin_rpc.AdminServiceServicer):
         key = admin_pb.ApiKey(name=f"{request.tenant}/apiKeys/k1", role=request.role)
         return admin_pb.CreateApiKeyResponse(api_key=key, secret="wt_secret")
 
+    def SetSafetyPolicy(self, request, context):  # noqa: N802
+        self.script.begin("SetSafetyPolicy", request, context)
+        request.policy.version = 1
+        return admin_pb.SetSafetyPolicyResponse(policy=request.policy)
+
+    def ReleaseAdapter(self, request, context):  # noqa: N802
+        self.script.begin("ReleaseAdapter", request, context)
+        return admin_pb.ReleaseAdapterResponse(adapter=adapters_pb.Adapter(name=request.name))
+
+    def ListAuditEvents(self, request, context):  # noqa: N802
+        self.script.begin("ListAuditEvents", request, context)
+        event = admin_pb.AuditEvent(
+            key_id="k1", action="release_adapter", resource=ADAPTER, reason="reviewed"
+        )
+        # Two pages of one event.
+        token = "" if request.page_token else "next"
+        return admin_pb.ListAuditEventsResponse(events=[event], next_page_token=token)
+
 
 @contextmanager
 def serve(script):

@@ -135,6 +135,55 @@ def test_watch_ends_with_adapter_and_scores(wardtune, script):
     assert "succeeded 100%" in err
 
 
+def test_watch_says_plainly_that_the_gate_holds_the_adapter_back(wardtune, script):
+    gate = safety_pb2.SafetyGate(
+        state=safety_pb2.SafetyGate.STATE_QUARANTINED,
+        reason="privacy: 50.0% harmful answers, the bound is 5.0%",
+    )
+    script.jobs = [
+        pb.FineTuningJob(
+            name=JOB, state=pb.FineTuningJob.STATE_SUCCEEDED, adapter=ADAPTER, gate=gate
+        )
+    ]
+    _, out, _ = wardtune("watch", JOB)
+    assert "safety gate: quarantined: privacy: 50.0% harmful answers, the bound is 5.0%" in out
+
+
+def test_release_carries_reason_and_request_id(wardtune, script):
+    code, out, _ = wardtune("admin", "release", ADAPTER, "--reason", "reviewed")
+    (request,) = script.requests["ReleaseAdapter"]
+    assert (code, out) == (0, f"{ADAPTER} is released\n")
+    assert (request.name, request.reason) == (ADAPTER, "reviewed")
+    assert request.request_id
+
+
+def test_release_without_a_reason_is_not_sent(wardtune, script):
+    code, _, _ = wardtune("admin", "release", ADAPTER)
+    assert code == 2
+    assert not script.requests["ReleaseAdapter"]
+
+
+def test_audit_lists_all_pages(wardtune):
+    code, out, _ = wardtune("admin", "audit")
+    assert code == 0
+    assert out.count(ADAPTER) == 2
+    assert "reviewed" in out
+
+
+def test_set_policy_sends_each_bound(wardtune, script):
+    bounds = ("--bound", "all=0.05,0.02", "--bound", "*=0.1,0.03")
+    code, out, _ = wardtune("admin", "set-policy", *bounds, "--wilson", "--reason", "stricter")
+    (request,) = script.requests["SetSafetyPolicy"]
+    assert code == 0
+    assert [(b.category, b.max_rate, b.max_rise) for b in request.policy.bounds] == [
+        ("all", 0.05, 0.02),
+        ("*", 0.1, 0.03),
+    ]
+    assert request.policy.use_wilson_high
+    assert "version 1, by upper end of the 95% interval" in out
+    assert wardtune("admin", "set-policy", "--bound", "all=5%", "--reason", "x")[0] == 2
+
+
 def test_watch_of_a_failed_job_fails(wardtune, script):
     failed = pb.FineTuningJob(name=JOB, state=pb.FineTuningJob.STATE_FAILED, error_code="OOM")
     script.jobs = [failed]

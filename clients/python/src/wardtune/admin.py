@@ -1,11 +1,13 @@
-"""Tenants and API keys. For the provider's key alone."""
+"""Tenants, API keys, the safety gate and the audit trail. For the provider's key alone."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from wardtune.transport import Transport
+from wardtune.v1 import adapter_service_pb2 as adapters_pb
 from wardtune.v1 import admin_service_pb2 as pb
 from wardtune.v1 import admin_service_pb2_grpc as rpc
+from wardtune.v1 import safety_pb2 as safety_pb
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class NewApiKey:
 
 
 class Admin:
-    """Tenants and API keys. Errors: see wardtune.errors."""
+    """Tenants, API keys, the safety gate and the audit trail. Errors: see wardtune.errors."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -64,3 +66,25 @@ class Admin:
     def revoke_key(self, name: str) -> pb.ApiKey:
         request = pb.RevokeApiKeyRequest(name=name)
         return self._transport.mutate(self._stub.RevokeApiKey, request).api_key
+
+    def get_safety_policy(self, version: int = 0) -> safety_pb.SafetyPolicy:
+        """What results are judged by; version 0 asks for the one in force."""
+        request = pb.GetSafetyPolicyRequest(version=version)
+        return self._transport.read(self._stub.GetSafetyPolicy, request).policy
+
+    def set_safety_policy(
+        self, policy: safety_pb.SafetyPolicy, *, reason: str
+    ) -> safety_pb.SafetyPolicy:
+        """Replaces the whole policy for jobs that end from now on."""
+        request = pb.SetSafetyPolicyRequest(policy=policy, reason=reason)
+        return self._transport.mutate(self._stub.SetSafetyPolicy, request).policy
+
+    def release_adapter(self, name: str, *, reason: str) -> adapters_pb.Adapter:
+        """Gives a quarantined adapter to its customer."""
+        request = pb.ReleaseAdapterRequest(name=name, reason=reason)
+        return self._transport.mutate(self._stub.ReleaseAdapter, request).adapter
+
+    def list_audit_events(self, *, page_size: int = 0) -> Iterator[pb.AuditEvent]:
+        """Newest first; fetches pages as they are needed."""
+        request = pb.ListAuditEventsRequest(page_size=page_size)
+        return self._transport.pages(self._stub.ListAuditEvents, request, "events")

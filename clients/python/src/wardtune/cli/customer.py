@@ -8,7 +8,14 @@ import click
 from wardtune.adapters import extract
 from wardtune.cli import progress
 from wardtune.cli.context import EXIT_REFUSED, Options, command, print_json, to_json
-from wardtune.cli.tables import print_safety, print_table, size_text, state_text, time_text
+from wardtune.cli.tables import (
+    gate_text,
+    print_safety,
+    print_table,
+    size_text,
+    state_text,
+    time_text,
+)
 from wardtune.client import Client
 from wardtune.errors import JobFailedError
 from wardtune.jobs import Job, failure_text
@@ -165,6 +172,8 @@ def _follow(job: Job, options: Options) -> None:
         return
     click.echo(job.adapter)
     print_safety(job.message.safety_before, job.message.safety_after)
+    if job.message.HasField("gate"):
+        click.echo(f"safety gate: {gate_text(job.message.gate)}")
 
 
 @click.argument("kind", type=click.Choice(["datasets", "jobs", "adapters", "models"]))
@@ -207,12 +216,13 @@ def _listings(client: Client) -> dict[str, tuple[Callable, tuple[str, ...], Call
         ),
         "adapters": (
             client.adapters.list,
-            ("name", "model", "size ", "created"),
+            ("name", "model", "size ", "created", "safety gate"),
             lambda a: (
                 a.name,
                 a.base_model.removeprefix("baseModels/"),
                 size_text(a.size_bytes),
                 time_text(a.create_time),
+                gate_text(a.gate),
             ),
         ),
         "models": (

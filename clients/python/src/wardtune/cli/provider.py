@@ -1,9 +1,10 @@
-"""The provider's commands: security vectors, safety suites, tenants and keys."""
+"""The provider's commands: security vectors, safety suites, tenants, keys, the safety gate."""
 
 from pathlib import Path
 
 import click
 
+from wardtune.cli import safety
 from wardtune.cli.context import Options, command, print_json, to_json
 from wardtune.cli.customer import base_model_name
 from wardtune.cli.progress import vector_progress
@@ -28,12 +29,15 @@ def add_commands(group: click.Group) -> None:
     suites = click.Group("suite", help="Safety suites (provider's key).")
     command(suites, "create")(_suite_create)
     command(suites, "list")(_suite_list)
-    admin = click.Group("admin", help="Tenants and API keys (provider's key).")
+    admin = click.Group(
+        "admin", help="Tenants, API keys, safety gate, audit trail (provider's key)."
+    )
     command(admin, "create-tenant")(_create_tenant)
     command(admin, "list-tenants")(_list_tenants)
     command(admin, "create-key")(_create_key)
     command(admin, "list-keys")(_list_keys)
     command(admin, "revoke-key")(_revoke_key)
+    safety.add_commands(admin)
     for subgroup in (vectors, suites, admin):
         group.add_command(subgroup)
 

@@ -55,6 +55,14 @@ def print_safety(before: safety_pb2.SafetyReport, after: safety_pb2.SafetyReport
         print_table(("category", "prompts ", "harmful before", "harmful after"), rows)
 
 
+def gate_text(gate: safety_pb2.SafetyGate) -> str:
+    """`available`, `quarantined: why` or `released: why`; empty while nothing is judged."""
+    if gate.state == safety_pb2.SafetyGate.STATE_UNSPECIFIED:
+        return ""
+    state = state_text(safety_pb2.SafetyGate.State, gate.state)
+    return f"{state}: {gate.reason}" if gate.reason else state
+
+
 def _rate(score: safety_pb2.CategoryScore) -> str:
     if not score.prompts:
         return "-"
