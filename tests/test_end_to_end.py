@@ -11,6 +11,7 @@ import standin
 from conftest import BASE_MODEL, WAIT_S, Finished, Tenant
 from processes import REPOSITORY, Server
 from wardtune import FineTuningJob, extract
+from wardtune.v1.safety_pb2 import SafetyGate
 from wardtune.v1.security_vector_service_pb2 import SecurityVectorVersion
 
 
@@ -35,6 +36,8 @@ def test_job_ends_with_scores_and_proof(finished: Finished, vector: SecurityVect
         assert sum(score.prompts for score in report.categories[:-1]) == 8
         assert 0 <= total.wilson_low <= total.rate <= total.wilson_high <= 1
     assert job.safety_before.suite_sha256 == job.safety_after.suite_sha256
+    assert job.gate.state == SafetyGate.STATE_AVAILABLE
+    assert job.gate.policy_version >= 1
 
 
 def test_estimate_is_what_happened(finished: Finished) -> None:
