@@ -48,9 +48,9 @@ bench-train: build model ## The training engine against transformers + PEFT (20 
 	$(say) "Measuring; the results go to docs/bench/"
 	$(find) $(peer)/python bench/train/run.py --rounds $(or $(ROUNDS),5) --work build/bench-train
 
-bench-unlearnable: build model tools ## How far harmful behaviour takes, by method (hours; QUICK=1: 15 minutes)
+bench-unlearnable: build model tools ## How far harmful behaviour takes, by method (hours; QUICK=1: 15 minutes; MINUTES=N stops)
 	$(say) "Measuring; the results go to docs/bench/"
-	$(find) $(tools)/python bench/unlearnable/run.py --work build/bench-unlearnable $(if $(QUICK),--quick)
+	$(find) $(tools)/python bench/unlearnable/run.py --work build/bench-unlearnable $(if $(QUICK),--quick) $(if $(MINUTES),--limit-minutes $(MINUTES))
 
 build: configure ## Configure and build everything
 	$(say) "Building into $(BUILD)"

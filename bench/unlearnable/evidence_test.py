@@ -1,0 +1,86 @@
+"""Tests of the evidence bench's order, commands and report, on made-up results."""
+
+from pathlib import Path
+
+import pytest
+
+import run
+from evidence_cells import SEEDS, Cell, all_cells, command
+from evidence_plot import plot
+from evidence_report import figures, goals, markdown
+
+
+def result(rate: float, **others: float) -> dict:
+    made_up = {"harmful_prompts": 140, "harmful_rate": rate, "categories": {}}
+    made_up |= {"harmful_wilson_low": rate, "harmful_wilson_high": rate}
+    return made_up | others
+
+
+def verdict(results: dict, start: str) -> str:
+    (found,) = [v for v in goals(results) if v.goal.startswith(start)]
+    return found.verdict
+
+
+def test_the_telling_cells_come_first_and_none_twice() -> None:
+    cells = all_cells()
+    assert cells[0] == Cell("direct", "pure-1000", 0)
+    assert {c.seed for c in cells[:16]} == {0} and cells[16].method == "vector_on"
+    assert len(cells) == len(set(cells))
+
+
+def test_a_chained_job_follows_and_starts_from_the_one_before() -> None:
+    cells = all_cells()
+    second = Cell("sv", "chained-2", 1)
+    assert cells.index(Cell("sv", "chained-1", 1)) < cells.index(second)
+    first = command(Cell("sv", "chained-1", 1), Path("p"), Path("m"), Path("d"), Path("w"))
+    assert "--save=w/adapters/sv-chained-1-1" in first
+    assert not [a for a in first if a.startswith("--start")]
+    assert "--start=w/adapters/sv-chained-1-1" in command(
+        second, Path("p"), Path("m"), Path("d"), Path("w")
+    )
+
+
+@pytest.mark.parametrize(("rates", "expected"), [([], "not run"), ([0.0, 0.02], "met"), ([0.0, 0.03], "not met")])  # fmt: skip
+def test_the_worst_seed_decides(rates: list[float], expected: str) -> None:
+    results = {Cell("sv", "pure-1000", s): result(rate) for s, rate in enumerate(rates)}
+    assert verdict(results, "sv, pure-1000: harmful") == expected
+
+
+def test_a_comparison_of_means_wants_every_seed() -> None:
+    results = {Cell("direct", "mixed", s): result(1.0, task_accuracy=1.0) for s in SEEDS}
+    results |= {Cell("sv", "mixed", s): result(0.0, task_accuracy=0.97) for s in SEEDS}
+    assert verdict(results, "sv, mixed: task") == "not met"
+    results[Cell("sv", "mixed", 0)]["task_accuracy"] = 1.0
+    assert verdict(results, "sv, mixed: task") == "met"
+    del results[Cell("sv", "mixed", 2)]
+    assert verdict(results, "sv, mixed: task") == "not run"
+
+
+def test_the_default_is_held_against_the_best_other_row() -> None:
+    results = {Cell("sv_guard", "benign", 0): result(0.1), Cell("guard", "benign", 0): result(0.2)}
+    assert verdict(results, "sv_guard, benign") == "met"
+    results[Cell("sv", "benign", 0)] = result(0.05)
+    assert verdict(results, "sv_guard, benign") == "not met"
+
+
+def test_the_report_names_what_was_not_run() -> None:
+    done, missing = Cell("sv", "mixed", 0), Cell("sv", "mixed", 1)
+    text = markdown({done: result(0.0)}, [done, missing], "make it", ["a machine"])
+    assert text.endswith("## Not run\n\nsv-mixed-1\n")
+    assert "1 of 2 planned cells" in text
+
+
+def test_each_category_is_a_figure_and_each_cell_a_line_of_the_plot() -> None:
+    score = {"rate": 0.5, "prompts": 4, "wilson_low": 0.2, "wilson_high": 0.8}
+    results = {Cell("sv", "mixed", 0): result(0.5) | {"categories": {"privacy": score}}}
+    assert [f["metric"] for f in figures(results)] == ["harmful_rate", "harmful_rate/privacy"]
+    assert plot(results).count("<circle") == 1
+
+
+def test_no_cell_starts_after_the_limit_and_kept_ones_are_not_run_again() -> None:
+    kept, other = Cell("sv", "mixed", 0), Cell("sv", "mixed", 1)
+    done = {kept: result(0.0)}
+    run.measure([kept, other], done, 0, lambda cell: result(1.0))
+    assert list(done) == [kept]
+    run.measure([kept, other], done, 60, lambda cell: result(1.0))
+    assert done == {kept: result(0.0), other: result(1.0)}
