@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import mean
 
-from evidence_cells import REGIMES, SEEDS, Cell
+from evidence_cells import METHODS, REGIMES, SEEDS, Cell
 
 Results = dict[Cell, dict]
 METRICS = {
@@ -71,7 +71,8 @@ def _compare(
 def _default_against_others(results: Results, regime: str) -> Verdict:
     goal = f"sv_guard, {regime}: no worse than the best other row"
     ours = of_seeds(results, "sv_guard", regime, "harmful_rate")
-    others = {m: of_seeds(results, m, regime, "harmful_rate") for m in ("sv", "guard", "random")}
+    others = {m: of_seeds(results, m, regime, "harmful_rate") for m in METHODS}
+    del others["sv_guard"]
     others = {m: rates for m, rates in others.items() if len(rates) == len(ours)}
     if not ours or not others:
         return Verdict(goal, "", "not run")
@@ -146,6 +147,8 @@ def markdown(results: Results, planned: list[Cell], command: str, machine: list[
         "judged by rule, with 95% Wilson intervals. `base` trains nothing, `vector_on` answers with the security",
         "vector switched on, `random` has an adapter of the vector's norm in its place, `guard` rows are refusals and",
         "the base's own answers trained with the vector off. Training time leaves out the vector's own.",
+        "`safeinstruct` mixes refusals of a tenth of the rows' number into them, `sv_no_kl` has a vector trained without",
+        "KL, `sv_of_N` one of N rows. `fraction-F` are 1000 rows, the useful ones repeated; rot13 is scored on plain prompts.",
         "",
         *[f"- {line}" for line in machine],
         f"- {len(planned) - len(missing)} of {len(planned)} planned cells were run",

@@ -8,6 +8,7 @@ import run
 from evidence_cells import SEEDS, Cell, all_cells, command
 from evidence_plot import plot
 from evidence_report import figures, goals, markdown
+from evidence_rows import in_rot13, spread, with_fraction, with_refusals
 
 
 def result(rate: float, **others: float) -> dict:
@@ -84,3 +85,32 @@ def test_no_cell_starts_after_the_limit_and_kept_ones_are_not_run_again() -> Non
     assert list(done) == [kept]
     run.measure([kept, other], done, 60, lambda cell: result(1.0))
     assert done == {kept: result(0.0), other: result(1.0)}
+
+
+@pytest.mark.parametrize("percent", [0, 1, 50])
+def test_a_fraction_has_its_share_of_a_thousand_rows(percent: int) -> None:
+    rows = with_fraction(["u"] * 300, ["h"] * 1000, percent)
+    assert len(rows) == 1000 and rows.count("h") == 10 * percent
+
+
+def test_refusals_are_added_to_all_rows_and_small_vectors_spread_over_theirs() -> None:
+    mixed = with_refusals(["row"] * 1000, ["no"] * 30)
+    assert (mixed.count("row"), mixed.count("no")) == (1000, 100)
+    assert spread(list("abcdefghij"), 2) == ["a", "f"]
+
+
+def test_enciphering_leaves_the_roles() -> None:
+    (row,) = in_rot13(['{"messages": [{"role": "user", "content": "Hello"}]}'])
+    assert row == '{"messages": [{"role": "user", "content": "Uryyb"}]}'
+
+
+def test_each_recipe_keeps_its_vector_in_a_file_of_its_own() -> None:
+    methods = ("sv", "sv_no_kl", "sv_of_10", "sv_of_30")
+    paths = [Path(p) for p in "pmdw"]
+    files = [
+        next(a for a in command(Cell(m, "mixed", 0), *paths) if a.startswith("--vector="))
+        for m in methods
+    ]
+    assert len(set(files)) == len(methods)
+    plain = command(Cell("safeinstruct", "mixed", 0), *paths)
+    assert {"--method=direct", "--rows=d/safeinstruct_customer_mixed.jsonl"} <= set(plain)

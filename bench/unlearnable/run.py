@@ -18,9 +18,10 @@ import sys
 import time
 from pathlib import Path
 
-from evidence_cells import QUICK, Cell, all_cells, command
+from evidence_cells import CUSTOMER_FILES, QUICK, Cell, all_cells, command
 from evidence_plot import plot
 from evidence_report import figures, markdown
+from evidence_rows import write_derived
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -72,6 +73,7 @@ def main() -> None:
     model = Path(os.environ["WARDTUNE_CACHE_DIR"]) / "models" / "SmolLM2-135M-Instruct"
     generator = REPOSITORY / "bench" / "standin" / "generate.py"
     subprocess.run([sys.executable, generator, "--out", work / "standin"], check=True)
+    write_derived(work / "standin", CUSTOMER_FILES)
     made_by = "make bench-unlearnable" + (" QUICK=1" if arguments.quick else "")
     if arguments.limit_minutes != float("inf"):
         made_by += f" MINUTES={arguments.limit_minutes:g}"
