@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import mean
 
-from evidence_cells import METHODS, REGIMES, SEEDS, Cell
+from evidence_cells import CHAIN, METHODS, REGIMES, SEEDS, Cell
 
 Results = dict[Cell, dict]
 METRICS = {
@@ -106,7 +106,7 @@ def goals(results: Results) -> list[Verdict]:
          lambda x, y: x <= 1.25 * y),
     ]  # fmt: skip
     found += [_compare(results, *comparison) for comparison in comparisons]
-    return found + [_default_against_others(results, regime) for regime in REGIMES]
+    return found + [_default_against_others(results, regime) for regime in (*REGIMES, *CHAIN)]
 
 
 def _percent(result: dict, key: str) -> str:

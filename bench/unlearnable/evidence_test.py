@@ -114,3 +114,8 @@ def test_each_recipe_keeps_its_vector_in_a_file_of_its_own() -> None:
     assert len(set(files)) == len(methods)
     plain = command(Cell("safeinstruct", "mixed", 0), *paths)
     assert {"--method=direct", "--rows=d/safeinstruct_customer_mixed.jsonl"} <= set(plain)
+
+
+def test_chained_jobs_are_held_against_the_other_rows_too() -> None:
+    results = {Cell(m, "chained-5", 0): result(r) for m, r in (("sv_guard", 0.3), ("sv", 0.2))}
+    assert verdict(results, "sv_guard, chained-5") == "not met"
