@@ -108,13 +108,13 @@ void Attempt::Advance(int64_t done, int64_t total) {
 void Attempt::ReportStep(const StepReport& report) {
   progress_.set_step(report.step);
   progress_.set_total_steps(report.total_steps);
-  // The customer's own rows; the provider's rows beside them are none of their business.
+  // Loss and speed of the customer's own rows; those beside them are the provider's.
   progress_.set_loss(report.stream_losses.empty() ? report.loss : report.stream_losses[0]);
   progress_.set_learning_rate(report.learning_rate);
   progress_.set_grad_norm(report.grad_norm);
   if (report.seconds > 0.0) {
     // Smoothed over about ten steps.
-    const double now = static_cast<double>(report.tokens) / report.seconds;
+    const double now = static_cast<double>(report.first_stream_tokens) / report.seconds;
     const double before = progress_.tokens_per_second();
     progress_.set_tokens_per_second(before > 0.0 ? 0.9 * before + 0.1 * now : now);
   }

@@ -23,6 +23,7 @@ struct Share {
   LoraRuntime lora;
   std::vector<int64_t> stream_tokens;  // supervised, in the whole step
   int64_t tokens = 0;
+  int64_t first_stream_tokens = 0;
   std::vector<LaneSums> lanes;  // one per lane that has run
 };
 
@@ -78,7 +79,9 @@ class JointStep {
     share.lora = MakeLoraRuntime(job.WeightsOf(0), {&adapter, 1}).value();
     for (const TrainingJob::StepRow& row : job.RowsOfStep()) {
       share.stream_tokens[row.stream] += job.SupervisedIn(row);
-      share.tokens += static_cast<int64_t>(job.RowOf(row).ids.size());
+      const auto tokens = static_cast<int64_t>(job.RowOf(row).ids.size());
+      share.tokens += tokens;
+      if (row.stream == 0) share.first_stream_tokens += tokens;
       if (row.ours) rows_.push_back({shares_.size(), row});
     }
     shares_.push_back(std::move(share));
@@ -213,6 +216,7 @@ std::vector<absl::StatusOr<StepReport>> RunJointStep(std::span<TrainingJob* cons
   for (Share& share : step.shares()) {
     reports.push_back(share.job->Finish(share.lanes[0].gradients, share.lanes[0].losses,
                                         share.stream_tokens, share.tokens));
+    if (reports.back().ok()) reports.back()->first_stream_tokens = share.first_stream_tokens;
   }
   const double seconds = absl::ToDoubleSeconds(clock.Monotonic() - start);
   for (auto& report : reports) {

@@ -79,6 +79,7 @@ struct StepReport {
   double learning_rate = 0.0;
   double grad_norm = 0.0;  // before clipping
   int64_t tokens = 0;      // tokens that went through the model in this step, over all processes
+  int64_t first_stream_tokens = 0;  // of them, stream 0's: the customer's
   int64_t supervised_tokens = 0;
   double seconds = 0.0;
 };
