@@ -89,6 +89,23 @@ void ResolveModules(const v1::Hyperparameters& requested, v1::Hyperparameters& r
   }
 }
 
+// Nothing is filled in: zero means what the contract says.
+void ResolveValidation(const v1::Hyperparameters& requested, Checker& check) {
+  check.Share("validation_fraction", requested.validation_fraction(), 0.5);
+  const auto bounded = [&](const char* field, int32_t value, int32_t most) {
+    if (value < 0 || value > most) {
+      check.Fail(field, absl::StrCat("must be 0 to ", most, ", not ", value));
+    }
+  };
+  bounded("validation_steps", requested.validation_steps(), 100'000);
+  bounded("early_stopping_patience", requested.early_stopping_patience(), 1000);
+  if (requested.early_stopping_patience() > 0 && requested.validation_fraction() == 0) {
+    check.Fail("early_stopping_patience",
+               "needs validation_fraction: without held-out rows "
+               "there is nothing to measure");
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<v1::Hyperparameters> ResolveHyperparameters(const v1::Hyperparameters& requested,
@@ -121,6 +138,7 @@ absl::StatusOr<v1::Hyperparameters> ResolveHyperparameters(const v1::Hyperparame
   resolved.set_max_row_tokens(static_cast<int32_t>(check.Integer(
       "max_row_tokens", requested.max_row_tokens(), std::min(kDefaultMaxRowTokens, context_length),
       kMinRowTokens, context_length)));
+  ResolveValidation(requested, check);
   if (absl::Status status = check.status(); !status.ok()) return status;
   return resolved;
 }

@@ -77,6 +77,20 @@ TEST(HyperparametersTest, ARefusalFitsIntoTrailers) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("; and 2 more")));
 }
 
+TEST(HyperparametersTest, ValidationIsBoundedAndPatienceNeedsIt) {
+  v1::Hyperparameters requested;
+  requested.set_validation_fraction(0.6);
+  EXPECT_THAT(Blamed(requested), ElementsAre("hyperparameters.validation_fraction"));
+  requested.set_validation_fraction(0);
+  requested.set_early_stopping_patience(2);
+  EXPECT_THAT(Blamed(requested), ElementsAre("hyperparameters.early_stopping_patience"));
+  requested.set_validation_fraction(0.5);
+  requested.set_validation_steps(-1);
+  EXPECT_THAT(Blamed(requested), ElementsAre("hyperparameters.validation_steps"));
+  requested.set_validation_steps(10);
+  WT_EXPECT_OK(ResolveHyperparameters(requested, kContext, {}));
+}
+
 TEST(RecipeTest, GuardRowsAreOnUnlessSwitchedOff) {
   WT_ASSERT_OK_AND_ASSIGN(const v1::SecurityVectorRecipe usual, ResolveRecipe({}));
   EXPECT_EQ(usual.guard_rows(), 1);

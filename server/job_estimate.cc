@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "formats/held_out.h"
 #include "formats/tokenizer.h"
 #include "server/rpc/error_details.h"
 
@@ -51,9 +52,16 @@ class Counter {
       return static_cast<int64_t>(std::llround(static_cast<double>(count) * factor));
     };
     v1::JobEstimate estimate;
-    estimate.set_rows(scaled(rows_));
-    estimate.set_tokens_per_epoch(scaled(tokens_));
-    estimate.set_supervised_tokens_per_epoch(scaled(supervised_));
+    const int64_t rows = scaled(rows_);
+    const int64_t held_out = HeldOutRows(rows, hyperparameters.validation_fraction());
+    // Held-out rows are as long as the others on average.
+    const double trained = static_cast<double>(rows - held_out) / static_cast<double>(rows);
+    const auto of_trained = [&](int64_t count) {
+      return static_cast<int64_t>(std::llround(static_cast<double>(scaled(count)) * trained));
+    };
+    estimate.set_rows(rows - held_out);
+    estimate.set_tokens_per_epoch(of_trained(tokens_));
+    estimate.set_supervised_tokens_per_epoch(of_trained(supervised_));
     estimate.set_truncated_rows(scaled(truncated_));
     estimate.set_rows_without_supervision(scaled(unsupervised_));
     const int64_t batch = hyperparameters.batch_size();

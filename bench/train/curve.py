@@ -110,7 +110,7 @@ AXES = {
     "length, recomputed": "tokens a row, activations recomputed",
     "batch": "rows of 256 tokens a step",
     "rank": "LoRA rank",
-    "size": "million parameters",
+    "size": "parameters",
 }
 
 

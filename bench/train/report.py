@@ -33,13 +33,13 @@ def table(
 
 
 def plot(bench: Bench) -> str:
-    """Bars of tokens/s, as SVG."""
+    """Bars of tokens/s as SVG, this engine's in blue."""
     width, bar = 420.0, 22
     largest = max(bench.median(name) for name in bench.raw)
     parts = []
     for i, name in enumerate(bench.raw):
         speed = bench.median(name)
-        colour = "#2b6cb0" if name.startswith("ours") else "#a0aec0"
+        colour = "#2b6cb0" if name.startswith(("ours", "4 jobs, one")) else "#a0aec0"
         y = 10 + i * (bar + 8)
         parts.append(f'<text x="190" y="{y + 15}" text-anchor="end">{name}</text>')
         parts.append(

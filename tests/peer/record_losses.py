@@ -1,6 +1,6 @@
 """Records PEFT's fp32 loss curve for tests/test_loss_curve.py.
 
-    python tests/peer/record_losses.py      in the peer environment, after `make model`
+python tests/peer/record_losses.py      in the peer environment, after `make model`
 """
 
 import json

@@ -40,7 +40,7 @@ ModelCard Card(const AdapterFacts& facts) {
   card.facts = {
       {"Base model digest", facts.proof.base_sha256()},
       {"Data set digest", facts.dataset_sha256},
-      {"Optimizer steps", absl::StrCat(facts.steps)},
+      {"Optimizer steps", absl::StrCat(facts.progress.step())},
       {"Epochs", absl::StrCat(p.epochs())},
       {"Learning rate", absl::StrCat(p.learning_rate())},
       {"Rows per step", absl::StrCat(p.batch_size())},
@@ -54,6 +54,11 @@ ModelCard Card(const AdapterFacts& facts) {
        facts.proof.guard_rows_sha256().empty() ? "none" : facts.proof.guard_rows_sha256()},
       {"Largest cosine to the vector", absl::StrCat(facts.proof.strip_max_cosine())},
       {"Adapter digest", facts.proof.adapter_sha256()}};
+  if (facts.progress.has_best_validation_loss()) {
+    card.facts.push_back({"Delivered step", absl::StrCat(facts.progress.best_step())});
+    card.facts.push_back(
+        {"Loss on held-out rows", absl::StrCat(facts.progress.best_validation_loss())});
+  }
   AddScores(facts.before, "base", card);
   AddScores(facts.after, "adapter", card);
   card.suite_digest = facts.after.suite_sha256;

@@ -29,7 +29,7 @@ struct AdapterFacts {
   v1::Hyperparameters hyperparameters;
   v1::ProtectionProof proof;
   std::string dataset_sha256;
-  int64_t steps = 0;
+  v1::Progress progress;  // of the last step
   SafetyResult before;
   SafetyResult after;
 };

@@ -81,6 +81,23 @@ TEST_F(AgentTest, RunsAJobToAnAdapterWithProof) {
   EXPECT_THAT(log_text_.str(), Not(HasSubstr(kSecretRow)));
 }
 
+TEST_F(AgentTest, DeliversTheAdapterThatIsBestOnHeldOutRows) {
+  ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
+  v1::Lease lease = JobLease(1);
+  v1::Hyperparameters& parameters = *lease.mutable_fine_tuning()->mutable_hyperparameters();
+  parameters.set_validation_fraction(0.34);  // 2 of 6 rows; 4 are trained, 2 a step
+  parameters.set_validation_steps(1);
+  ASSERT_NO_FATAL_FAILURE(RunJob(lease, JobInputs()));
+  ASSERT_TRUE(server_.completed().has_value()) << log_text_.str();
+  const v1::Progress progress = server_.completed()->fine_tuning().progress();
+  EXPECT_EQ(progress.total_steps(), 8);
+  EXPECT_GT(progress.best_validation_loss(), 0.0);
+  EXPECT_GE(progress.best_step(), 1);
+  WT_ASSERT_OK_AND_ASSIGN(const FileSet files, ReadTar(server_.artifact(Artifact::KIND_ADAPTER)));
+  EXPECT_THAT(files.at("README.md"),
+              HasSubstr(absl::StrCat("Delivered step | ", progress.best_step())));
+}
+
 TEST_F(AgentTest, ResumesToTheSameBytes) {
   ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
   ASSERT_NO_FATAL_FAILURE(RunJob(JobLease(1), JobInputs()));

@@ -121,6 +121,11 @@ void Attempt::ReportStep(const StepReport& report) {
   Advance(report.step, report.total_steps);
 }
 
+void Attempt::ReportBest(int64_t step, double validation_loss) {
+  progress_.set_best_step(step);
+  progress_.set_best_validation_loss(validation_loss);
+}
+
 std::function<bool(int64_t)> Attempt::PromptProgress(int64_t total) {
   return [this, total](int64_t finished) {
     Advance(finished, total);

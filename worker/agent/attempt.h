@@ -50,6 +50,8 @@ class Attempt {
   // `done` of `total` parts of the phase.
   void Advance(int64_t done, int64_t total);
   void ReportStep(const StepReport& report);
+  // The best loss on held-out rows so far, and the step that it was measured after.
+  void ReportBest(int64_t step, double validation_loss);
   void ReportSafetyBefore(const v1::SafetyReport& report) { keeper_.SetSafetyBefore(report); }
 
   // OK, or CANCELLED when the attempt must end.

@@ -133,9 +133,15 @@ std::vector<TrainingStream> FineTuningRun::MakeStreams(std::vector<TrainingRow> 
 absl::Status FineTuningRun::Train() {
   attempt_.StartPhase(v1::FineTuningJob::PHASE_TRAINING, 15, 80);
   WT_ASSIGN_OR_RETURN(std::vector<TrainingRow> rows, EncodeDataset());
-  std::vector<TrainingStream> streams = MakeStreams(std::move(rows));
   auto options = ToTrainerOptions(work_.hyperparameters());
   if (!options.ok()) return WithJobReason(kInputInvalid, options.status());
+  options->validation.rows =
+      TakeHeldOut(rows, work_.hyperparameters().validation_fraction(), options->seed);
+  if (options->validation.every_steps == 0) {  // an epoch
+    const int64_t batch = work_.hyperparameters().batch_size();
+    options->validation.every_steps = (static_cast<int64_t>(rows.size()) + batch - 1) / batch;
+  }
+  std::vector<TrainingStream> streams = MakeStreams(std::move(rows));
   WT_RETURN_IF_ERROR(FitIntoMemory(streams, *options));
   auto trainer = Trainer::Create(*options, std::move(streams), &attempt_.clock());
   if (trainer.status().code() == absl::StatusCode::kInvalidArgument) {
@@ -207,7 +213,7 @@ absl::Status FineTuningRun::Export() {
                               .hyperparameters = work_.hyperparameters(),
                               .proof = proof_,
                               .dataset_sha256 = attempt_.InputDigest(v1::WorkInput::KIND_DATASET),
-                              .steps = attempt_.progress().step(),
+                              .progress = attempt_.progress(),
                               .before = before_,
                               .after = after_};
   WT_ASSIGN_OR_RETURN(const std::string tar, ExportAdapter(*adapter_, facts));

@@ -7,9 +7,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/status_macros.h"
+#include "formats/held_out.h"
+#include "worker/model/seeded_random.h"
 
 namespace wardtune {
 namespace {
+
+// Keeps the draw apart from the orders of rows, which the same seed decides.
+constexpr uint64_t kHeldOutSalt = 0x68656c64;
 
 // What stands before the row's last assistant message; empty without one.
 std::vector<Message> BeforeLastAnswer(const ChatRow& row) {
@@ -68,6 +73,24 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> EncodePrompts(const Tokenizer&
     if (static_cast<int64_t>(ids.size()) <= max_tokens) prompts.push_back(std::move(ids));
   }
   return prompts;
+}
+
+std::vector<TrainingRow> TakeHeldOut(std::vector<TrainingRow>& rows, double fraction,
+                                     uint64_t seed) {
+  const auto total = static_cast<int64_t>(rows.size());
+  int64_t wanted = HeldOutRows(total, fraction);
+  std::vector<TrainingRow> held_out;
+  std::vector<TrainingRow> kept;
+  SplitMix64 random(MixSeed(seed, kHeldOutSalt));
+  for (int64_t i = 0; i < total; ++i) {
+    // Selection sampling (Knuth, TAOCP 3.4.2, algorithm S): every choice is as likely.
+    const bool take =
+        random.NextBelow(static_cast<uint64_t>(total - i)) < static_cast<uint64_t>(wanted);
+    if (take) --wanted;
+    (take ? held_out : kept).push_back(std::move(rows[static_cast<size_t>(i)]));
+  }
+  rows = std::move(kept);
+  return held_out;
 }
 
 std::vector<ChatRow> RefuseRows(const std::vector<ChatRow>& rows,

@@ -38,6 +38,11 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> EncodePrompts(const Tokenizer&
 std::vector<ChatRow> RefuseRows(const std::vector<ChatRow>& rows,
                                 const std::vector<std::string>& refusals);
 
+// Takes HeldOutRows(rows, fraction) rows out of `rows`, drawn by `seed`, and returns them; what
+// stays keeps its order.
+std::vector<TrainingRow> TakeHeldOut(std::vector<TrainingRow>& rows, double fraction,
+                                     uint64_t seed);
+
 }  // namespace wardtune
 
 #endif  // WARDTUNE_WORKER_AGENT_ROW_ENCODING_H_

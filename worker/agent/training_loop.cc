@@ -61,6 +61,9 @@ absl::Status RunTraining(Trainer& trainer, Attempt& attempt, const CheckpointPol
     }
     WT_RETURN_IF_ERROR(report.status());
     attempt.ReportStep(*report);
+    if (trainer.validation_loss()) {
+      attempt.ReportBest(trainer.adapter_step(), *trainer.validation_loss());
+    }
 
     const absl::Duration now = attempt.clock().Monotonic();
     const bool due =

@@ -57,6 +57,8 @@ absl::StatusOr<TrainerOptions> ToTrainerOptions(const v1::Hyperparameters& p) {
   options.max_grad_norm = p.max_grad_norm();
   options.max_row_tokens = p.max_row_tokens();
   options.seed = static_cast<uint64_t>(p.seed());
+  options.validation.every_steps = p.validation_steps();
+  options.validation.patience = p.early_stopping_patience();
   return options;
 }
 

@@ -14,6 +14,7 @@ namespace wardtune {
 // The documented default in every field that is not set, as the server fills it in.
 v1::Hyperparameters WithDefaults(v1::Hyperparameters parameters);
 
+// validation.rows stay empty, and validation.every_steps 0 where the job says "an epoch".
 // REQUIRES: every field is set, as in a lease.
 // Errors: INVALID_ARGUMENT for an unknown target module.
 absl::StatusOr<TrainerOptions> ToTrainerOptions(const v1::Hyperparameters& parameters);

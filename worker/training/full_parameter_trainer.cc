@@ -195,6 +195,9 @@ absl::StatusOr<std::unique_ptr<FullParameterTrainer>> FullParameterTrainer::Crea
     return absl::InvalidArgumentError(
         "start: full-parameter training has no adapter to start from");
   }
+  if (!options.validation.rows.empty()) {
+    return absl::InvalidArgumentError("validation: is not measured in full-parameter training");
+  }
   WT_RETURN_IF_ERROR(CheckMemory(streams));
   return AtTorchBoundary("preparing full-parameter training",
                          [&]() -> absl::StatusOr<std::unique_ptr<FullParameterTrainer>> {

@@ -32,7 +32,8 @@ class JointTrainer {
   };
 
   // Errors: as Trainer::Create for each member; INVALID_ARGUMENT when stream 0 of the members does
-  // not run on one and the same weights. `clock` must outlive the trainer.
+  // not run on one and the same weights, or when one has validation rows. `clock` must outlive the
+  // trainer.
   static absl::StatusOr<std::unique_ptr<JointTrainer>> Create(std::vector<Member> members,
                                                               Clock* clock);
   ~JointTrainer();

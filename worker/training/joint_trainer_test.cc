@@ -128,6 +128,10 @@ TEST_F(JointTrainerTest, MembersShareTheirWeights) {
   EXPECT_THAT(JointTrainer::Create(std::move(members), &clock_),
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("the same weights")));
   EXPECT_THAT(JointTrainer::Create({}, &clock_), StatusIs(StatusCode::kInvalidArgument));
+  members = Members();
+  members[1].options.validation.rows = Rows(1, 5);
+  EXPECT_THAT(JointTrainer::Create(std::move(members), &clock_),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("validation")));
 }
 
 }  // namespace

@@ -35,27 +35,59 @@ absl::StatusOr<std::unique_ptr<TrainingJob>> MakeJob(const TrainerOptions& optio
 class LoraTrainer final : public Trainer {
  public:
   LoraTrainer(std::unique_ptr<TrainingJob> job, Clock* clock)
-      : job_(std::move(job)), clock_(clock) {}
+      : job_(std::move(job)), clock_(clock) {
+    const TrainerOptions& options = job_->options();
+    if (!options.validation.rows.empty()) {
+      validation_.emplace(options.validation, job_->streams()[0].model);
+    }
+  }
 
   int64_t step() const override { return job_->step(); }
-  int64_t total_steps() const override { return job_->total_steps(); }
+  int64_t total_steps() const override {
+    return validation_ && validation_->ShouldStop() ? job_->step() : job_->total_steps();
+  }
   const DecoderModel& model(size_t stream) const override { return job_->streams()[stream].model; }
-  LoraAdapter Adapter() const override { return job_->adapter(); }
+  LoraAdapter Adapter() const override { return best() ? best()->adapter : job_->adapter(); }
+  int64_t adapter_step() const override { return best() ? best()->step : step(); }
+  std::optional<double> validation_loss() const override {
+    return best() ? std::optional<double>(best()->loss) : std::nullopt;
+  }
 
   absl::StatusOr<StepReport> Step() override {
     if (done()) return absl::FailedPreconditionError("the run has no step left");
-    return AtTorchBoundary("training step", [&] {
-      TrainingJob* const job = job_.get();
-      return std::move(RunJointStep({&job, 1}, *clock_)[0]);
-    });
+    WT_ASSIGN_OR_RETURN(StepReport report, AtTorchBoundary("training step", [&] {
+                          TrainingJob* const job = job_.get();
+                          return std::move(RunJointStep({&job, 1}, *clock_)[0]);
+                        }));
+    if (validation_ && validation_->IsDue(report.step, job_->total_steps())) {
+      WT_ASSIGN_OR_RETURN(report.validation_loss,
+                          validation_->Measure(report.step, job_->adapter()));
+      report.total_steps = total_steps();
+    }
+    return report;
   }
 
-  absl::StatusOr<std::string> SaveState() const override { return job_->SaveState(); }
-  absl::Status RestoreState(std::string_view bytes) override { return job_->RestoreState(bytes); }
+  absl::StatusOr<std::string> SaveState() const override {
+    WT_ASSIGN_OR_RETURN(std::string state, job_->SaveState());
+    return validation_ ? validation_->Wrap(state) : state;
+  }
+  absl::Status RestoreState(std::string_view bytes) override {
+    if (!validation_) return job_->RestoreState(bytes);
+    EarlyStopping restored = *validation_;
+    WT_ASSIGN_OR_RETURN(const std::string state, restored.Unwrap(bytes));
+    WT_RETURN_IF_ERROR(job_->RestoreState(state));
+    validation_.emplace(std::move(restored));
+    return absl::OkStatus();
+  }
 
  private:
+  const EarlyStopping::Best* best() const {
+    return validation_ && validation_->best() ? &*validation_->best() : nullptr;
+  }
+
   const std::unique_ptr<TrainingJob> job_;
   Clock* const clock_;
+  std::optional<EarlyStopping> validation_;
 };
 
 }  // namespace
@@ -72,6 +104,9 @@ absl::StatusOr<std::unique_ptr<JointTrainer>> JointTrainer::Create(std::vector<M
   if (members.empty()) return absl::InvalidArgumentError("jobs: at least one is needed");
   std::vector<std::unique_ptr<TrainingJob>> jobs;
   for (Member& member : members) {
+    if (!member.options.validation.rows.empty()) {
+      return absl::InvalidArgumentError("validation: is not measured in joint training");
+    }
     WT_ASSIGN_OR_RETURN(auto job, MakeJob(member.options, std::move(member.streams)));
     if (!jobs.empty() && &jobs[0]->WeightsOf(0) != &job->WeightsOf(0)) {
       return absl::InvalidArgumentError("jobs: all must train on the same weights");

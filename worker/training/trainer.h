@@ -28,6 +28,7 @@
 #include "base/clock.h"
 #include "worker/model/adapter.h"
 #include "worker/model/decoder.h"
+#include "worker/training/early_stopping.h"
 #include "worker/training/lr_schedule.h"
 #include "worker/training/training_row.h"
 
@@ -64,6 +65,9 @@ struct TrainerOptions {
   // The adapter to go on from; its spec must equal `lora`. Without it B starts as zero and A as the
   // seed says.
   std::optional<LoraAdapter> start;
+  // Held-out rows, measured on the weights of stream 0. With them Adapter() is the best one that
+  // was measured, and the run may end early.
+  ValidationOptions validation;
   // Not null: this process is one of several that train the same job with the same options, rows
   // and models. Each runs its share of the rows of every step, and all hold the same adapter, bit
   // for bit. Not owned; must outlive the trainer. A resumed run reaches the same bytes only with
@@ -79,7 +83,8 @@ struct StepReport {
   double learning_rate = 0.0;
   double grad_norm = 0.0;  // before clipping
   int64_t tokens = 0;      // tokens that went through the model in this step, over all processes
-  int64_t first_stream_tokens = 0;  // of them, stream 0's: the customer's
+  std::optional<double> validation_loss;  // measured after this step
+  int64_t first_stream_tokens = 0;        // of them, stream 0's: the customer's
   int64_t supervised_tokens = 0;
   double seconds = 0.0;
 };
@@ -110,8 +115,11 @@ class Trainer {
   // The weights that stream `stream` trains on.
   virtual const DecoderModel& model(size_t stream) const = 0;
 
-  // A copy of the adapter as it stands.
+  // A copy of the adapter: as it stands, or with validation the best one that was measured.
   virtual LoraAdapter Adapter() const = 0;
+  // The step that Adapter() was reached with, and its validation loss if there is one.
+  virtual int64_t adapter_step() const { return step(); }
+  virtual std::optional<double> validation_loss() const { return std::nullopt; }
 
   // Everything that the next step depends on (adapter, AdamW moments, step), as safetensors bytes
   // with a digest of options and rows. As secret as the adapter itself.

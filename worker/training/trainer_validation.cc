@@ -99,6 +99,21 @@ absl::Status ValidateTraining(const TrainerOptions& options,
 }
 
 absl::Status ValidateLora(const TrainerOptions& options, const ModelConfig& config) {
+  const ValidationOptions& validation = options.validation;
+  if (!validation.rows.empty() && validation.every_steps < 1) {
+    return absl::InvalidArgumentError("validation: every_steps must be at least 1");
+  }
+  if (validation.patience < 0) {
+    return absl::InvalidArgumentError("validation: patience must be 0 or above");
+  }
+  for (size_t i = 0; i < validation.rows.size(); ++i) {
+    WT_RETURN_IF_ERROR(
+        CheckRow(validation.rows[i], options, config, absl::StrCat("validation row ", i)));
+    if (SupervisedTokens(validation.rows[i]) == 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("validation row ", i, ": has no supervised token"));
+    }
+  }
   WT_RETURN_IF_ERROR(ValidateLoraSpec(options.lora, config));
   if (options.start) {
     const LoraSpec& spec = options.start->spec;

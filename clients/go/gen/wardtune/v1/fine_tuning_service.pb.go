@@ -242,9 +242,18 @@ type Hyperparameters struct {
 	// Longer rows are cut at this many tokens, 16 to the model's context. Default 1024.
 	MaxRowTokens int32 `protobuf:"varint,11,opt,name=max_row_tokens,json=maxRowTokens,proto3" json:"max_row_tokens,omitempty"`
 	// Seeds the order of the rows and the adapter's start. Default 0.
-	Seed          int64 `protobuf:"varint,12,opt,name=seed,proto3" json:"seed,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Seed int64 `protobuf:"varint,12,opt,name=seed,proto3" json:"seed,omitempty"`
+	// Share of the rows that is held out, 0 to 0.5: measured after every `validation_steps` steps,
+	// never trained on, and the adapter with the lowest loss is delivered. 0, the default, delivers
+	// the last.
+	ValidationFraction float64 `protobuf:"fixed64,13,opt,name=validation_fraction,json=validationFraction,proto3" json:"validation_fraction,omitempty"`
+	// Steps between two measurements, 0 to 100000. 0, the default, means an epoch.
+	ValidationSteps int32 `protobuf:"varint,14,opt,name=validation_steps,json=validationSteps,proto3" json:"validation_steps,omitempty"`
+	// Measurements in a row without a lower loss after which training ends, 0 to 1000. 0, the
+	// default, trains to the end. Needs `validation_fraction`.
+	EarlyStoppingPatience int32 `protobuf:"varint,15,opt,name=early_stopping_patience,json=earlyStoppingPatience,proto3" json:"early_stopping_patience,omitempty"`
+	unknownFields         protoimpl.UnknownFields
+	sizeCache             protoimpl.SizeCache
 }
 
 func (x *Hyperparameters) Reset() {
@@ -361,6 +370,27 @@ func (x *Hyperparameters) GetSeed() int64 {
 	return 0
 }
 
+func (x *Hyperparameters) GetValidationFraction() float64 {
+	if x != nil {
+		return x.ValidationFraction
+	}
+	return 0
+}
+
+func (x *Hyperparameters) GetValidationSteps() int32 {
+	if x != nil {
+		return x.ValidationSteps
+	}
+	return 0
+}
+
+func (x *Hyperparameters) GetEarlyStoppingPatience() int32 {
+	if x != nil {
+		return x.EarlyStoppingPatience
+	}
+	return 0
+}
+
 // Where a running job is and when it will be done.
 type Progress struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -379,7 +409,11 @@ type Progress struct {
 	// Tokens of the customer's rows per second, over the last steps.
 	TokensPerSecond float64 `protobuf:"fixed64,7,opt,name=tokens_per_second,json=tokensPerSecond,proto3" json:"tokens_per_second,omitempty"`
 	// Estimated time to the end.
-	Remaining     *durationpb.Duration `protobuf:"bytes,8,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	Remaining *durationpb.Duration `protobuf:"bytes,8,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	// Lowest loss on the held-out rows so far; not set without `validation_fraction`.
+	BestValidationLoss *float64 `protobuf:"fixed64,9,opt,name=best_validation_loss,json=bestValidationLoss,proto3,oneof" json:"best_validation_loss,omitempty"`
+	// The step that it was measured after.
+	BestStep      int64 `protobuf:"varint,10,opt,name=best_step,json=bestStep,proto3" json:"best_step,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -468,6 +502,20 @@ func (x *Progress) GetRemaining() *durationpb.Duration {
 		return x.Remaining
 	}
 	return nil
+}
+
+func (x *Progress) GetBestValidationLoss() float64 {
+	if x != nil && x.BestValidationLoss != nil {
+		return *x.BestValidationLoss
+	}
+	return 0
+}
+
+func (x *Progress) GetBestStep() int64 {
+	if x != nil {
+		return x.BestStep
+	}
+	return 0
 }
 
 // Why a queued job waits and for how long.
@@ -1514,7 +1562,7 @@ var File_wardtune_v1_fine_tuning_service_proto protoreflect.FileDescriptor
 
 const file_wardtune_v1_fine_tuning_service_proto_rawDesc = "" +
 	"\n" +
-	"%wardtune/v1/fine_tuning_service.proto\x12\vwardtune.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18wardtune/v1/safety.proto\"\xb4\x04\n" +
+	"%wardtune/v1/fine_tuning_service.proto\x12\vwardtune.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18wardtune/v1/safety.proto\"\xc8\x05\n" +
 	"\x0fHyperparameters\x12\x16\n" +
 	"\x06epochs\x18\x01 \x01(\x05R\x06epochs\x12#\n" +
 	"\rlearning_rate\x18\x02 \x01(\x01R\flearningRate\x12\x1d\n" +
@@ -1530,13 +1578,16 @@ const file_wardtune_v1_fine_tuning_service_proto_rawDesc = "" +
 	"\rmax_grad_norm\x18\n" +
 	" \x01(\x01R\vmaxGradNorm\x12$\n" +
 	"\x0emax_row_tokens\x18\v \x01(\x05R\fmaxRowTokens\x12\x12\n" +
-	"\x04seed\x18\f \x01(\x03R\x04seed\"e\n" +
+	"\x04seed\x18\f \x01(\x03R\x04seed\x12/\n" +
+	"\x13validation_fraction\x18\r \x01(\x01R\x12validationFraction\x12)\n" +
+	"\x10validation_steps\x18\x0e \x01(\x05R\x0fvalidationSteps\x126\n" +
+	"\x17early_stopping_patience\x18\x0f \x01(\x05R\x15earlyStoppingPatience\"e\n" +
 	"\bSchedule\x12\x18\n" +
 	"\x14SCHEDULE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSCHEDULE_LINEAR\x10\x01\x12\x13\n" +
 	"\x0fSCHEDULE_COSINE\x10\x02\x12\x15\n" +
 	"\x11SCHEDULE_CONSTANT\x10\x03B\x0f\n" +
-	"\r_warmup_ratio\"\x94\x02\n" +
+	"\r_warmup_ratio\"\x81\x03\n" +
 	"\bProgress\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\x03R\x04step\x12\x1f\n" +
 	"\vtotal_steps\x18\x02 \x01(\x03R\n" +
@@ -1546,7 +1597,11 @@ const file_wardtune_v1_fine_tuning_service_proto_rawDesc = "" +
 	"\rlearning_rate\x18\x05 \x01(\x01R\flearningRate\x12\x1b\n" +
 	"\tgrad_norm\x18\x06 \x01(\x01R\bgradNorm\x12*\n" +
 	"\x11tokens_per_second\x18\a \x01(\x01R\x0ftokensPerSecond\x127\n" +
-	"\tremaining\x18\b \x01(\v2\x19.google.protobuf.DurationR\tremaining\"\x83\x01\n" +
+	"\tremaining\x18\b \x01(\v2\x19.google.protobuf.DurationR\tremaining\x125\n" +
+	"\x14best_validation_loss\x18\t \x01(\x01H\x00R\x12bestValidationLoss\x88\x01\x01\x12\x1b\n" +
+	"\tbest_step\x18\n" +
+	" \x01(\x03R\bbestStepB\x17\n" +
+	"\x15_best_validation_loss\"\x83\x01\n" +
 	"\vQueueStatus\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\x03R\bposition\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12@\n" +
@@ -1744,6 +1799,7 @@ func file_wardtune_v1_fine_tuning_service_proto_init() {
 	}
 	file_wardtune_v1_safety_proto_init()
 	file_wardtune_v1_fine_tuning_service_proto_msgTypes[0].OneofWrappers = []any{}
+	file_wardtune_v1_fine_tuning_service_proto_msgTypes[1].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

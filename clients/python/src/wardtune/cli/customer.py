@@ -100,6 +100,21 @@ def _print_report(report: datasets_pb.ValidationReport) -> None:
 @click.option("--max-grad-norm", type=float, default=0.0)
 @click.option("--max-row-tokens", type=int, default=0, help="Longer rows are cut.")
 @click.option("--seed", type=int, default=0)
+@click.option(
+    "--validation-fraction",
+    type=float,
+    default=0.0,
+    help="Share of the rows held out; the adapter with the lowest loss on them is delivered.",
+)
+@click.option(
+    "--validation-steps", type=int, default=0, help="Steps between two measurements; 0: an epoch."
+)
+@click.option(
+    "--early-stopping-patience",
+    type=int,
+    default=0,
+    help="Measurements without a lower loss after which training ends; 0: never.",
+)
 @click.option("--request-id", default="", help="UUID: the same one never makes a second job.")
 @click.option("--dry-run", is_flag=True, help="Check and estimate, queue nothing.")
 @click.option("--watch", "watch_it", is_flag=True, help="Stay until the job has ended.")
