@@ -57,6 +57,7 @@ NO_ID = {
     "security_vector_sha256",
     "base_sha256",
     "folded_sha256",
+    "guard_refusals",
     "guard_rows_sha256",
     "guard_weights_sha256",
     "scored_base_sha256",
