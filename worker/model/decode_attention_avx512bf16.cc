@@ -25,11 +25,6 @@ struct Item {
 
 inline __m512bh Load32(const Bf16Bits* x) { return (__m512bh)_mm512_loadu_si512(x); }
 
-inline __m512 LoadFloats(const Bf16Bits* x) {
-  const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x));
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
-}
-
 template <int kHeads>
 void Scores(const Item& item, int64_t head_dim, float* scores, int64_t stride) {
   for (int64_t j = item.first; j < item.length; ++j) {
@@ -73,9 +68,9 @@ void WeighValues(const Item& item, int64_t head_dim, const float* scores, int64_
   __m512 sums[kHeads][2];
   for (int h = 0; h < kHeads; ++h) sums[h][0] = sums[h][1] = _mm512_setzero_ps();
   for (int64_t j = item.first; j < item.length; ++j) {
-    const Bf16Bits* value = item.values + j * item.step + column;
-    const __m512 v0 = LoadFloats(value);
-    const __m512 v1 = LoadFloats(value + 16);
+    const auto* value = reinterpret_cast<const uint16_t*>(item.values + j * item.step + column);
+    const __m512 v0 = FromBf16(value);
+    const __m512 v1 = FromBf16(value + 16);
     for (int h = 0; h < kHeads; ++h) {
       const __m512 p = _mm512_set1_ps(scores[h * stride + j]);
       sums[h][0] = _mm512_fmadd_ps(p, v0, sums[h][0]);

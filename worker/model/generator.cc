@@ -1,7 +1,5 @@
 #include "worker/model/generator.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -11,6 +9,7 @@
 #include "base/status_macros.h"
 #include "worker/model/decoder_forward.h"
 #include "worker/model/kv_cache.h"
+#include "worker/model/lanes.h"
 #include "worker/model/packed_weights.h"
 #include "worker/model/seeded_random.h"
 #include "worker/model/token_check.h"
@@ -283,15 +282,11 @@ class Generation {
  private:
   // Every thread decodes sequences of its own, so that none waits for another inside a layer.
   void RunGroup(std::span<const size_t> group) {
-    size_t lanes = weights_.device.is_cpu() ? static_cast<size_t>(ComputeThreads()) : 1;
+    auto lanes = static_cast<size_t>(LanesOn(weights_.device));
     if (group.size() < lanes * kMinLaneSequences) lanes = 1;
     std::vector<std::vector<size_t>> parts(lanes);
     for (size_t i = 0; i < group.size(); ++i) parts[i % lanes].push_back(group[i]);
-    if (lanes == 1) return RunPart(parts[0]);
-    at::parallel_for(0, static_cast<int64_t>(lanes), 1, [&](int64_t begin, int64_t end) {
-      const c10::InferenceMode guard;
-      for (int64_t lane = begin; lane < end; ++lane) RunPart(parts[static_cast<size_t>(lane)]);
-    });
+    RunLanes(lanes, [&](size_t lane) { RunPart(parts[lane]); });
   }
 
   void RunPart(const std::vector<size_t>& part) {

@@ -25,6 +25,7 @@
 #include "worker/training/full_parameter_trainer.h"
 #include "worker/training/gloo_exchange.h"
 #include "worker/training/row_order.h"
+#include "worker/training/testing/token_rows.h"
 #include "worker/training/trainer.h"
 
 namespace wardtune {
@@ -96,18 +97,7 @@ class Process {
   int read_end_ = -1;
 };
 
-std::vector<TrainingRow> Rows(int count, int32_t salt) {
-  std::vector<TrainingRow> rows;
-  for (int32_t r = 0; r < count; ++r) {
-    TrainingRow row;
-    for (int32_t i = 0; i < 5 + r % 7; ++i) {
-      row.ids.push_back((salt + r * 19 + i * 23) % 67);
-      row.loss_mask.push_back(i >= 2 ? 1 : 0);
-    }
-    rows.push_back(row);
-  }
-  return rows;
-}
+std::vector<TrainingRow> Rows(int count, int32_t salt) { return testing::TokenRows(count, salt); }
 
 class DataParallelTest : public ::testing::Test {
  protected:

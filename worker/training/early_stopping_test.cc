@@ -5,6 +5,7 @@
 #include "base/status_matchers.h"
 #include "worker/model/testing/tiny_model.h"
 #include "worker/training/row_loss.h"
+#include "worker/training/testing/token_rows.h"
 #include "worker/training/trainer.h"
 
 namespace wardtune {
@@ -15,16 +16,7 @@ using ::testing::HasSubstr;
 using ::wardtune::testing::StatusIs;
 
 std::vector<TrainingRow> Rows(int count, int32_t salt) {
-  std::vector<TrainingRow> rows;
-  for (int32_t r = 0; r < count; ++r) {
-    TrainingRow row;
-    for (int32_t i = 0; i < 6 + r % 4; ++i) {
-      row.ids.push_back((salt + r * 19 + i * 23) % 67);
-      row.loss_mask.push_back(i >= 2 ? 1 : 0);
-    }
-    rows.push_back(row);
-  }
-  return rows;
+  return testing::TokenRows(count, salt, 6, 4);
 }
 
 class EarlyStoppingTest : public ::testing::Test {

@@ -15,6 +15,7 @@
 #include "worker/security/strip_check.h"
 #include "worker/security/testing/random_vector.h"
 #include "worker/training/full_parameter_memory.h"
+#include "worker/training/testing/token_rows.h"
 
 namespace wardtune {
 namespace {
@@ -24,16 +25,7 @@ using ::testing::HasSubstr;
 using ::wardtune::testing::StatusIs;
 
 std::vector<TrainingRow> Rows(int count, int32_t salt = 0) {
-  std::vector<TrainingRow> rows;
-  for (int32_t r = 0; r < count; ++r) {
-    TrainingRow row;
-    for (int32_t i = 0; i < 5 + r % 7; ++i) {
-      row.ids.push_back((salt + r * 19 + i * 23) % 67);
-      row.loss_mask.push_back(i >= 2 ? 1 : 0);
-    }
-    rows.push_back(row);
-  }
-  return rows;
+  return testing::TokenRows(count, salt);
 }
 
 // The base, with a weight of -0, whose bits an added zero would change.

@@ -1,10 +1,9 @@
 #include "worker/training/joint_step.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 
 #include "worker/model/decoder_forward.h"
+#include "worker/model/lanes.h"
 #include "worker/model/torch_ops.h"
 #include "worker/training/micro_batch_plan.h"
 
@@ -32,11 +31,6 @@ struct JointRow {
   TrainingJob::StepRow row;
 };
 
-// Lanes pay where a thread is a core; other devices have their own ways.
-int64_t LanesOn(const ModelWeights& weights) {
-  return weights.device.is_cpu() ? ComputeThreads() : 1;
-}
-
 class JointStep {
  public:
   explicit JointStep(std::span<TrainingJob* const> jobs) {
@@ -51,7 +45,7 @@ class JointStep {
       while (end < rows_.size() && WeightsOf(rows_[end]) == WeightsOf(rows_[begin])) {
         lengths.push_back(static_cast<int64_t>(RowOf(rows_[end++]).ids.size()));
       }
-      const int64_t lanes = LanesOn(*WeightsOf(rows_[begin]));
+      const int64_t lanes = LanesOn(WeightsOf(rows_[begin])->device);
       for (const MicroBatchWave& wave : PlanMicroBatches(lengths, TokenBudget(), lanes)) {
         RunWave(wave, begin);
       }
@@ -133,18 +127,8 @@ class JointStep {
     for (size_t lane = 0; lane < wave.size(); ++lane) {
       for (const size_t row : wave[lane]) batches[lane].push_back(rows_[first + row]);
     }
-    if (batches.size() == 1) {
-      RunMicroBatch(batches[0], 0);
-      return;
-    }
     for (Share& share : shares_) GrowLanes(share, batches.size());
-    // Inside a parallel region LibTorch and its GEMM library stay on the calling thread.
-    at::parallel_for(0, static_cast<int64_t>(batches.size()), 1, [&](int64_t begin, int64_t end) {
-      const c10::InferenceMode guard;
-      for (auto lane = static_cast<size_t>(begin); lane < static_cast<size_t>(end); ++lane) {
-        RunMicroBatch(batches[lane], lane);
-      }
-    });
+    RunLanes(batches.size(), [&](size_t lane) { RunMicroBatch(batches[lane], lane); });
   }
 
   // The rows of each job in a micro-batch lie side by side.

@@ -7,6 +7,7 @@
 
 #include "base/status_matchers.h"
 #include "worker/model/testing/tiny_model.h"
+#include "worker/training/testing/token_rows.h"
 
 namespace wardtune {
 namespace {
@@ -18,16 +19,7 @@ using ::wardtune::testing::StatusIs;
 // Rows of fixed lengths whose tokens depend on `salt`; long enough that the three jobs together
 // fill more than one lane.
 std::vector<TrainingRow> Rows(int count, int32_t salt) {
-  std::vector<TrainingRow> rows;
-  for (int32_t r = 0; r < count; ++r) {
-    TrainingRow row;
-    for (int32_t i = 0; i < 30 + r % 5; ++i) {
-      row.ids.push_back((salt + r * 19 + i * 23) % 67);
-      row.loss_mask.push_back(i >= 2 ? 1 : 0);
-    }
-    rows.push_back(row);
-  }
-  return rows;
+  return testing::TokenRows(count, salt, 30, 5);
 }
 
 class JointTrainerTest : public ::testing::Test {

@@ -1,13 +1,12 @@
 #include "worker/training/row_loss.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <numeric>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "worker/model/decoder_forward.h"
+#include "worker/model/lanes.h"
 #include "worker/model/tensor_ops.h"
 #include "worker/model/token_check.h"
 #include "worker/model/torch_boundary.h"
@@ -88,23 +87,14 @@ absl::StatusOr<std::vector<double>> RowLosses(const DecoderModel& model, ActiveA
     const c10::InferenceMode guard;
     const ModelWeights& weights = *model.weights();
     WT_ASSIGN_OR_RETURN(const LoraRuntime lora, MakeLoraRuntime(weights, adapters));
-    const int64_t lanes = weights.device.is_cpu() ? ComputeThreads() : 1;
     int64_t finished = 0;
     for (const MicroBatchWave& wave :
-         PlanMicroBatches(lengths, options.micro_batch_tokens, lanes)) {
-      const auto run = [&](size_t lane) {
+         PlanMicroBatches(lengths, options.micro_batch_tokens, LanesOn(weights.device))) {
+      RunLanes(wave.size(), [&](size_t lane) {
         std::vector<const TrainingRow*> part;
         for (const size_t row : wave[lane]) part.push_back(&rows[row]);
         StoreMeans(TokenLosses(weights, lora, part), part, wave[lane], means);
-      };
-      if (wave.size() == 1) {
-        run(0);
-      } else {
-        at::parallel_for(0, static_cast<int64_t>(wave.size()), 1, [&](int64_t begin, int64_t end) {
-          const c10::InferenceMode lane_guard;
-          for (int64_t lane = begin; lane < end; ++lane) run(static_cast<size_t>(lane));
-        });
-      }
+      });
       for (const auto& lane : wave) finished += static_cast<int64_t>(lane.size());
       if (options.progress && !options.progress(finished)) {
         return absl::CancelledError("computing the rows' losses was cancelled");

@@ -1,0 +1,35 @@
+// Lanes: work that every thread does by itself, a whole forward pass or more, instead of sharing
+// each operation with the others (docs/performance.md).
+// Thread safety: re-entrant; lanes of one call run at the same time.
+#ifndef WARDTUNE_WORKER_MODEL_LANES_H_
+#define WARDTUNE_WORKER_MODEL_LANES_H_
+
+#include <ATen/Parallel.h>
+#include <c10/core/Device.h>
+#include <c10/core/InferenceMode.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "worker/model/decoder.h"
+
+namespace wardtune {
+
+// Lanes pay where a thread is a core; other devices have their own ways.
+inline int64_t LanesOn(at::Device device) { return device.is_cpu() ? ComputeThreads() : 1; }
+
+// Calls run(lane) for each of `lanes` lanes: side by side, each on one thread; a lone one on the
+// caller, whose operations use all threads. Throws what a lane throws.
+template <typename F>
+void RunLanes(size_t lanes, F run) {
+  if (lanes == 1) return run(size_t{0});
+  // Inside a parallel region LibTorch and its GEMM library stay on the calling thread.
+  at::parallel_for(0, static_cast<int64_t>(lanes), 1, [&](int64_t begin, int64_t end) {
+    const c10::InferenceMode guard;
+    for (int64_t lane = begin; lane < end; ++lane) run(static_cast<size_t>(lane));
+  });
+}
+
+}  // namespace wardtune
+
+#endif  // WARDTUNE_WORKER_MODEL_LANES_H_
