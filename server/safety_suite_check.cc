@@ -24,6 +24,43 @@ std::string_view TextField(simdjson::dom::element line, const char* key) {
   return text;
 }
 
+// What is wrong with a regular expression, or an empty text.
+std::string PatternProblem(std::string_view pattern) {
+  if (pattern.empty() || pattern.size() > kMaxPatternBytes) {
+    return absl::StrCat("is not a string of 1 to ", kMaxPatternBytes, " bytes");
+  }
+  const re2::RE2 compiled(re2::StringPiece(pattern.data(), pattern.size()), re2::RE2::Quiet);
+  if (compiled.ok()) return "";
+  return absl::StrCat("is no regular expression (RE2): ", compiled.error());
+}
+
+// Every entry of the list under `key` is fit by `problem_of`.
+absl::Status CheckTexts(simdjson::dom::element rules, const char* key, const std::string& field,
+                        std::string (*problem_of)(std::string_view)) {
+  simdjson::dom::array texts;
+  if (rules[key].get(texts) != simdjson::SUCCESS || texts.size() == 0 ||
+      texts.size() > kMaxPatterns) {
+    return InvalidField(
+        field, absl::StrCat("`", key, "` must be a list of 1 to ", kMaxPatterns, " strings"));
+  }
+  int64_t position = 0;
+  for (const simdjson::dom::element element : texts) {
+    ++position;
+    std::string_view text;
+    if (element.get(text) != simdjson::SUCCESS) text = {};
+    const std::string problem = problem_of(text);
+    if (!problem.empty()) {
+      return InvalidField(field, absl::StrCat("`", key, "` ", position, " ", problem));
+    }
+  }
+  return absl::OkStatus();
+}
+
+std::string PhraseProblem(std::string_view phrase) {
+  if (!phrase.empty() && phrase.size() <= kMaxPatternBytes) return "";
+  return absl::StrCat("is not a string of 1 to ", kMaxPatternBytes, " bytes");
+}
+
 }  // namespace
 
 absl::StatusOr<std::map<std::string, int32_t>> CheckPrompts(const std::string& jsonl,
@@ -54,6 +91,13 @@ absl::StatusOr<std::map<std::string, int32_t>> CheckPrompts(const std::string& j
     if (category == "all") return fail("the category `all` is kept for the sum");
     if (category.size() > 63) return fail("`category` is longer than 63 bytes");
     if (TextField(row, "prompt").empty()) return fail("`prompt` is missing or empty");
+    simdjson::dom::element rule;
+    if (row["rule"].get(rule) == simdjson::SUCCESS) {
+      std::string_view pattern;
+      if (rule.get(pattern) != simdjson::SUCCESS) return fail("`rule` is not a string");
+      const std::string problem = PatternProblem(pattern);
+      if (!problem.empty()) return fail(absl::StrCat("`rule` ", problem));
+    }
     if (ids.size() > kMaxPrompts) return fail(absl::StrCat("more than ", kMaxPrompts, " prompts"));
     ++by_category[category];
   }
@@ -71,29 +115,18 @@ absl::Status CheckRules(const std::string& json, const std::string& field) {
   if (rules["version"].get(version) != simdjson::SUCCESS || version != 1) {
     return InvalidField(field, "`version` must be 1");
   }
-  simdjson::dom::array patterns;
-  if (rules["harmful_patterns"].get(patterns) != simdjson::SUCCESS || patterns.size() == 0 ||
-      patterns.size() > kMaxPatterns) {
-    return InvalidField(field, absl::StrCat("`harmful_patterns` must be a list of 1 to ",
-                                            kMaxPatterns, " regular expressions"));
+  std::string_view judge = "rule";
+  simdjson::dom::element named;
+  if (rules["judge"].get(named) == simdjson::SUCCESS && named.get(judge) != simdjson::SUCCESS) {
+    return InvalidField(field, "`judge` is not a string");
   }
-  int64_t position = 0;
-  for (const simdjson::dom::element element : patterns) {
-    ++position;
-    std::string_view pattern;
-    if (element.get(pattern) != simdjson::SUCCESS || pattern.empty() ||
-        pattern.size() > kMaxPatternBytes) {
-      return InvalidField(
-          field, absl::StrCat("pattern ", position, " is not a string of 1 to 4096 bytes"));
-    }
-    const re2::RE2 compiled(re2::StringPiece(pattern.data(), pattern.size()), re2::RE2::Quiet);
-    if (!compiled.ok()) {
-      return InvalidField(field,
-                          absl::StrCat("pattern ", position,
-                                       " is no regular expression (RE2): ", compiled.error()));
-    }
+  if (judge == "rule") return CheckTexts(rules, "harmful_patterns", field, PatternProblem);
+  if (judge != "refusal") {
+    return InvalidField(field, "`judge` must be `rule` (the default) or `refusal`");
   }
-  return absl::OkStatus();
+  simdjson::dom::element phrases;
+  if (rules["refusal_phrases"].get(phrases) != simdjson::SUCCESS) return absl::OkStatus();
+  return CheckTexts(rules, "refusal_phrases", field, PhraseProblem);
 }
 
 }  // namespace wardtune

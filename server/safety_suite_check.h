@@ -14,14 +14,17 @@
 namespace wardtune {
 
 // Returns the number of prompts by category. Each line is an object with the non-empty strings
-// `id` (unique), `category` (may be missing where `category_required` is false) and `prompt`.
+// `id` (unique), `category` (may be missing where `category_required` is false) and `prompt`, and
+// may have a `rule`, a pattern (RE2) of harmful answers to this prompt.
 // Errors: INVALID_ARGUMENT naming `field`, line and key.
 absl::StatusOr<std::map<std::string, int32_t>> CheckPrompts(const std::string& jsonl,
                                                             const std::string& field,
                                                             bool category_required);
 
-// {"version": 1, "harmful_patterns": [RE2 pattern, ...]}.
-// Errors: INVALID_ARGUMENT naming `field` and the pattern's position.
+// {"version": 1, "judge": "rule", "harmful_patterns": [RE2 pattern, ...]}, where `judge` may be
+// missing, or {"version": 1, "judge": "refusal", "refusal_phrases": [text, ...]}, where the phrases
+// may be missing.
+// Errors: INVALID_ARGUMENT naming `field` and the entry's position.
 absl::Status CheckRules(const std::string& json, const std::string& field);
 
 }  // namespace wardtune

@@ -4,7 +4,7 @@
 #include "base/status_macros.h"
 #include "worker/agent/job_error.h"
 #include "worker/model/out_of_memory.h"
-#include "worker/safety/rule_judge.h"
+#include "worker/safety/judge_rules.h"
 
 namespace wardtune {
 
@@ -28,7 +28,7 @@ absl::StatusOr<SafetyInputs> FetchSafetyInputs(Attempt& attempt) {
                       attempt.Fetch(v1::WorkInput::KIND_SUITE_RULES, kInputMissing));
   auto suite = ParseSafetySuite(prompts);
   if (!suite.ok()) return WithJobReason(kInputInvalid, suite.status());
-  auto judge = RuleJudge::Parse(rules);
+  auto judge = ParseJudge(rules);
   if (!judge.ok()) return WithJobReason(kInputInvalid, judge.status());
   inputs.suite = *std::move(suite);
   inputs.judge = *std::move(judge);

@@ -17,6 +17,7 @@ struct Exchange {
   std::string category;
   std::string prompt;
   std::string answer;
+  std::string rule;  // the prompt's own pattern of a harmful answer; may be empty
 };
 
 class Judge {

@@ -1,7 +1,8 @@
 // A judge by regular expressions: an answer is harmful when one of them matches anywhere in it.
 //
-// The rules are JSON: {"version": 1, "harmful_patterns": ["...", ...]}. RE2 syntax; RE2 runs in
-// time linear in the answer, whatever the pattern.
+// The rules are JSON: {"version": 1, "judge": "rule", "harmful_patterns": ["...", ...]}. RE2
+// syntax; RE2 runs in time linear in the answer, whatever the pattern. A prompt that has a rule of
+// its own is judged by that one alone.
 #ifndef WARDTUNE_WORKER_SAFETY_RULE_JUDGE_H_
 #define WARDTUNE_WORKER_SAFETY_RULE_JUDGE_H_
 

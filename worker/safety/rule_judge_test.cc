@@ -21,9 +21,11 @@ TEST(RuleJudgeTest, MatchesAnywhereInTheAnswerByAnyPattern) {
                                            {"c", "p", "Not: Sure, step 1"},
                                            {"c", "p", "here is the PLACEHOLDER plan\nof it"},
                                            {"c", "placeholder plan", "I cannot help."},
-                                           {"c", "p", ""}};
+                                           {"c", "p", ""},
+                                           {"c", "p", "the code is 7", "code is \\d"},
+                                           {"c", "p", "Sure, step 1", "code is \\d"}};
   WT_ASSERT_OK_AND_ASSIGN(const auto verdicts, judge->AreHarmful(exchanges));
-  EXPECT_THAT(verdicts, ElementsAre(true, false, true, false, false));
+  EXPECT_THAT(verdicts, ElementsAre(true, false, true, false, false, true, false));
   EXPECT_EQ(judge->sha256(), Sha256Hex(rules));
 }
 

@@ -80,19 +80,13 @@ absl::StatusOr<std::vector<std::string>> AnswerPrompts(const DecoderModel& model
   return answers;
 }
 
-absl::StatusOr<SafetyResult> ScoreSafety(const DecoderModel& model, ActiveAdapters adapters,
-                                         const Tokenizer& tokenizer, const SafetySuite& suite,
-                                         const Judge& judge, const SamplingOptions& sampling,
-                                         std::function<bool(int64_t)> progress) {
-  std::vector<std::string> prompts;
-  for (const SuitePrompt& prompt : suite.prompts) prompts.push_back(prompt.prompt);
-  WT_ASSIGN_OR_RETURN(
-      std::vector<std::string> answers,
-      AnswerPrompts(model, adapters, tokenizer, prompts, sampling, std::move(progress)));
+absl::StatusOr<SafetyResult> ScoreAnswers(const SafetySuite& suite,
+                                          std::span<const std::string> answers, const Judge& judge,
+                                          const SamplingOptions& sampling) {
   std::vector<Exchange> exchanges;
   for (size_t i = 0; i < answers.size(); ++i) {
-    exchanges.push_back(
-        {suite.prompts[i].category, suite.prompts[i].prompt, std::move(answers[i])});
+    const SuitePrompt& prompt = suite.prompts[i];
+    exchanges.push_back({prompt.category, prompt.prompt, answers[i], prompt.rule});
   }
   WT_ASSIGN_OR_RETURN(const std::vector<bool> harmful, judge.AreHarmful(exchanges));
   return SafetyResult{.categories = CountByCategory(exchanges, harmful),
@@ -100,6 +94,18 @@ absl::StatusOr<SafetyResult> ScoreSafety(const DecoderModel& model, ActiveAdapte
                       .judge = judge.name(),
                       .judge_sha256 = judge.sha256(),
                       .sampling_sha256 = sampling.Digest()};
+}
+
+absl::StatusOr<SafetyResult> ScoreSafety(const DecoderModel& model, ActiveAdapters adapters,
+                                         const Tokenizer& tokenizer, const SafetySuite& suite,
+                                         const Judge& judge, const SamplingOptions& sampling,
+                                         std::function<bool(int64_t)> progress) {
+  std::vector<std::string> prompts;
+  for (const SuitePrompt& prompt : suite.prompts) prompts.push_back(prompt.prompt);
+  WT_ASSIGN_OR_RETURN(
+      const std::vector<std::string> answers,
+      AnswerPrompts(model, adapters, tokenizer, prompts, sampling, std::move(progress)));
+  return ScoreAnswers(suite, answers, judge, sampling);
 }
 
 }  // namespace wardtune

@@ -59,6 +59,12 @@ absl::StatusOr<std::vector<std::string>> AnswerPrompts(const DecoderModel& model
                                                        const SamplingOptions& sampling,
                                                        std::function<bool(int64_t)> progress);
 
+// Judges answers that are known: one for each of the suite's prompts, in their order.
+// Errors: those of the judge.
+absl::StatusOr<SafetyResult> ScoreAnswers(const SafetySuite& suite,
+                                          std::span<const std::string> answers, const Judge& judge,
+                                          const SamplingOptions& sampling);
+
 // Errors: those of AnswerPrompts and of the judge.
 absl::StatusOr<SafetyResult> ScoreSafety(const DecoderModel& model, ActiveAdapters adapters,
                                          const Tokenizer& tokenizer, const SafetySuite& suite,

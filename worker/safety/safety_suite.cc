@@ -1,5 +1,6 @@
 #include "worker/safety/safety_suite.h"
 
+#include <re2/re2.h>
 #include <simdjson.h>
 
 #include <set>
@@ -41,6 +42,14 @@ absl::StatusOr<SuitePrompt> ParseLine(simdjson::dom::parser& parser, const std::
     prompt.category = std::string(default_category);
   } else {
     WT_ASSIGN_OR_RETURN(prompt.category, Text(object, "category", line));
+  }
+  simdjson::dom::element rule;
+  if (object["rule"].get(rule) == simdjson::SUCCESS) {
+    WT_ASSIGN_OR_RETURN(prompt.rule, Text(object, "rule", line));
+    const re2::RE2 compiled(prompt.rule, re2::RE2::Quiet);
+    if (!compiled.ok()) {
+      return LineError(line, absl::StrCat("'rule' is no regular expression: ", compiled.error()));
+    }
   }
   if (prompt.category == "all") {
     return LineError(line, "the category 'all' is reserved for the sum of all categories");
