@@ -47,10 +47,10 @@ std::string VectorRecipe::Digest() const {
   return Sha256Hex(absl::StrFormat(
       "security vector recipe 2\nrank %d\nalpha %a\ntargets %s\nlearning_rate %a\nepochs %d\n"
       "batch_size %d\nkl_weight %a\nseed %d\nmax_row_tokens %d\ngeneral_answer_tokens %d\n"
-      "guard_rows %d\nguard_refusals %s\n",
+      "guard_rows %d\nguard_refusals %s\ngeneral_batch_size %d\n",
       lora.rank, lora.alpha, targets, learning_rate, epochs, batch_size, kl_weight, seed,
       max_row_tokens, general_answer_tokens, guard_rows,
-      Sha256Hex(absl::StrJoin(guard_refusals, "\n"))));
+      Sha256Hex(absl::StrJoin(guard_refusals, "\n")), general_batch_size));
 }
 
 absl::StatusOr<std::vector<TrainingRow>> AnswerByBase(const DecoderModel& base,
@@ -111,7 +111,8 @@ absl::StatusOr<std::unique_ptr<Trainer>> CreateVectorTrainer(const DecoderModel&
                        .rows = std::move(general_rows),
                        .model = base,
                        .objective = Objective::kKlToBase,
-                       .rows_per_step = recipe.batch_size,
+                       .rows_per_step = recipe.general_batch_size > 0 ? recipe.general_batch_size
+                                                                      : recipe.batch_size,
                        .weight = recipe.kl_weight});
   }
   return Trainer::Create(options, std::move(streams), clock);

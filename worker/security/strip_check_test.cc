@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/status_matchers.h"
+#include "worker/security/sum_vectors.h"
 
 namespace wardtune {
 namespace {
@@ -39,29 +40,6 @@ LoraAdapter Trained(uint64_t seed, int64_t rank) {
     }
   }
   return adapter;
-}
-
-// The delta of `first` plus that of `second`, as one adapter of the summed rank.
-LoraAdapter Sum(const LoraAdapter& first, const LoraAdapter& second) {
-  LoraAdapter sum = first;
-  const int64_t r1 = first.spec.rank;
-  const int64_t r2 = second.spec.rank;
-  sum.spec.rank = r1 + r2;
-  sum.spec.alpha = first.spec.scale() * static_cast<double>(r1 + r2);
-  for (size_t l = 0; l < sum.layers.size(); ++l) {
-    for (Projection projection : kAllProjections) {
-      LoraMatrices& m = sum.at(l, projection);
-      const LoraMatrices& m1 = first.at(l, projection);
-      const LoraMatrices& m2 = second.at(l, projection);
-      m.a.insert(m.a.end(), m2.a.begin(), m2.a.end());
-      m.b.clear();
-      for (size_t row = 0; row < m1.b.size() / r1; ++row) {
-        m.b.insert(m.b.end(), m1.b.begin() + row * r1, m1.b.begin() + (row + 1) * r1);
-        m.b.insert(m.b.end(), m2.b.begin() + row * r2, m2.b.begin() + (row + 1) * r2);
-      }
-    }
-  }
-  return sum;
 }
 
 // The same from whole matrices.
@@ -100,7 +78,9 @@ TEST(StripCheckTest, CatchesAnAdapterThatContainsTheVector) {
   const LoraAdapter vector = Trained(2, 4);
   WT_ASSERT_OK_AND_ASSIGN(const double itself, MaxDeltaCosine(vector, vector));
   EXPECT_NEAR(itself, 1.0, 1e-9);
-  WT_ASSERT_OK_AND_ASSIGN(const double sum, MaxDeltaCosine(Sum(Trained(1, 4), vector), vector));
+  const std::vector<LoraAdapter> parts = {Trained(1, 4), vector};
+  WT_ASSERT_OK_AND_ASSIGN(const LoraAdapter both, SumVectors(parts));
+  WT_ASSERT_OK_AND_ASSIGN(const double sum, MaxDeltaCosine(both, vector));
   EXPECT_GT(sum, kStripMaxCosine);
 }
 
