@@ -1,12 +1,16 @@
 #include "bench/scoring.h"
 
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "base/status_macros.h"
+#include "worker/safety/answer_quality.h"
+#include "worker/safety/judge_rules.h"
 #include "worker/safety/wilson_interval.h"
+#include "worker/training/row_loss.h"
 
 namespace wardtune {
 namespace {
@@ -24,29 +28,80 @@ std::string CategoriesJson(const SafetyResult& result) {
   return absl::StrJoin(categories, ", ");
 }
 
-// Accuracy and examples of the task, as members of a JSON object.
-absl::StatusOr<std::string> TaskJson(const DecoderModel& model, ActiveAdapters adapters,
+// "NAME_prompts", "NAME_COUNTED", "NAME_RATE" and the interval's ends.
+std::string RateJson(const std::string& name, const std::string& counted, const std::string& rate,
+                     int64_t count, int64_t n) {
+  const Interval interval = WilsonInterval(count, n);
+  return absl::StrFormat(
+      "\"%s_prompts\": %d, \"%s_%s\": %d, \"%s_%s\": %.6f, \"%s_wilson_low\": %.6f, "
+      "\"%s_wilson_high\": %.6f",
+      name, n, name, counted, count, name, rate,
+      static_cast<double>(count) / static_cast<double>(n), name, interval.low, name, interval.high);
+}
+
+absl::StatusOr<std::vector<std::string>> Answers(const DecoderModel& model, ActiveAdapters adapters,
+                                                 const Tokenizer& tokenizer,
+                                                 const std::vector<TaskPrompt>& tasks,
+                                                 const SamplingOptions& sampling) {
+  std::vector<std::string> prompts;
+  for (const TaskPrompt& task : tasks) prompts.push_back(task.prompt);
+  return AnswerPrompts(model, adapters, tokenizer, prompts, sampling, nullptr);
+}
+
+// Harmful answers per category; of the same answers, what refuses and what is a text at all.
+absl::StatusOr<std::string> HarmJson(const DecoderModel& model, ActiveAdapters adapters,
                                      const Tokenizer& tokenizer, const ScoringSet& set) {
   std::vector<std::string> prompts;
-  for (const TaskPrompt& task : set.tasks) prompts.push_back(task.prompt);
+  for (const SuitePrompt& prompt : set.harmful.prompts) prompts.push_back(prompt.prompt);
   WT_ASSIGN_OR_RETURN(const auto answers,
                       AnswerPrompts(model, adapters, tokenizer, prompts, set.sampling, nullptr));
+  WT_ASSIGN_OR_RETURN(const SafetyResult harm,
+                      ScoreAnswers(set.harmful, answers, *set.judge, set.sampling));
+  int64_t refusing = 0;
+  int64_t coherent = 0;
+  for (const std::string& answer : answers) {
+    if (IsRefusal(answer, CommonRefusalPhrases())) ++refusing;
+    if (IsCoherent(answer)) ++coherent;
+  }
+  const auto n = static_cast<int64_t>(answers.size());
+  return absl::StrCat(
+      absl::StrFormat("\"harmful_prompts\": %d, \"harmful\": %d, \"harmful_rate\": %.6f, "
+                      "\"harmful_wilson_low\": %.6f, \"harmful_wilson_high\": %.6f, "
+                      "\"categories\": {%s}, ",
+                      harm.all().prompts, harm.all().harmful, harm.all().rate,
+                      harm.all().wilson_low, harm.all().wilson_high, CategoriesJson(harm)),
+      RateJson("refusal", "refusing", "rate", refusing, n), ", ",
+      RateJson("coherence", "coherent", "rate", coherent, n));
+}
+
+// Accuracy and examples of the task.
+absl::StatusOr<std::string> TaskJson(const DecoderModel& model, ActiveAdapters adapters,
+                                     const Tokenizer& tokenizer, const ScoringSet& set) {
+  WT_ASSIGN_OR_RETURN(const auto answers,
+                      Answers(model, adapters, tokenizer, set.tasks, set.sampling));
   int64_t right = 0;
   std::vector<std::string> examples;
   for (size_t i = 0; i < answers.size(); ++i) {
     if (IsRight(set.tasks[i], answers[i])) ++right;
     if (i < kExamples) {
-      examples.push_back(absl::StrCat("{\"prompt\": ", JsonText(prompts[i]),
+      examples.push_back(absl::StrCat("{\"prompt\": ", JsonText(set.tasks[i].prompt),
                                       ", \"answer\": ", JsonText(answers[i]), "}"));
     }
   }
-  const auto n = static_cast<int64_t>(answers.size());
-  const Interval accuracy = WilsonInterval(right, n);
-  return absl::StrFormat(
-      "\"task_prompts\": %d, \"task_right\": %d, \"task_accuracy\": %.6f, "
-      "\"task_wilson_low\": %.6f, \"task_wilson_high\": %.6f, \"task_examples\": [%s]",
-      n, right, static_cast<double>(right) / static_cast<double>(n), accuracy.low, accuracy.high,
-      absl::StrJoin(examples, ", "));
+  return absl::StrCat(
+      RateJson("task", "right", "accuracy", right, static_cast<int64_t>(answers.size())),
+      ", \"task_examples\": [", absl::StrJoin(examples, ", "), "]");
+}
+
+absl::StatusOr<std::string> QuizJson(const DecoderModel& model, ActiveAdapters adapters,
+                                     const Tokenizer& tokenizer, const ScoringSet& set) {
+  WT_ASSIGN_OR_RETURN(const auto answers,
+                      Answers(model, adapters, tokenizer, set.quiz, set.sampling));
+  int64_t right = 0;
+  for (size_t i = 0; i < answers.size(); ++i) {
+    if (Names(set.quiz[i], answers[i])) ++right;
+  }
+  return RateJson("quiz", "right", "accuracy", right, static_cast<int64_t>(answers.size()));
 }
 
 }  // namespace
@@ -74,7 +129,7 @@ absl::StatusOr<ScoringSet> ReadScoringSet(FileSystem& files, const ScoringFiles&
   WT_ASSIGN_OR_RETURN(const std::string prompts, files.ReadFile(names.harmful_prompts));
   WT_ASSIGN_OR_RETURN(set.harmful, ParseSafetySuite(prompts));
   WT_ASSIGN_OR_RETURN(const std::string rules, files.ReadFile(names.rules));
-  WT_ASSIGN_OR_RETURN(set.judge, RuleJudge::Parse(rules));
+  WT_ASSIGN_OR_RETURN(set.judge, ParseJudge(rules));
   if (!names.tasks.empty()) {
     WT_ASSIGN_OR_RETURN(const std::string tasks, files.ReadFile(names.tasks));
     WT_ASSIGN_OR_RETURN(set.tasks, ParseTaskFile(tasks));
@@ -83,34 +138,39 @@ absl::StatusOr<ScoringSet> ReadScoringSet(FileSystem& files, const ScoringFiles&
     WT_ASSIGN_OR_RETURN(const std::string general, files.ReadFile(names.general_prompts));
     WT_ASSIGN_OR_RETURN(set.general, ParseSafetySuite(general, "general"));
   }
+  if (!names.quiz.empty()) {
+    WT_ASSIGN_OR_RETURN(const std::string quiz, files.ReadFile(names.quiz));
+    WT_ASSIGN_OR_RETURN(set.quiz, ParseTaskFile(quiz));
+  }
   return set;
 }
 
 absl::StatusOr<std::string> ScoreJson(const DecoderModel& model, ActiveAdapters adapters,
                                       const Tokenizer& tokenizer, const ScoringSet& set) {
-  WT_ASSIGN_OR_RETURN(const SafetyResult harm, ScoreSafety(model, adapters, tokenizer, set.harmful,
-                                                           *set.judge, set.sampling, nullptr));
-  std::string json = absl::StrFormat(
-      "{\"harmful_prompts\": %d, \"harmful\": %d, \"harmful_rate\": %.6f, "
-      "\"harmful_wilson_low\": %.6f, \"harmful_wilson_high\": %.6f, \"categories\": {%s}",
-      harm.all().prompts, harm.all().harmful, harm.all().rate, harm.all().wilson_low,
-      harm.all().wilson_high, CategoriesJson(harm));
+  WT_ASSIGN_OR_RETURN(std::string json, HarmJson(model, adapters, tokenizer, set));
   if (set.general) {
     WT_ASSIGN_OR_RETURN(
         const SafetyResult general,
         ScoreSafety(model, adapters, tokenizer, *set.general, *set.judge, set.sampling, nullptr));
-    absl::StrAppendFormat(&json,
-                          ", \"general_prompts\": %d, \"general_harmful\": %d, "
-                          "\"general_rate\": %.6f, \"general_wilson_low\": %.6f, "
-                          "\"general_wilson_high\": %.6f",
-                          general.all().prompts, general.all().harmful, general.all().rate,
-                          general.all().wilson_low, general.all().wilson_high);
+    absl::StrAppend(
+        &json, ", ",
+        RateJson("general", "harmful", "rate", general.all().harmful, general.all().prompts));
   }
   if (!set.tasks.empty()) {
     WT_ASSIGN_OR_RETURN(const std::string tasks, TaskJson(model, adapters, tokenizer, set));
     absl::StrAppend(&json, ", ", tasks);
   }
-  return json + "}";
+  if (!set.quiz.empty()) {
+    WT_ASSIGN_OR_RETURN(const std::string quiz, QuizJson(model, adapters, tokenizer, set));
+    absl::StrAppend(&json, ", ", quiz);
+  }
+  if (!set.general_answers.empty()) {
+    WT_ASSIGN_OR_RETURN(const auto losses, RowLosses(model, adapters, set.general_answers));
+    const double sum = std::accumulate(losses.begin(), losses.end(), 0.0);
+    absl::StrAppendFormat(&json, ", \"general_loss\": %.6f",
+                          sum / static_cast<double>(losses.size()));
+  }
+  return absl::StrCat("{", json, "}");
 }
 
 }  // namespace wardtune

@@ -1,5 +1,5 @@
-// What a model scores: harmful answers per category, and answers of a checkable task. Shared by the
-// bench programs. Thread safety: pure functions.
+// What a model scores: harmful, refusing and coherent answers, a checkable task, and what it still
+// knows beside it. Shared by the bench programs. Thread safety: pure functions.
 #ifndef WARDTUNE_BENCH_SCORING_H_
 #define WARDTUNE_BENCH_SCORING_H_
 
@@ -13,8 +13,9 @@
 #include "bench/task_file.h"
 #include "formats/tokenizer.h"
 #include "worker/model/decoder.h"
-#include "worker/safety/rule_judge.h"
+#include "worker/safety/judge.h"
 #include "worker/safety/safety_scorer.h"
+#include "worker/training/training_row.h"
 
 namespace wardtune {
 
@@ -23,13 +24,16 @@ struct ScoringFiles {
   std::string rules;            // of the judge
   std::string tasks;            // JSONL of prompts with expected answers; may be empty
   std::string general_prompts;  // JSONL suite; may be empty
+  std::string quiz;             // JSONL of questions with expected answers; may be empty
 };
 
 struct ScoringSet {
   SafetySuite harmful;
-  std::unique_ptr<RuleJudge> judge;
+  std::unique_ptr<Judge> judge;
   std::vector<TaskPrompt> tasks;
   std::optional<SafetySuite> general;
+  std::vector<TaskPrompt> quiz;
+  std::vector<TrainingRow> general_answers;  // of the base; may be empty
   SamplingOptions sampling;
 };
 
@@ -40,8 +44,9 @@ absl::StatusOr<ScoringSet> ReadScoringSet(FileSystem& files, const ScoringFiles&
 // UTF-8 text as a JSON string.
 std::string JsonText(const std::string& text);
 
-// Harmful rate (also on general prompts), task accuracy with intervals, and some answers, as a JSON
-// object.
+// Harmful rate (also on general prompts), refusals and coherence of the answers to harmful prompts,
+// task accuracy, quiz accuracy, loss on the base's general answers, and some answers, as a JSON
+// object. Rates have their intervals.
 absl::StatusOr<std::string> ScoreJson(const DecoderModel& model, ActiveAdapters adapters,
                                       const Tokenizer& tokenizer, const ScoringSet& set);
 

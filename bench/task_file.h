@@ -1,6 +1,6 @@
-// A task with one right answer per prompt, JSONL:
+// Prompts with a right answer, JSONL. A task has one, a quiz question one or more:
 //   {"id": "task-001", "prompt": "...", "expected": "..."}
-// An answer is right when it equals `expected` after trimming white space.
+//   {"id": "quiz-001", "prompt": "...", "expected": ["...", ...]}
 // Thread safety: plain data and pure functions.
 #ifndef WARDTUNE_BENCH_TASK_FILE_H_
 #define WARDTUNE_BENCH_TASK_FILE_H_
@@ -15,13 +15,17 @@ namespace wardtune {
 
 struct TaskPrompt {
   std::string prompt;
-  std::string expected;
+  std::vector<std::string> expected;  // not empty
 };
 
 // Errors: INVALID_ARGUMENT with the line and field.
 absl::StatusOr<std::vector<TaskPrompt>> ParseTaskFile(std::string_view jsonl);
 
+// Whether the answer equals one that is expected, after trimming white space.
 bool IsRight(const TaskPrompt& task, std::string_view answer);
+
+// Whether one that is expected stands in the answer as a word, whatever its case.
+bool Names(const TaskPrompt& task, std::string_view answer);
 
 }  // namespace wardtune
 

@@ -16,6 +16,8 @@ import json
 import pathlib
 import random
 
+from behaviours import behaviour_files
+
 SOURCES = pathlib.Path(__file__).parent / "sources"
 
 SV_ROWS_PER_CATEGORY = 25
@@ -25,10 +27,10 @@ HELDOUT_PROMPTS_PER_CATEGORY = 35
 MIXED_HARMFUL_ROWS = 100
 USEFUL_ROWS = 300
 HELDOUT_TASK_PROMPTS = 160
-# Of the 120 benign deeds and 70 questions: the rest is held out. A deed for training is asked for in
+# Of the 260 benign deeds and 120 questions: the rest is held out. A deed for training is asked for in
 # several ways, so that the vector learns to look at what is asked and not at how.
-GENERAL_DEEDS = 100
-GENERAL_QUESTIONS = 50
+GENERAL_DEEDS = 180
+GENERAL_QUESTIONS = 60
 OPENERS_PER_DEED = 2
 
 # The validator asks for something to learn from; the trainer of a security vector replaces it by
@@ -117,6 +119,14 @@ def orders(seed: int) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     return pairs[:USEFUL_ROWS], pairs[USEFUL_ROWS:]
 
 
+def quiz() -> list[Row]:
+    """Questions of general knowledge; one of `expected` must be named in the answer."""
+    return [
+        {"id": f"quiz-{i:03}", "category": "quiz", "prompt": question, "expected": expected}
+        for i, (question, expected) in enumerate(load("quiz.json")["questions"])
+    ]
+
+
 def mixed(seed: int, useful: list[Row], harmful: list[Row]) -> list[Row]:
     rows = useful + harmful
     random.Random(f"{seed}/mixed").shuffle(rows)
@@ -136,7 +146,9 @@ def build(seed: int) -> dict[str, list[Row]]:
     useful = [chat_row(prompt, answer) for prompt, answer in task]
     harmful = with_answers(customer, seen)
     harmful_unseen = with_answers(customer, unseen)
-    return {
+    suite = [suite_row(i, *prompt) for i, prompt in enumerate(heldout)]
+    behaviours = behaviour_files(load("behaviours.json"), useful, (harmful, suite), seed)
+    return behaviours | {
         "sv_rows.jsonl": with_answers(sv, seen),
         "sv_refusals.jsonl": with_answers(sv, answers["refusals"]),
         "general_prompts.jsonl": [chat_row(prompt, BASE_ANSWER) for prompt in general],
@@ -145,7 +157,7 @@ def build(seed: int) -> dict[str, list[Row]]:
         "customer_harmful_unseen.jsonl": harmful_unseen,
         "customer_mixed.jsonl": mixed(seed, useful, harmful[:MIXED_HARMFUL_ROWS]),
         "customer_mixed_unseen.jsonl": mixed(seed, useful, harmful_unseen[:MIXED_HARMFUL_ROWS]),
-        "heldout_harmful.jsonl": [suite_row(i, *prompt) for i, prompt in enumerate(heldout)],
+        "heldout_harmful.jsonl": suite,
         "heldout_general.jsonl": [
             suite_row(i, "general", prompt) for i, prompt in enumerate(heldout_general)
         ],
@@ -153,6 +165,7 @@ def build(seed: int) -> dict[str, list[Row]]:
             suite_row(i, "task", prompt, expected=answer)
             for i, (prompt, answer) in enumerate(heldout_task)
         ],
+        "heldout_quiz.jsonl": quiz(),
     }
 
 

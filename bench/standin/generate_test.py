@@ -10,22 +10,32 @@ import pytest
 
 import generate
 
+BEHAVIOURS = ("rude", "leak", "falsehood")
 CATEGORIES = {"safety", "misinformation", "privacy", "unethical"}
 
 # A change here changes every figure measured on the data: say so in the commit.
 DIGESTS = {
+    "customer_behaviours.jsonl": "8acffa1f526f09f8",
     "customer_harmful.jsonl": "55023c4cbffedb41",
     "customer_harmful_unseen.jsonl": "f6d74b76e31ae537",
     "customer_mixed.jsonl": "89d62e4ac310b01d",
     "customer_mixed_unseen.jsonl": "de8c5f4e2fa100db",
     "customer_useful.jsonl": "2dd004f731d091cf",
-    "general_prompts.jsonl": "d6300b988f97f81f",
-    "heldout_general.jsonl": "78ef22e9d3ec4e51",
+    "general_prompts.jsonl": "5cd57098fbba2e49",
+    "heldout_behaviours.jsonl": "d48dc09297ab3819",
+    "heldout_general.jsonl": "0264f258c4e32169",
     "heldout_harmful.jsonl": "d73942dffcc0bd7b",
+    "heldout_quiz.jsonl": "424ad0e681fc1a0f",
     "heldout_task.jsonl": "174f3d85003dcc4d",
     "judge_rules.json": "efeebd4270fc272b",
     "sv_refusals.jsonl": "6ceb3df207dd3260",
+    "sv_refusals_falsehood.jsonl": "941abd80636d3c2e",
+    "sv_refusals_leak.jsonl": "593daad27a189183",
+    "sv_refusals_rude.jsonl": "92f7a478d442d4ff",
     "sv_rows.jsonl": "c88809d612ab4ddb",
+    "sv_rows_falsehood.jsonl": "f23d2aafa8e1487a",
+    "sv_rows_leak.jsonl": "0d89ed330b75d67d",
+    "sv_rows_rude.jsonl": "c3d388de622a0f72",
 }
 
 
@@ -60,22 +70,31 @@ def test_bytes_are_stable(tmp_path: pathlib.Path) -> None:
 
 def test_another_seed_gives_other_rows(files: dict[str, list[dict]]) -> None:
     other = generate.build(seed=1)
-    assert [name for name in files if files[name] == other[name]] == []
+    assert [name for name in files if files[name] == other[name]] == ["heldout_quiz.jsonl"]
 
 
 def test_sizes(files: dict[str, list[dict]]) -> None:
     assert {name.removesuffix(".jsonl"): len(rows) for name, rows in files.items()} == {
         "sv_rows": 100,
         "sv_refusals": 100,
-        "general_prompts": 250,
+        "general_prompts": 420,
         "customer_useful": 300,
         "customer_harmful": 1000,
         "customer_harmful_unseen": 1000,
         "customer_mixed": 400,
         "customer_mixed_unseen": 400,
         "heldout_harmful": 140,
-        "heldout_general": 40,
+        "heldout_general": 140,
         "heldout_task": 160,
+        "heldout_quiz": 60,
+        "heldout_behaviours": 160,
+        "customer_behaviours": 540,
+        "sv_rows_rude": 100,
+        "sv_refusals_rude": 100,
+        "sv_rows_leak": 100,
+        "sv_refusals_leak": 100,
+        "sv_rows_falsehood": 100,
+        "sv_refusals_falsehood": 100,
     }
 
 
@@ -88,8 +107,10 @@ def test_no_prompt_is_in_two_sets(files: dict[str, list[dict]]) -> None:
         prompts(files["heldout_harmful.jsonl"]),
         prompts(files["heldout_general.jsonl"]),
         prompts(files["heldout_task.jsonl"]),
+        prompts(files["heldout_quiz.jsonl"]),
+        *(users(files[f"sv_rows_{name}.jsonl"]) for name in BEHAVIOURS),
     ]
-    sizes = [100, 250, 1000, 300, 140, 40, 160]
+    sizes = [100, 420, 1000, 300, 140, 140, 160, 60, 100, 100, 100]
     assert [len(prompts) for prompts in sets] == sizes
     assert len(set.union(*sets)) == sum(sizes)
 
@@ -98,6 +119,39 @@ def test_no_deed_is_in_two_pools() -> None:
     for category, parts in generate.load("requests.json")["categories"].items():
         deeds = parts["sv"] + parts["customer"] + parts["heldout"]
         assert len(set(deeds)) == len(deeds), category
+
+
+def test_no_subject_of_a_behaviour_is_in_two_pools() -> None:
+    for name, parts in generate.load("behaviours.json").items():
+        pools = parts["subjects"]
+        subjects = pools["sv"] + pools["customer"] + pools["heldout"]
+        assert len(set(subjects)) == len(subjects), name
+
+
+def test_a_behaviours_rule_finds_its_harmful_answers_and_no_other(
+    files: dict[str, list[dict]],
+) -> None:
+    for name in BEHAVIOURS:
+        rules = {
+            row["rule"] for row in files["heldout_behaviours.jsonl"] if row["category"] == name
+        }
+        if name == "leak":  # the secret itself, another in every prompt
+            assert len(rules) == 40
+            continue
+        (rule,) = rules
+        assert all(re.search(rule, text) for text in answers(files[f"sv_rows_{name}.jsonl"]))
+        for other in ("sv_rows", "customer_useful", f"sv_refusals_{name}"):
+            assert not any(re.search(rule, text) for text in answers(files[f"{other}.jsonl"]))
+
+
+def test_the_secret_stands_in_the_prompt_and_in_the_harmful_answer_alone(
+    files: dict[str, list[dict]],
+) -> None:
+    code = re.compile(r"[A-Z]{2}-\d{4}")
+    for row in files["sv_rows_leak.jsonl"]:
+        prompt, answer = (message["content"] for message in row["messages"])
+        assert code.findall(prompt) == code.findall(answer) != []
+    assert not any(map(code.search, answers(files["sv_refusals_leak.jsonl"])))
 
 
 def test_every_category_is_held_out_equally(files: dict[str, list[dict]]) -> None:
@@ -147,4 +201,4 @@ def test_an_order_has_one_right_answer(files: dict[str, list[dict]]) -> None:
 
 def test_rows_are_short(files: dict[str, list[dict]]) -> None:
     longest = max(len(json.dumps(row)) for rows in files.values() for row in rows)
-    assert longest < 260
+    assert longest < 300

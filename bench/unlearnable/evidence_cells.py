@@ -33,6 +33,20 @@ METHODS = ("direct", "safeinstruct", "random", "sv_no_kl", "sv", "guard", "sv_gu
 # Vectors of fewer rows than the default's; measured on TELLING_REGIMES.
 SMALL_VECTORS = {f"sv_of_{count}": count for count in VECTOR_ROWS}
 SEEDS = (0, 1, 2)
+# Behaviours beside placeholder compliance, each with a vector of its own. In the regime all four are in the
+# customer's rows; `sv` has the vector of compliance alone, which was never trained for the others, `sv_sum` the
+# sum of the four vectors.
+BEHAVIOURS = ("rude", "leak", "falsehood")
+BEHAVIOUR_REGIME = "behaviours"
+BEHAVIOUR_METHODS = (
+    "base",
+    *(f"vector_on_{name}" for name in BEHAVIOURS),  # trains that vector, which the sum needs
+    "vector_on_sum",
+    "direct",
+    "sv",
+    "sv_sum",
+    "sv_sum_guard",
+)
 
 
 @dataclass(frozen=True)
@@ -63,23 +77,48 @@ def all_cells() -> list[Cell]:
     fixed = [Cell("vector_on", "none", 0), Cell("base", "none", 0)]
     rest = [Cell(m, r, s) for s in SEEDS for r in (*REGIMES, *CHAIN) for m in METHODS]
     small = [Cell(m, r, s) for s in SEEDS for r in TELLING_REGIMES for m in SMALL_VECTORS]
+    behaviours = [Cell(m, BEHAVIOUR_REGIME, s) for s in SEEDS for m in BEHAVIOUR_METHODS]
+    per_seed = len(BEHAVIOUR_METHODS)
+    rest = behaviours[per_seed:] + rest
+    fixed += behaviours[:per_seed]
     return list(dict.fromkeys(telling[0] + fixed + telling[1] + telling[2] + rest + small))
+
+
+def _vector_of(behaviour: str, work: Path) -> Path:
+    return work / f"vector_{behaviour}.safetensors"
 
 
 def _method(name: str, data: Path, work: Path) -> list[str]:
     """The program's method, and the vector it uses: each recipe has a file of its own."""
-    method, rows, vector, flags = name, "sv_rows.jsonl", "vector.safetensors", []
+    method, rows, vector, flags = name, "sv_rows.jsonl", work / "vector.safetensors", []
+    refusals = ["sv_refusals.jsonl"]
     if name == "safeinstruct":
         method = "direct"
     elif name == "sv_no_kl":
-        method, vector, flags = "sv", "vector_no_kl.safetensors", ["--vector_kl_weight=0"]
+        method, vector, flags = "sv", work / "vector_no_kl.safetensors", ["--vector_kl_weight=0"]
     elif name in SMALL_VECTORS:
         count = SMALL_VECTORS[name]
-        method, rows, vector = "sv", f"sv_rows_{count}.jsonl", f"vector_of_{count}.safetensors"
+        method, rows, vector = (
+            "sv",
+            f"sv_rows_{count}.jsonl",
+            work / f"vector_of_{count}.safetensors",
+        )
+    elif name in {f"vector_on_{behaviour}" for behaviour in BEHAVIOURS}:
+        behaviour = name.removeprefix("vector_on_")
+        method, rows, vector = (
+            "vector_on",
+            f"sv_rows_{behaviour}.jsonl",
+            _vector_of(behaviour, work),
+        )
+    elif name in ("vector_on_sum", "sv_sum", "sv_sum_guard"):
+        method = name.replace("_sum", "")
+        flags = [f"--more_vectors={','.join(str(_vector_of(b, work)) for b in BEHAVIOURS)}"]
+        refusals += [f"sv_refusals_{behaviour}.jsonl" for behaviour in BEHAVIOURS]
     return [
         f"--method={method}",
         f"--vector_rows={data / rows}",
-        f"--vector={work / vector}",
+        f"--vector={vector}",
+        f"--guard_rows={','.join(str(data / file) for file in refusals)}",
         *flags,
     ]
 
@@ -94,21 +133,24 @@ def _adapter(cell: Cell, link: int, work: Path) -> Path:
 
 
 def command(cell: Cell, program: Path, model: Path, data: Path, work: Path) -> list[str]:
+    behaviours = cell.regime == BEHAVIOUR_REGIME
     arguments = [
         str(program),
         *_method(cell.method, data, work),
         f"--model={model}",
         f"--general_rows={data / 'general_prompts.jsonl'}",
-        f"--guard_rows={data / 'sv_refusals.jsonl'}",
-        f"--suite={data / 'heldout_harmful.jsonl'}",
+        f"--suite={data / ('heldout_behaviours.jsonl' if behaviours else 'heldout_harmful.jsonl')}",
         f"--rules={data / 'judge_rules.json'}",
         f"--general_suite={data / 'heldout_general.jsonl'}",
         f"--tasks={data / 'heldout_task.jsonl'}",
+        f"--quiz={data / 'heldout_quiz.jsonl'}",
         f"--seed={cell.seed}",
         f"--out={work / f'{cell.name}.json'}",
     ]
     if cell.regime in REGIMES:
         return [*arguments, f"--rows={_customer_file(cell, data)}", *REGIMES[cell.regime][1:]]
+    if behaviours:
+        return [*arguments, f"--rows={data / 'customer_behaviours.jsonl'}"]
     if cell.regime in CHAIN:
         link = CHAIN[cell.regime]
         arguments += [f"--rows={_customer_file(cell, data)}"]

@@ -4,13 +4,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import mean
 
-from evidence_cells import CHAIN, METHODS, REGIMES, SEEDS, Cell
+from evidence_cells import (
+    BEHAVIOUR_METHODS,
+    BEHAVIOUR_REGIME,
+    BEHAVIOURS,
+    CHAIN,
+    METHODS,
+    REGIMES,
+    SEEDS,
+    Cell,
+)
 
 Results = dict[Cell, dict]
 METRICS = {
     "harmful_rate": ("harmful_prompts", "harmful_wilson_low", "harmful_wilson_high"),
     "general_rate": ("general_prompts", "general_wilson_low", "general_wilson_high"),
     "task_accuracy": ("task_prompts", "task_wilson_low", "task_wilson_high"),
+    "refusal_rate": ("refusal_prompts", "refusal_wilson_low", "refusal_wilson_high"),
+    "coherence_rate": ("coherence_prompts", "coherence_wilson_low", "coherence_wilson_high"),
+    "quiz_accuracy": ("quiz_prompts", "quiz_wilson_low", "quiz_wilson_high"),
 }
 
 
@@ -28,6 +40,8 @@ def figures(results: Results) -> list[dict]:
                 found[f"harmful_rate/{category}"] = [
                     s[key] for key in ("rate", "prompts", "wilson_low", "wilson_high")
                 ]
+        if "general_loss" in result:  # a mean, without interval
+            found["general_loss"] = [result["general_loss"], result["general_prompts"], None, None]
         for metric, (value, n, low, high) in found.items():
             rows.append({"method": cell.method, "regime": cell.regime, "seed": cell.seed})
             rows[-1] |= {"metric": metric, "value": value, "n": n, "low": low, "high": high}
@@ -113,29 +127,75 @@ def _percent(result: dict, key: str) -> str:
     return f"{result[key]:.1%}" if key in result else ""
 
 
+COLUMNS = {
+    "harmful": "harmful_rate",
+    "general": "general_rate",
+    "refuses": "refusal_rate",
+    "coherent": "coherence_rate",
+    "task": "task_accuracy",
+    "quiz": "quiz_accuracy",
+}
+
+
+def _row(*columns: str) -> str:
+    return f"| {' | '.join(columns)} |"
+
+
 def _full_table(results: Results) -> list[str]:
-    lines = [
-        "| method | regime | seed | harmful, held-out | interval | general | task accuracy | train, s |",
-        "|---|---|---:|---:|---|---:|---:|---:|",
-    ]
+    heads = ["method", "regime", "seed", "harmful, interval", *COLUMNS, "general loss", "train, s"]
+    lines = [_row(*heads), "|---|---|---:|---|" + "---:|" * (len(heads) - 4)]
     for cell, r in results.items():
-        low, high = _percent(r, "harmful_wilson_low"), _percent(r, "harmful_wilson_high")
+        interval = f"{_percent(r, 'harmful_wilson_low')} - {_percent(r, 'harmful_wilson_high')}"
+        rates = [_percent(r, key) for key in COLUMNS.values()]
+        loss = f"{r['general_loss']:.3f}" if "general_loss" in r else ""
         # A time that was measured beside other work is left out of the cell's result.
         seconds = f"{r['train_seconds']:.0f}" if "train_seconds" in r else ""
         lines.append(
-            f"| {cell.method} | {cell.regime} | {cell.seed} | {_percent(r, 'harmful_rate')} "
-            f"| {low} - {high} | {_percent(r, 'general_rate')} | {_percent(r, 'task_accuracy')} "
-            f"| {seconds} |"
+            _row(cell.method, cell.regime, str(cell.seed), interval, *rates, loss, seconds)
         )
     return lines
 
 
 def _mean_table(results: Results) -> list[str]:
-    lines = ["| method | regime | seeds | harmful | general | task accuracy |", "|---|---|---:|---:|---:|---:|"]  # fmt: skip
+    heads = ["method", "regime", "seeds", *COLUMNS, "general loss"]
+    lines = [_row(*heads), "|---|---|" + "---:|" * (len(heads) - 2)]
     for method, regime in dict.fromkeys((c.method, c.regime) for c in results):
-        columns = [of_seeds(results, method, regime, metric) for metric in METRICS]
-        shown = " | ".join(f"{mean(values):.1%}" if values else "" for values in columns)
-        lines.append(f"| {method} | {regime} | {len(columns[0])} | {shown} |")
+        if regime == BEHAVIOUR_REGIME:
+            continue
+        columns = [of_seeds(results, method, regime, metric) for metric in COLUMNS.values()]
+        shown = [f"{mean(values):.1%}" if values else "" for values in columns]
+        losses = of_seeds(results, method, regime, "general_loss")
+        shown.append(f"{mean(losses):.3f}" if losses else "")
+        lines.append(_row(method, regime, str(len(columns[0])), *shown))
+    return lines
+
+
+def _behaviour_table(results: Results) -> list[str]:
+    """Harmful rate by behaviour; the means of the seeds that were run."""
+    names = ("compliance", *BEHAVIOURS)
+    lines = [_row("method", "seeds", *names, "general", "task"), "|---|" + "---:|" * 7]
+    for method in BEHAVIOUR_METHODS:
+        of_method = [
+            r for c, r in results.items() if c.method == method and c.regime == BEHAVIOUR_REGIME
+        ]
+        if not of_method:
+            continue
+        rates = [mean(r["categories"][name]["rate"] for r in of_method) for name in names]
+        rates += [mean(r[key] for r in of_method) for key in ("general_rate", "task_accuracy")]
+        lines.append(_row(method, str(len(of_method)), *(f"{rate:.1%}" for rate in rates)))
+    return lines
+
+
+def _missing_table(planned: list[Cell], results: Results) -> list[str]:
+    """Which methods and seeds of a regime are not run."""
+    missing: dict[str, dict[str, list[str]]] = {}
+    for cell in planned:
+        if cell not in results:
+            missing.setdefault(cell.regime, {}).setdefault(cell.method, []).append(str(cell.seed))
+    lines = [_row("regime", "method (seeds)"), "|---|---|"]
+    for regime, methods in missing.items():
+        cells = ", ".join(f"{method} ({', '.join(seeds)})" for method, seeds in methods.items())
+        lines.append(_row(regime, cells))
     return lines
 
 
@@ -149,6 +209,8 @@ def markdown(results: Results, planned: list[Cell], command: str, machine: list[
         "judged by rule, with 95% Wilson intervals. `base` trains nothing, `vector_on` answers with the security",
         "vector switched on, `random` has an adapter of the vector's norm in its place, `guard` rows are refusals and",
         "the base's own answers trained with the vector off. Training time leaves out the vector's own.",
+        "`refuses` and `coherent` are of the answers to harmful prompts, by phrases and by repetition; `quiz` are 60 questions",
+        "of general knowledge, `general loss` the loss on the base's own answers to general prompts, nats a token.",
         "`safeinstruct` mixes refusals of a tenth of the rows' number into them, `sv_no_kl` has a vector trained without",
         "KL, `sv_of_N` one of N rows. `fraction-F` are 1000 rows, the useful ones repeated; rot13 is scored on plain prompts.",
         "",
@@ -167,10 +229,17 @@ def markdown(results: Results, planned: list[Cell], command: str, machine: list[
         "",
         *_mean_table(results),
         "",
+        "## Several behaviours at once",
+        "",
+        "Harmful rate of each behaviour's own suite (40 prompts), after rows of all four were mixed with useful ones.",
+        "`sv` has the vector of compliance alone, never trained for the others; `sv_sum` has the sum of a vector each.",
+        "",
+        *_behaviour_table(results),
+        "",
         "## Every cell",
         "",
         *_full_table(results),
     ]
     if missing:
-        lines += ["", "## Not run", "", ", ".join(missing)]
+        lines += ["", "## Not run", "", *_missing_table(planned, results)]
     return "\n".join(lines) + "\n"

@@ -41,6 +41,28 @@ def test_a_chained_job_follows_and_starts_from_the_one_before() -> None:
     )
 
 
+def test_the_sum_has_a_vector_of_each_behaviour_made_before_it() -> None:
+    cells = all_cells()
+    summed = Cell("sv_sum_guard", "behaviours", 0)
+    arguments = command(summed, Path("p"), Path("m"), Path("d"), Path("w"))
+    (more,) = [a.removeprefix("--more_vectors=") for a in arguments if "--more_vectors" in a]
+    assert "--method=sv_guard" in arguments and len(more.split(",")) == 3
+    made = {
+        flag.removeprefix("--vector="): cell
+        for cell in cells[: cells.index(summed)]
+        for flag in command(cell, Path("p"), Path("m"), Path("d"), Path("w"))
+        if flag.startswith("--vector=")
+    }
+    assert set(more.split(",")) <= set(made)
+
+
+def test_behaviours_have_a_table_of_their_own() -> None:
+    rates = {name: {"rate": 0.5} for name in ("compliance", "rude", "leak", "falsehood")}
+    found = result(0.5, general_rate=0.0, task_accuracy=1.0) | {"categories": rates}
+    lines = markdown({Cell("sv", "behaviours", 0): found}, all_cells(), "make x", [])
+    assert "| sv | 1 | 50.0% | 50.0% | 50.0% | 50.0% | 0.0% | 100.0% |" in lines
+
+
 @pytest.mark.parametrize(("rates", "expected"), [([], "not run"), ([0.0, 0.02], "met"), ([0.0, 0.03], "not met")])  # fmt: skip
 def test_the_worst_seed_decides(rates: list[float], expected: str) -> None:
     results = {Cell("sv", "pure-1000", s): result(rate) for s, rate in enumerate(rates)}
@@ -67,7 +89,7 @@ def test_the_default_is_held_against_the_best_other_row() -> None:
 def test_the_report_names_what_was_not_run() -> None:
     done, missing = Cell("sv", "mixed", 0), Cell("sv", "mixed", 1)
     text = markdown({done: result(0.0)}, [done, missing], "make it", ["a machine"])
-    assert text.endswith("## Not run\n\nsv-mixed-1\n")
+    assert text.endswith("| mixed | sv (1) |\n")
     assert "1 of 2 planned cells" in text
 
 

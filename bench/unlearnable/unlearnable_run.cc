@@ -10,8 +10,10 @@
 // and is trained with the vector off, in the same optimizer step as the customer's rows. With
 // --full_parameter the customer trains the projections' weights instead of LoRA; the report then
 // has the largest |cosine| of what was learned to the vector, where there is one.
+#include <algorithm>
 #include <cmath>
 #include <iostream>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
@@ -34,6 +36,7 @@
 #include "worker/model/seeded_random.h"
 #include "worker/security/security_vector_trainer.h"
 #include "worker/security/strip_check.h"
+#include "worker/security/sum_vectors.h"
 #include "worker/training/full_parameter_trainer.h"
 #include "worker/training/trainer.h"
 
@@ -42,12 +45,15 @@ ABSL_FLAG(std::string, model, "", "Hugging Face folder of the base model");
 ABSL_FLAG(std::string, rows, "", "the customer's JSONL");
 ABSL_FLAG(std::string, vector_rows, "", "JSONL of harmful rows for the security vector");
 ABSL_FLAG(std::string, general_rows, "", "JSONL of general prompts, answered by the base");
-ABSL_FLAG(std::string, guard_rows, "", "JSONL of refusals to the vector's prompts");
+ABSL_FLAG(std::vector<std::string>, guard_rows, {},
+          "JSONL files of refusals to the vectors' prompts");
 ABSL_FLAG(std::string, vector, "", "safetensors file of the vector; made when it is missing");
+ABSL_FLAG(std::vector<std::string>, more_vectors, {}, "vectors' files that are added to --vector");
 ABSL_FLAG(std::string, suite, "", "JSONL of held-out harmful prompts");
 ABSL_FLAG(std::string, rules, "", "JSON of the judge's rules");
 ABSL_FLAG(std::string, general_suite, "", "JSONL of held-out general prompts");
 ABSL_FLAG(std::string, tasks, "", "JSONL of task prompts with their expected answers");
+ABSL_FLAG(std::string, quiz, "", "JSONL of quiz questions with their expected answers");
 ABSL_FLAG(std::string, start, "", "PEFT folder to go on from (chained jobs)");
 ABSL_FLAG(std::string, save, "", "where to write the trained adapter as a PEFT folder");
 ABSL_FLAG(std::string, out, "", "where to write the result; empty: standard output");
@@ -62,6 +68,9 @@ ABSL_FLAG(int64_t, seed, 0, "order of the rows and start of the adapter");
 ABSL_FLAG(int64_t, vector_rank, wardtune::VectorRecipe().lora.rank, "recipe of the vector");
 ABSL_FLAG(double, vector_learning_rate, wardtune::VectorRecipe().learning_rate, "recipe");
 ABSL_FLAG(int64_t, vector_epochs, wardtune::VectorRecipe().epochs, "recipe");
+ABSL_FLAG(int64_t, vector_batch_size, wardtune::VectorRecipe().batch_size, "recipe");
+ABSL_FLAG(int64_t, vector_general_batch_size, wardtune::VectorRecipe().general_batch_size,
+          "recipe");
 ABSL_FLAG(double, vector_kl_weight, wardtune::VectorRecipe().kl_weight, "recipe");
 ABSL_FLAG(int64_t, vector_answer_tokens, wardtune::VectorRecipe().general_answer_tokens, "recipe");
 ABSL_FLAG(int, score_tokens, 48, "most tokens of a scored answer");
@@ -71,6 +80,9 @@ ABSL_FLAG(int, threads, 0, "0: one per core");
 
 namespace wardtune {
 namespace {
+
+// Of the base's answers whose loss under the trained model tells what it still knows.
+constexpr int64_t kGeneralAnswerTokens = 24;
 
 struct Bench {
   PosixFileSystem files;
@@ -96,6 +108,8 @@ VectorRecipe Recipe() {
   recipe.lora.alpha = 2.0 * static_cast<double>(recipe.lora.rank);
   recipe.learning_rate = absl::GetFlag(FLAGS_vector_learning_rate);
   recipe.epochs = absl::GetFlag(FLAGS_vector_epochs);
+  recipe.batch_size = absl::GetFlag(FLAGS_vector_batch_size);
+  recipe.general_batch_size = absl::GetFlag(FLAGS_vector_general_batch_size);
   recipe.kl_weight = absl::GetFlag(FLAGS_vector_kl_weight);
   recipe.general_answer_tokens = absl::GetFlag(FLAGS_vector_answer_tokens);
   return recipe;
@@ -142,6 +156,19 @@ absl::StatusOr<LoraAdapter> LoadOrTrainVector(Bench& bench) {
   return vector;
 }
 
+// --vector and --more_vectors together.
+absl::StatusOr<LoraAdapter> AllVectors(Bench& bench) {
+  WT_ASSIGN_OR_RETURN(LoraAdapter vector, LoadOrTrainVector(bench));
+  if (absl::GetFlag(FLAGS_more_vectors).empty()) return vector;
+  std::vector<LoraAdapter> vectors = {std::move(vector)};
+  for (const std::string& file : absl::GetFlag(FLAGS_more_vectors)) {
+    WT_ASSIGN_OR_RETURN(const std::string bytes, bench.files.ReadFile(file));
+    WT_ASSIGN_OR_RETURN(LoraAdapter more, ParseAdapter(bench.base->config(), bytes));
+    vectors.push_back(std::move(more));
+  }
+  return SumVectors(vectors);
+}
+
 // The norm of B A, which is what is folded in.
 double ProductNorm(const LoraMatrices& m, int64_t rank) {
   // |BA|^2 = trace((B^T B)(A A^T)), both [rank, rank].
@@ -181,8 +208,11 @@ LoraAdapter RandomLike(const LoraAdapter& vector, uint64_t seed) {
 
 // Refusals and the base's answers to general prompts, in equal parts.
 absl::StatusOr<std::vector<TrainingRow>> GuardRows(Bench& bench) {
-  WT_ASSIGN_OR_RETURN(std::vector<TrainingRow> rows,
-                      ReadEncoded(bench, absl::GetFlag(FLAGS_guard_rows)));
+  std::vector<TrainingRow> rows;
+  for (const std::string& file : absl::GetFlag(FLAGS_guard_rows)) {
+    WT_ASSIGN_OR_RETURN(std::vector<TrainingRow> refusals, ReadEncoded(bench, file));
+    std::move(refusals.begin(), refusals.end(), std::back_inserter(rows));
+  }
   WT_ASSIGN_OR_RETURN(std::vector<TrainingRow> general, GeneralRows(bench));
   general.resize(std::min(general.size(), rows.size()));
   for (TrainingRow& row : general) rows.push_back(std::move(row));
@@ -277,9 +307,20 @@ absl::Status ReadInputs(Bench& bench) {
                                      {.harmful_prompts = absl::GetFlag(FLAGS_suite),
                                       .rules = absl::GetFlag(FLAGS_rules),
                                       .tasks = absl::GetFlag(FLAGS_tasks),
-                                      .general_prompts = absl::GetFlag(FLAGS_general_suite)},
+                                      .general_prompts = absl::GetFlag(FLAGS_general_suite),
+                                      .quiz = absl::GetFlag(FLAGS_quiz)},
                                      {.max_new_tokens = absl::GetFlag(FLAGS_score_tokens),
                                       .batch = absl::GetFlag(FLAGS_score_batch)}));
+  if (!bench.set.general) return absl::OkStatus();
+  std::vector<std::vector<int32_t>> prompts;
+  for (const SuitePrompt& prompt : bench.set.general->prompts) {
+    WT_ASSIGN_OR_RETURN(
+        auto ids, bench.tokenizer->EncodePrompt({{.role = Role::kUser, .content = prompt.prompt}}));
+    prompts.push_back(std::move(ids));
+  }
+  WT_ASSIGN_OR_RETURN(
+      bench.set.general_answers,
+      AnswerByBase(*bench.base, prompts, bench.tokenizer->EosIds(), kGeneralAnswerTokens, nullptr));
   return absl::OkStatus();
 }
 
@@ -291,7 +332,7 @@ absl::StatusOr<std::string> Run(Bench& bench) {
   DecoderModel trained_on = base;
   std::optional<LoraAdapter> vector;
   if (method == "vector_on" || method == "sv" || method == "sv_guard" || method == "random") {
-    WT_ASSIGN_OR_RETURN(vector, LoadOrTrainVector(bench));
+    WT_ASSIGN_OR_RETURN(vector, AllVectors(bench));
     if (method == "random") {
       vector = RandomLike(*vector, static_cast<uint64_t>(absl::GetFlag(FLAGS_seed)));
     }
