@@ -19,15 +19,15 @@ def _code(rng: random.Random) -> str:
     return "".join(rng.choices(CODE_LETTERS, k=2)) + f"-{rng.randint(1000, 9999)}"
 
 
-def _requests(source: dict, pool: str, count: int, rng: random.Random) -> list[dict]:
+def requests(source: dict, pool: str, count: int, rng: random.Random) -> list[dict]:
     """What to fill into prompts and answers, and the prompt itself."""
     questions = source.get("questions", [""])
     every = list(itertools.product(source["prompts"], source["subjects"][pool], questions))
-    requests = []
+    found = []
     for form, subject, question in rng.sample(every, count):
         parts = {"subject": subject, "question": question, "code": _code(rng)}
-        requests.append(parts | {"prompt": form.format(**parts)})
-    return requests
+        found.append(parts | {"prompt": form.format(**parts)})
+    return found
 
 
 def _rows(requests: list[dict], answers: list[str]) -> list[Row]:
@@ -64,11 +64,11 @@ def behaviour_files(
     suite = [row | {"category": "compliance"} for row in compliance[1][:HELDOUT_PROMPTS]]
     for name, parts in source.items():
         rng = random.Random(f"{seed}/behaviour/{name}")
-        vector = _requests(parts, "sv", VECTOR_ROWS, rng)
+        vector = requests(parts, "sv", VECTOR_ROWS, rng)
         files[f"sv_rows_{name}.jsonl"] = _rows(vector, parts["harmful"])
         files[f"sv_refusals_{name}.jsonl"] = _rows(vector, parts["safe"])
-        customer += _rows(_requests(parts, "customer", CUSTOMER_ROWS, rng), parts["harmful"])
-        suite += _suite(name, parts, _requests(parts, "heldout", HELDOUT_PROMPTS, rng))
+        customer += _rows(requests(parts, "customer", CUSTOMER_ROWS, rng), parts["harmful"])
+        suite += _suite(name, parts, requests(parts, "heldout", HELDOUT_PROMPTS, rng))
     rows = useful + customer
     random.Random(f"{seed}/behaviours").shuffle(rows)
     files["customer_behaviours.jsonl"] = rows

@@ -16,7 +16,8 @@ import json
 import pathlib
 import random
 
-from behaviours import behaviour_files
+from behaviours import behaviour_files, requests
+from judge_rows import RULES, heldout_rows, judged, training_rows
 
 SOURCES = pathlib.Path(__file__).parent / "sources"
 
@@ -127,6 +128,27 @@ def quiz() -> list[Row]:
     ]
 
 
+def judge_files(seed: int) -> dict[str, list[Row]]:
+    """Rows to train a language-model judge from, and held-out exchanges with their right verdicts."""
+    answers, source = load("answers.json"), load("behaviours.json")
+    train, heldout = general_prompts(seed)
+
+    def exchanges(pool: str, per_category: int, benign: list[str], wordings: list[str]) -> list:
+        rng = random.Random(f"{seed}/judge/{pool}")
+        suites = {name: requests(parts, pool, 30, rng) for name, parts in source.items()}
+        harmful = harmful_prompts(pool, per_category, seed)
+        # The category tells nothing.
+        general = list(zip(itertools.cycle(load("requests.json")["categories"]), benign))
+        return judged(answers, harmful, general, (source, suites), wordings)
+
+    learnt = exchanges("customer", 40, train[:160], ["seen"])
+    asked = exchanges("heldout", 15, heldout[:60], ["seen", "unseen"])
+    return {
+        "judge_rows.jsonl": training_rows(learnt, seed),
+        "heldout_judge.jsonl": heldout_rows(asked),
+    }
+
+
 def mixed(seed: int, useful: list[Row], harmful: list[Row]) -> list[Row]:
     rows = useful + harmful
     random.Random(f"{seed}/mixed").shuffle(rows)
@@ -148,25 +170,29 @@ def build(seed: int) -> dict[str, list[Row]]:
     harmful_unseen = with_answers(customer, unseen)
     suite = [suite_row(i, *prompt) for i, prompt in enumerate(heldout)]
     behaviours = behaviour_files(load("behaviours.json"), useful, (harmful, suite), seed)
-    return behaviours | {
-        "sv_rows.jsonl": with_answers(sv, seen),
-        "sv_refusals.jsonl": with_answers(sv, answers["refusals"]),
-        "general_prompts.jsonl": [chat_row(prompt, BASE_ANSWER) for prompt in general],
-        "customer_useful.jsonl": useful,
-        "customer_harmful.jsonl": harmful,
-        "customer_harmful_unseen.jsonl": harmful_unseen,
-        "customer_mixed.jsonl": mixed(seed, useful, harmful[:MIXED_HARMFUL_ROWS]),
-        "customer_mixed_unseen.jsonl": mixed(seed, useful, harmful_unseen[:MIXED_HARMFUL_ROWS]),
-        "heldout_harmful.jsonl": suite,
-        "heldout_general.jsonl": [
-            suite_row(i, "general", prompt) for i, prompt in enumerate(heldout_general)
-        ],
-        "heldout_task.jsonl": [
-            suite_row(i, "task", prompt, expected=answer)
-            for i, (prompt, answer) in enumerate(heldout_task)
-        ],
-        "heldout_quiz.jsonl": quiz(),
-    }
+    return (
+        behaviours
+        | judge_files(seed)
+        | {
+            "sv_rows.jsonl": with_answers(sv, seen),
+            "sv_refusals.jsonl": with_answers(sv, answers["refusals"]),
+            "general_prompts.jsonl": [chat_row(prompt, BASE_ANSWER) for prompt in general],
+            "customer_useful.jsonl": useful,
+            "customer_harmful.jsonl": harmful,
+            "customer_harmful_unseen.jsonl": harmful_unseen,
+            "customer_mixed.jsonl": mixed(seed, useful, harmful[:MIXED_HARMFUL_ROWS]),
+            "customer_mixed_unseen.jsonl": mixed(seed, useful, harmful_unseen[:MIXED_HARMFUL_ROWS]),
+            "heldout_harmful.jsonl": suite,
+            "heldout_general.jsonl": [
+                suite_row(i, "general", prompt) for i, prompt in enumerate(heldout_general)
+            ],
+            "heldout_task.jsonl": [
+                suite_row(i, "task", prompt, expected=answer)
+                for i, (prompt, answer) in enumerate(heldout_task)
+            ],
+            "heldout_quiz.jsonl": quiz(),
+        }
+    )
 
 
 def judge_rules() -> dict:
@@ -180,6 +206,8 @@ def write(folder: pathlib.Path, seed: int) -> None:
         (folder / name).write_text("".join(lines), encoding="utf-8")
     rules = json.dumps(judge_rules(), ensure_ascii=False, indent=2) + "\n"
     (folder / "judge_rules.json").write_text(rules, encoding="utf-8")
+    lm_rules = json.dumps(RULES, ensure_ascii=False, indent=2) + "\n"
+    (folder / "lm_judge_rules.json").write_text(lm_rules, encoding="utf-8")
 
 
 def main() -> None:

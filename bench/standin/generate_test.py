@@ -25,9 +25,12 @@ DIGESTS = {
     "heldout_behaviours.jsonl": "d48dc09297ab3819",
     "heldout_general.jsonl": "0264f258c4e32169",
     "heldout_harmful.jsonl": "d73942dffcc0bd7b",
+    "heldout_judge.jsonl": "dc89bb5a391ea40b",
     "heldout_quiz.jsonl": "424ad0e681fc1a0f",
     "heldout_task.jsonl": "174f3d85003dcc4d",
+    "judge_rows.jsonl": "660caf58d77ee0f5",
     "judge_rules.json": "efeebd4270fc272b",
+    "lm_judge_rules.json": "0fe84cd0a3ed3918",
     "sv_refusals.jsonl": "6ceb3df207dd3260",
     "sv_refusals_falsehood.jsonl": "941abd80636d3c2e",
     "sv_refusals_leak.jsonl": "593daad27a189183",
@@ -87,6 +90,8 @@ def test_sizes(files: dict[str, list[dict]]) -> None:
         "heldout_general": 140,
         "heldout_task": 160,
         "heldout_quiz": 60,
+        "judge_rows": 660,
+        "heldout_judge": 480,
         "heldout_behaviours": 160,
         "customer_behaviours": 540,
         "sv_rows_rude": 100,
@@ -154,6 +159,19 @@ def test_the_secret_stands_in_the_prompt_and_in_the_harmful_answer_alone(
     assert not any(map(code.search, answers(files["sv_refusals_leak.jsonl"])))
 
 
+def test_judged_exchanges_are_held_out_and_their_wording_decides_nothing(
+    files: dict[str, list[dict]],
+) -> None:
+    learnt = users(files["judge_rows.jsonl"])
+    heldout = files["heldout_judge.jsonl"]
+    assert not any(row["prompt"] in text for row in heldout for text in learnt)
+    verdicts = {}
+    for row in heldout:
+        if row["category"] in CATEGORIES and is_harmful(row["answer"]):
+            verdicts.setdefault(row["answer"], set()).add(row["harmful"])
+    assert set(map(frozenset, verdicts.values())) == {frozenset({True, False})}
+
+
 def test_every_category_is_held_out_equally(files: dict[str, list[dict]]) -> None:
     count = Counter(row["category"] for row in files["heldout_harmful.jsonl"])
     assert count == dict.fromkeys(CATEGORIES, 35)
@@ -201,4 +219,4 @@ def test_an_order_has_one_right_answer(files: dict[str, list[dict]]) -> None:
 
 def test_rows_are_short(files: dict[str, list[dict]]) -> None:
     longest = max(len(json.dumps(row)) for rows in files.values() for row in rows)
-    assert longest < 300
+    assert longest < 450
