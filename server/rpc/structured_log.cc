@@ -4,8 +4,10 @@
 #include "absl/strings/str_format.h"
 
 namespace wardtune {
+namespace {
 
-std::string JsonString(std::string_view text) {
+// `text` as a JSON string with its quotes; bytes outside ASCII are escaped, so any input is safe.
+std::string AsciiJsonString(std::string_view text) {
   std::string out = "\"";
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
@@ -21,14 +23,16 @@ std::string JsonString(std::string_view text) {
   return out + '"';
 }
 
+}  // namespace
+
 void StructuredLog::Write(std::string_view event, std::initializer_list<LogField> fields) {
   std::string line = absl::StrCat(
       "{\"time\":\"", absl::FormatTime("%Y-%m-%dT%H:%M:%E6SZ", clock_.Now(), absl::UTCTimeZone()),
-      "\",\"event\":", JsonString(event));
+      "\",\"event\":", AsciiJsonString(event));
   for (const LogField& field : fields) {
-    absl::StrAppend(&line, ",", JsonString(field.name), ":");
+    absl::StrAppend(&line, ",", AsciiJsonString(field.name), ":");
     if (const auto* text = std::get_if<std::string>(&field.value)) {
-      absl::StrAppend(&line, JsonString(*text));
+      absl::StrAppend(&line, AsciiJsonString(*text));
     } else if (const auto* integer = std::get_if<int64_t>(&field.value)) {
       absl::StrAppend(&line, *integer);
     } else {

@@ -37,9 +37,6 @@ class StructuredLog {
   std::ostream& out_ ABSL_GUARDED_BY(mutex_);
 };
 
-// `text` as a JSON string with its quotes; bytes outside ASCII are escaped, so any input is safe.
-std::string JsonString(std::string_view text);
-
 }  // namespace wardtune
 
 #endif  // WARDTUNE_SERVER_RPC_STRUCTURED_LOG_H_
