@@ -5,6 +5,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "formats/chat_row_parser.h"
+#include "formats/json_text.h"
 
 namespace wardtune {
 
@@ -39,6 +40,13 @@ absl::StatusOr<ChatRow> ParseChatRow(std::string_view line, const ChatRowLimits&
                      std::string(JsonlErrorCodeName(fault->code)), ")"));
   }
   return row;
+}
+
+std::string WriteChatRow(std::string_view prompt, std::string_view answer,
+                         std::string_view category) {
+  return absl::StrCat(R"({"messages":[{"role":"user","content":)", JsonString(prompt),
+                      R"(},{"role":"assistant","content":)", JsonString(answer),
+                      R"(}],"category":)", JsonString(category), "}");
 }
 
 }  // namespace wardtune

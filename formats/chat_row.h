@@ -52,6 +52,11 @@ struct ChatRowLimits {
 // Errors: INVALID_ARGUMENT with the column, the stable code and the reason.
 absl::StatusOr<ChatRow> ParseChatRow(std::string_view line, const ChatRowLimits& limits = {});
 
+// One line (no line break) of the "messages" spelling: a prompt, its answer, and beside them the
+// category of the answer, which readers of rows ignore. REQUIRES: UTF-8.
+std::string WriteChatRow(std::string_view prompt, std::string_view answer,
+                         std::string_view category);
+
 }  // namespace wardtune
 
 #endif  // WARDTUNE_FORMATS_CHAT_ROW_H_

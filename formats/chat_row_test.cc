@@ -31,6 +31,17 @@ TEST(ChatRowTest, ReadsPromptAndCompletion) {
   EXPECT_EQ(row.messages, expected);
 }
 
+TEST(ChatRowTest, ReadsBackWhatItWrites) {
+  const std::string prompt = "a \"quoted\" \\ line\nand \x01 \xC3\xA4";
+  const std::string line = WriteChatRow(prompt, "an answer\n", "privacy");
+  EXPECT_THAT(line, HasSubstr(R"("category":"privacy")"));
+  EXPECT_EQ(line.find('\n'), std::string::npos);
+  WT_ASSERT_OK_AND_ASSIGN(const ChatRow row, ParseChatRow(line));
+  const std::vector<Message> expected = {{Role::kUser, prompt, false},
+                                         {Role::kAssistant, "an answer\n", true}};
+  EXPECT_EQ(row.messages, expected);
+}
+
 TEST(ChatRowTest, NamesColumnAndCode) {
   EXPECT_THAT(ParseChatRow(R"({"prompt":1,"completion":"c"})"),
               StatusIs(absl::StatusCode::kInvalidArgument,
