@@ -16,6 +16,7 @@ inline constexpr std::string_view kReasonLeaseLost = "LEASE_LOST";
 inline constexpr std::string_view kReasonActiveJobsQuota = "ACTIVE_JOBS_QUOTA_EXCEEDED";
 inline constexpr std::string_view kReasonDatasetBytesQuota = "DATASET_BYTES_QUOTA_EXCEEDED";
 inline constexpr std::string_view kReasonDatasetsQuota = "DATASETS_QUOTA_EXCEEDED";
+inline constexpr std::string_view kReasonOpenReportsQuota = "OPEN_REPORTS_QUOTA_EXCEEDED";
 // The request id came before with another body (ALREADY_EXISTS).
 inline constexpr std::string_view kReasonRequestIdReused = "REQUEST_ID_REUSED";
 // The base model has no active security vector that fits its digest (FAILED_PRECONDITION).

@@ -1,5 +1,5 @@
 // What must survive, apart from the bytes: tenants, keys, data sets, models, security vectors,
-// jobs, leases and adapters. Abstract, so that another database can take SQLite's place.
+// jobs, leases, adapters and reports. Abstract, so that another database can take SQLite's place.
 //
 // Every mutation is one transaction and is on disk when it returns OK; on an error nothing of it is
 // stored. Every method that takes a tenant sees that tenant's rows alone: a foreign id is answered
@@ -321,6 +321,62 @@ class SafetyStore {
   virtual absl::StatusOr<Page<AuditEventRecord>> ListAuditEvents(const PageRequest& page) = 0;
 };
 
+struct NewOutputReport {
+  std::string tenant;
+  std::string adapter_id;  // Or a job: exactly one of the two.
+  std::string job_id;
+  std::string category;
+  std::string prompt;
+  std::string output;
+  std::string comment;
+};
+
+struct ReportResolution {
+  OutputReportEvent event = OutputReportEvent::kDismiss;
+  std::string category;  // Of kConfirm: the corrected one; empty keeps the tenant's.
+  std::string note;      // Not empty.
+};
+
+struct ConfirmedReport {
+  OutputReportRecord report;
+  std::string cursor;  // Stands behind this report.
+};
+
+// Reported outputs: first what their tenant may do, then what the provider may, whose role the
+// caller has checked.
+class OutputReportStore {
+ public:
+  virtual ~OutputReportStore() = default;
+
+  // A new report, OPEN. NOT_FOUND for a missing adapter or job; FAILED_PRECONDITION for a job that
+  // has no adapter; RESOURCE_EXHAUSTED with kReasonOpenReportsQuota.
+  virtual absl::StatusOr<Answer> CreateReport(const NewOutputReport& report, const RequestKey& key,
+                                              Encode<OutputReportRecord> encode) = 0;
+  virtual absl::StatusOr<OutputReportRecord> GetReport(const std::string& tenant,
+                                                       const std::string& id) = 0;
+  // Newest first.
+  virtual absl::StatusOr<Page<OutputReportRecord>> ListReports(const std::string& tenant,
+                                                               const PageRequest& page) = 0;
+
+  // Of all tenants, oldest first; only in `state` when given.
+  virtual absl::StatusOr<Page<OutputReportRecord>> ListReportsOfAll(
+      std::optional<OutputReportState> state, const PageRequest& page) = 0;
+  // OPEN -> CONFIRMED or DISMISSED, with its audit event. FAILED_PRECONDITION naming the state when
+  // it was resolved before.
+  virtual absl::StatusOr<Answer> ResolveReport(const std::string& tenant, const std::string& id,
+                                               const ReportResolution& resolution,
+                                               const AuditEntry& audit, const RequestKey& key,
+                                               Encode<OutputReportRecord> encode) = 0;
+  // Writes down that an export begins.
+  virtual absl::Status RecordExport(const AuditEntry& audit) = 0;
+  // Up to `limit` CONFIRMED reports behind the cursor, in the order in which they were confirmed;
+  // an empty cursor stands before the first. INVALID_ARGUMENT for a cursor that was made up.
+  virtual absl::StatusOr<std::vector<ConfirmedReport>> ListConfirmed(const std::string& cursor,
+                                                                     int32_t limit) = 0;
+  // Every state.
+  virtual absl::StatusOr<std::map<OutputReportState, int64_t>> CountReports() = 0;
+};
+
 // Upkeep.
 class MaintenanceStore {
  public:
@@ -348,6 +404,7 @@ class MetadataStore {
   virtual JobStore& jobs() = 0;
   virtual WorkQueue& work() = 0;
   virtual SafetyStore& safety() = 0;
+  virtual OutputReportStore& reports() = 0;
   virtual MaintenanceStore& maintenance() = 0;
 };
 

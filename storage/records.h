@@ -12,6 +12,7 @@
 
 #include "absl/time/time.h"
 #include "storage/job_state.h"
+#include "storage/output_report_state.h"
 #include "storage/security_vector_state.h"
 
 namespace wardtune {
@@ -201,6 +202,24 @@ struct AdapterRecord {
   std::string proof;
   GateRecord gate;
   absl::Time create_time = absl::InfinitePast();
+};
+
+// An output of an adapter that its tenant found harmful.
+struct OutputReportRecord {
+  std::string id;
+  std::string tenant;
+  std::string adapter_id;
+  std::string job_id;      // That made the adapter.
+  std::string base_model;  // Of the adapter.
+  std::string category;    // As the tenant sees it.
+  std::string prompt;
+  std::string output;
+  std::string comment;
+  OutputReportState state = OutputReportState::kOpen;
+  std::string confirmed_category;  // As the provider sees it; once CONFIRMED.
+  std::string note;                // Of the provider; set once resolved.
+  absl::Time create_time = absl::InfinitePast();
+  absl::Time resolve_time = absl::InfinitePast();
 };
 
 // Numbers equal wardtune.v1.WorkInput.Kind.

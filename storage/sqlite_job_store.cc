@@ -51,6 +51,8 @@ AdapterRecord ReadAdapter(Statement& row) {
   return adapter;
 }
 
+}  // namespace
+
 absl::StatusOr<JobRecord> FindTenantJob(Database& database, const std::string& tenant,
                                         const std::string& id) {
   WT_ASSIGN_OR_RETURN(Statement row, database.Query(kGetTenantJob, tenant, id));
@@ -58,8 +60,6 @@ absl::StatusOr<JobRecord> FindTenantJob(Database& database, const std::string& t
   if (!found) return NotFound("job", id);
   return ReadJob(row);
 }
-
-}  // namespace
 
 absl::StatusOr<AdapterRecord> FindAdapter(Database& database, const std::string& tenant,
                                           const std::string& id) {

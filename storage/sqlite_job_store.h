@@ -14,6 +14,10 @@ namespace wardtune {
 absl::StatusOr<AdapterRecord> FindAdapter(Database& database, const std::string& tenant,
                                           const std::string& id);
 
+// NOT_FOUND when the tenant has no such fine-tuning job.
+absl::StatusOr<JobRecord> FindTenantJob(Database& database, const std::string& tenant,
+                                        const std::string& id);
+
 class SqliteJobStore final : public JobStore {
  public:
   explicit SqliteJobStore(SqliteContext& context) : context_(context) {}

@@ -14,6 +14,7 @@
 #include "storage/sqlite_maintenance_store.h"
 #include "storage/sqlite_migrations.h"
 #include "storage/sqlite_model_store.h"
+#include "storage/sqlite_output_report_store.h"
 #include "storage/sqlite_safety_store.h"
 #include "storage/sqlite_security_vector_store.h"
 #include "storage/sqlite_tenant_store.h"
@@ -43,6 +44,7 @@ class SqliteStoreImpl final : public SqliteStore {
         jobs_(context_),
         work_(context_),
         safety_(context_),
+        reports_(context_),
         maintenance_(context_) {}
 
   TenantStore& tenants() override { return tenants_; }
@@ -52,6 +54,7 @@ class SqliteStoreImpl final : public SqliteStore {
   JobStore& jobs() override { return jobs_; }
   WorkQueue& work() override { return work_; }
   SafetyStore& safety() override { return safety_; }
+  OutputReportStore& reports() override { return reports_; }
   MaintenanceStore& maintenance() override { return maintenance_; }
 
  private:
@@ -65,6 +68,7 @@ class SqliteStoreImpl final : public SqliteStore {
   SqliteJobStore jobs_;
   SqliteWorkQueue work_;
   SqliteSafetyStore safety_;
+  SqliteOutputReportStore reports_;
   SqliteMaintenanceStore maintenance_;
 };
 

@@ -27,6 +27,8 @@ struct SqliteStoreOptions {
   int64_t default_max_dataset_bytes = int64_t{10} << 30;
   // Of one tenant, in any state: also an empty or rejected one costs a row and a report.
   int64_t max_datasets = 10'000;
+  // Of one tenant; the resolved ones do not count.
+  int32_t max_open_reports = 200;
   // Attempts of a job that may end one after the other without a checkpoint that moves on; then it
   // fails with kMaxAttemptsExceeded.
   int32_t max_attempts = 3;

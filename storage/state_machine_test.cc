@@ -7,6 +7,7 @@
 
 #include "base/status_matchers.h"
 #include "storage/job_state.h"
+#include "storage/output_report_state.h"
 #include "storage/security_vector_state.h"
 
 namespace wardtune {
@@ -71,6 +72,20 @@ TEST(SecurityVectorStateTest, EveryPairOfStateAndEventIsLegalOrNamesTheState) {
         EXPECT_THAT(Next(state, event), StatusIs(absl::StatusCode::kFailedPrecondition,
                                                  HasSubstr("that is " + ToString(state))));
       }
+    }
+  }
+}
+
+TEST(OutputReportStateTest, AnOpenReportIsResolvedOnce) {
+  using S = OutputReportState;
+  using E = OutputReportEvent;
+  EXPECT_EQ(Next(S::kOpen, E::kConfirm).value(), S::kConfirmed);
+  EXPECT_EQ(Next(S::kOpen, E::kDismiss).value(), S::kDismissed);
+  for (const S state : {S::kConfirmed, S::kDismissed}) {
+    for (const E event : kAllOutputReportEvents) {
+      EXPECT_THAT(Next(state, event),
+                  StatusIs(absl::StatusCode::kFailedPrecondition,
+                           "cannot " + ToString(event) + " a report that is " + ToString(state)));
     }
   }
 }
