@@ -93,6 +93,40 @@ TEST_F(OperationsTest, MetricsShowScoresAndTheGateWithoutTenants) {
   EXPECT_THAT(metrics, ::testing::Not(HasSubstr("acme")));
 }
 
+TEST_F(OperationsTest, MetricsCountReportsByStateWithoutTenantsOrCategories) {
+  options_.metrics_listen = "127.0.0.1:0";
+  StartServer();
+  AddTenants();
+  ActivateVector();
+  AddJob(acme_key_);
+  const v1::Lease lease = DoWork("adapter");
+  v1::ReportOutputRequest report;
+  report.set_adapter(GetJob(acme_key_, lease.work()).adapter());
+  report.set_category("made-up");
+  report.set_prompt("p");
+  report.set_output("o");
+  v1::ReportOutputResponse reported;
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_THAT(Call(&v1::OutputReportService::Stub::ReportOutput, acme_key_, report, reported),
+                testing::Succeeds());
+  }
+  v1::ResolveOutputReportRequest resolution;
+  resolution.set_name(reported.report().name());
+  resolution.set_state(v1::OutputReport::STATE_CONFIRMED);
+  resolution.set_note("reviewed");
+  v1::ResolveOutputReportResponse resolved;
+  ASSERT_THAT(
+      Call(&v1::AdminService::Stub::ResolveOutputReport, provider_key_, resolution, resolved),
+      testing::Succeeds());
+  server_->RunDuties();
+  const std::string metrics = Metrics();
+  EXPECT_THAT(metrics, HasSubstr("wardtune_output_reports{state=\"open\"} 2"));
+  EXPECT_THAT(metrics, HasSubstr("wardtune_output_reports{state=\"confirmed\"} 1"));
+  EXPECT_THAT(metrics, HasSubstr("wardtune_output_reports{state=\"dismissed\"} 0"));
+  EXPECT_THAT(metrics, ::testing::Not(HasSubstr("made-up")));
+  EXPECT_THAT(metrics, ::testing::Not(HasSubstr("acme")));
+}
+
 TEST_F(OperationsTest, HealthSaysThatTheServerStops) {
   StartServer();
   grpc::GenericStub stub(channel_);

@@ -20,6 +20,7 @@ namespace wardtune {
 inline constexpr std::string_view kDatasets = "datasets";
 inline constexpr std::string_view kJobs = "fineTuningJobs";
 inline constexpr std::string_view kAdapters = "adapters";
+inline constexpr std::string_view kOutputReports = "outputReports";
 inline constexpr std::string_view kApiKeys = "apiKeys";
 
 std::string TenantName(const std::string& tenant);

@@ -28,6 +28,9 @@ struct ServerLimits {
   // An estimate tokenises at most this much of a data set and scales the rest.
   int64_t max_estimate_bytes = int64_t{8} << 20;
 
+  // Reports of one tenant that may wait for the provider at once.
+  int32_t max_open_reports = 200;
+
   // Artefacts of workers.
   int64_t max_artifact_bytes = int64_t{16} << 30;
 

@@ -93,6 +93,8 @@ std::vector<Flag> Flags() {
       Limit("max-dataset-rows", "cap for one data set", &ServerLimits::max_dataset_rows),
       Limit("max-uploads-per-tenant", "concurrent uploads of one tenant",
             &ServerLimits::max_uploads_per_tenant),
+      Limit("max-open-reports", "reported outputs of one tenant that may wait to be resolved",
+            &ServerLimits::max_open_reports),
       Limit("max-strip-cosine",
             "largest cosine of an adapter to its security vector that is delivered",
             &ServerLimits::max_strip_cosine),

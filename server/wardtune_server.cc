@@ -155,6 +155,7 @@ class WardtuneServer::Impl {
     SqliteStoreOptions store;
     store.path = options_.data_dir + "/wardtune.db";
     store.max_attempts = options_.max_attempts;
+    store.max_open_reports = options_.limits.max_open_reports;
     store.on_job_change = [this](const std::string& job_id, JobState state) {
       waits_.Notify(job_id);
       if (state == JobState::kQueued) waits_.Notify(kWorkTopic);
@@ -188,9 +189,9 @@ class WardtuneServer::Impl {
     context_ = std::make_unique<HandlerContext>(
         HandlerContext{*store_, *blobs_, *models_, waits_, upload_slots_, estimate_slots_, running_,
                        metrics_, log_, clock_, options_.limits});
-    for (const auto make :
-         {MakeDatasetService, MakeFineTuningService, MakeAdapterService, MakeModelService,
-          MakeSecurityVectorService, MakeAdminService, MakeWorkerService}) {
+    for (const auto make : {MakeDatasetService, MakeFineTuningService, MakeAdapterService,
+                            MakeModelService, MakeSecurityVectorService, MakeOutputReportService,
+                            MakeAdminService, MakeWorkerService}) {
       services_.push_back(make(*context_, *runner_));
     }
     WT_ASSIGN_OR_RETURN(const auto credentials, Credentials(options_, files_));
@@ -242,6 +243,16 @@ class WardtuneServer::Impl {
     metrics_.SetJobs(by_state);
     metrics_.SetAliveWorkers(stats->alive_workers);
     metrics_.SetOldestHeartbeatAge(running_.OldestHeartbeatAge());
+    RefreshReports();
+  }
+
+  void RefreshReports() {
+    const auto counts = store_->reports().CountReports();
+    Report("gauges", counts.status());
+    if (!counts.ok()) return;
+    for (const auto& [state, count] : *counts) {
+      metrics_.SetOutputReports(absl::AsciiStrToLower(ToString(state)), count);
+    }
   }
 
   // Blobs that no row names, and answers that nobody will ask for again.

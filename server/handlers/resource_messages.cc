@@ -147,6 +147,26 @@ v1::Adapter ToMessage(const AdapterRecord& record) {
   return adapter;
 }
 
+v1::OutputReport ToMessage(const OutputReportRecord& record) {
+  v1::OutputReport report;
+  report.set_name(TenantResource(record.tenant, kOutputReports, record.id));
+  report.set_adapter(TenantResource(record.tenant, kAdapters, record.adapter_id));
+  report.set_job(TenantResource(record.tenant, kJobs, record.job_id));
+  report.set_base_model(BaseModelName(record.base_model));
+  report.set_category(record.category);
+  report.set_prompt(record.prompt);
+  report.set_output(record.output);
+  report.set_comment(record.comment);
+  report.set_state(static_cast<v1::OutputReport::State>(record.state));
+  report.set_confirmed_category(record.confirmed_category);
+  report.set_note(record.note);
+  *report.mutable_create_time() = ToTimestamp(record.create_time);
+  if (record.resolve_time != absl::InfinitePast()) {
+    *report.mutable_resolve_time() = ToTimestamp(record.resolve_time);
+  }
+  return report;
+}
+
 v1::JobEvent ToMessage(const JobEventRecord& record) {
   v1::JobEvent event;
   event.set_sequence(record.sequence);

@@ -11,6 +11,7 @@
 #include "wardtune/v1/dataset_service.pb.h"
 #include "wardtune/v1/fine_tuning_service.pb.h"
 #include "wardtune/v1/model_service.pb.h"
+#include "wardtune/v1/output_report_service.pb.h"
 #include "wardtune/v1/security_vector_service.pb.h"
 
 namespace wardtune {
@@ -37,6 +38,7 @@ v1::SafetyGate ToMessage(const GateRecord& record);
 v1::SafetyPolicy ToMessage(const SafetyPolicyRecord& record);
 v1::AuditEvent ToMessage(const AuditEventRecord& record);
 v1::Adapter ToMessage(const AdapterRecord& record);
+v1::OutputReport ToMessage(const OutputReportRecord& record);
 v1::JobEvent ToMessage(const JobEventRecord& record);
 // Without `queue.reason` and `queue.estimated_wait`, which need more than the record.
 v1::FineTuningJob ToMessage(const JobRecord& record);

@@ -111,6 +111,10 @@ struct ServerMetrics::Families {
                                            .Name("wardtune_alive_workers")
                                            .Help("Workers heard of lately.")
                                            .Register(*registry);
+  Family<prometheus::Gauge>& reports = BuildGauge()
+                                           .Name("wardtune_output_reports")
+                                           .Help("Outputs that tenants reported, by state.")
+                                           .Register(*registry);
 };
 
 ServerMetrics::ServerMetrics(const std::string& version) : families_(std::make_unique<Families>()) {
@@ -182,6 +186,10 @@ void ServerMetrics::SetOldestHeartbeatAge(absl::Duration age) {
 
 void ServerMetrics::SetAliveWorkers(int64_t workers) {
   families_->workers.Add({}).Set(static_cast<double>(workers));
+}
+
+void ServerMetrics::SetOutputReports(const std::string& state, int64_t count) {
+  families_->reports.Add({{"state", state}}).Set(static_cast<double>(count));
 }
 
 std::shared_ptr<prometheus::Registry> ServerMetrics::registry() const {

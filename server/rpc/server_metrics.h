@@ -43,6 +43,8 @@ class ServerMetrics {
   // Age of the oldest heartbeat among running work; 0 when nothing runs.
   void SetOldestHeartbeatAge(absl::Duration age);
   void SetAliveWorkers(int64_t workers);
+  // Reported outputs in a state: `open`, `confirmed` or `dismissed`.
+  void SetOutputReports(const std::string& state, int64_t count);
 
   // What /metrics serves.
   std::shared_ptr<prometheus::Registry> registry() const;

@@ -1,6 +1,8 @@
+#include "server/handlers/output_report_handlers.h"
 #include "server/handlers/safety_policy_handlers.h"
 #include "server/handlers/tenant_handlers.h"
 #include "server/rpc/call_runner.h"
+#include "server/rpc/stream_reactors.h"
 #include "server/services/services.h"
 #include "wardtune/v1/admin_service.grpc.pb.h"
 
@@ -15,6 +17,9 @@ constexpr Method kRevokeApiKey = {"AdminService/RevokeApiKey", Access::kProvider
 constexpr Method kSetSafetyPolicy = {"AdminService/SetSafetyPolicy", Access::kProvider};
 constexpr Method kGetSafetyPolicy = {"AdminService/GetSafetyPolicy", Access::kProvider};
 constexpr Method kReleaseAdapter = {"AdminService/ReleaseAdapter", Access::kProvider};
+constexpr Method kListAllOutputReports = {"AdminService/ListAllOutputReports", Access::kProvider};
+constexpr Method kResolveOutputReport = {"AdminService/ResolveOutputReport", Access::kProvider};
+constexpr Method kExportOutputReports = {"AdminService/ExportOutputReports", Access::kProvider};
 constexpr Method kListAuditEvents = {"AdminService/ListAuditEvents", Access::kProvider};
 
 class AdminService final : public v1::AdminService::CallbackService {
@@ -83,6 +88,32 @@ class AdminService final : public v1::AdminService::CallbackService {
     return runner_.Unary(call, kReleaseAdapter, response, [this, request](const Caller& caller) {
       return wardtune::ReleaseAdapter(context_, caller, *request);
     });
+  }
+
+  grpc::ServerUnaryReactor* ListAllOutputReports(
+      grpc::CallbackServerContext* call, const v1::ListAllOutputReportsRequest* request,
+      v1::ListAllOutputReportsResponse* response) override {
+    return runner_.Unary(call, kListAllOutputReports, response,
+                         [this, request](const Caller& caller) {
+                           return wardtune::ListAllOutputReports(context_, caller, *request);
+                         });
+  }
+
+  grpc::ServerUnaryReactor* ResolveOutputReport(
+      grpc::CallbackServerContext* call, const v1::ResolveOutputReportRequest* request,
+      v1::ResolveOutputReportResponse* response) override {
+    return runner_.Unary(call, kResolveOutputReport, response,
+                         [this, request](const Caller& caller) {
+                           return wardtune::ResolveOutputReport(context_, caller, *request);
+                         });
+  }
+
+  grpc::ServerWriteReactor<v1::ExportOutputReportsResponse>* ExportOutputReports(
+      grpc::CallbackServerContext* call, const v1::ExportOutputReportsRequest* request) override {
+    return SendingReactor<v1::ExportOutputReportsResponse>::Start(
+        runner_, call, kExportOutputReports, [this, request](const Caller& caller) {
+          return wardtune::ExportOutputReports(context_, caller, *request);
+        });
   }
 
   grpc::ServerUnaryReactor* ListAuditEvents(grpc::CallbackServerContext* call,

@@ -20,6 +20,7 @@ std::unique_ptr<grpc::Service> MakeAdapterService(HandlerContext& context, CallR
 std::unique_ptr<grpc::Service> MakeModelService(HandlerContext& context, CallRunner& runner);
 std::unique_ptr<grpc::Service> MakeSecurityVectorService(HandlerContext& context,
                                                          CallRunner& runner);
+std::unique_ptr<grpc::Service> MakeOutputReportService(HandlerContext& context, CallRunner& runner);
 std::unique_ptr<grpc::Service> MakeAdminService(HandlerContext& context, CallRunner& runner);
 std::unique_ptr<grpc::Service> MakeWorkerService(HandlerContext& context, CallRunner& runner);
 

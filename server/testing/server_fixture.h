@@ -23,6 +23,7 @@
 #include "wardtune/v1/admin_service.grpc.pb.h"
 #include "wardtune/v1/dataset_service.grpc.pb.h"
 #include "wardtune/v1/fine_tuning_service.grpc.pb.h"
+#include "wardtune/v1/output_report_service.grpc.pb.h"
 #include "wardtune/v1/security_vector_service.grpc.pb.h"
 #include "wardtune/v1/worker_service.grpc.pb.h"
 
