@@ -21,11 +21,14 @@ from wardtune.v1 import dataset_service_pb2 as datasets_pb
 from wardtune.v1 import dataset_service_pb2_grpc as datasets_rpc
 from wardtune.v1 import fine_tuning_service_pb2 as jobs_pb
 from wardtune.v1 import fine_tuning_service_pb2_grpc as jobs_rpc
+from wardtune.v1 import output_report_service_pb2 as reports_pb
+from wardtune.v1 import output_report_service_pb2_grpc as reports_rpc
 
 KEY = "wt_test_key"
 DATASET = "tenants/acme/datasets/d1"
 JOB = "tenants/acme/fineTuningJobs/j1"
 ADAPTER = "tenants/acme/adapters/a1"
+REPORT = "tenants/acme/outputReports/r1"
 
 
 class Script:
@@ -47,6 +50,9 @@ class Script:
         self.archive = b""
         self.break_download_after = []
         self.corrupt = False
+        self.reports = []
+        self.rows = []
+        self.break_export_after = []
 
     def begin(self, method, request, context):
         """Notes the call, and ends it if the script says so."""
@@ -182,6 +188,23 @@ class Adapters(adapters_rpc.AdapterServiceServicer):
                 context.abort(grpc.StatusCode.UNAVAILABLE, "scripted break")
 
 
+class Reports(reports_rpc.OutputReportServiceServicer):
+    def __init__(self, script):
+        self.script = script
+
+    def ReportOutput(self, request, context):  # noqa: N802
+        self.script.begin("ReportOutput", request, context)
+        return reports_pb.ReportOutputResponse(report=reports_pb.OutputReport(name=REPORT))
+
+    def GetOutputReport(self, request, context):  # noqa: N802
+        self.script.begin("GetOutputReport", request, context)
+        return reports_pb.GetOutputReportResponse(report=self.script.reports[0])
+
+    def ListOutputReports(self, request, context):  # noqa: N802
+        self.script.begin("ListOutputReports", request, context)
+        return reports_pb.ListOutputReportsResponse(reports=self.script.reports)
+
+
 class Admin(admin_rpc.AdminServiceServicer):
     def __init__(self, script):
         self.script = script
@@ -200,6 +223,29 @@ class Admin(admin_rpc.AdminServiceServicer):
         self.script.begin("ReleaseAdapter", request, context)
         return admin_pb.ReleaseAdapterResponse(adapter=adapters_pb.Adapter(name=request.name))
 
+    def ListAllOutputReports(self, request, context):  # noqa: N802
+        self.script.begin("ListAllOutputReports", request, context)
+        # Pages of one report.
+        first = int(request.page_token or 0)
+        token = str(first + 1) if first + 1 < len(self.script.reports) else ""
+        page = self.script.reports[first : first + 1]
+        return admin_pb.ListAllOutputReportsResponse(reports=page, next_page_token=token)
+
+    def ResolveOutputReport(self, request, context):  # noqa: N802
+        self.script.begin("ResolveOutputReport", request, context)
+        report = reports_pb.OutputReport(name=request.name, state=request.state)
+        return admin_pb.ResolveOutputReportResponse(report=report)
+
+    def ExportOutputReports(self, request, context):  # noqa: N802
+        self.script.begin("ExportOutputReports", request, context)
+        breaks = self.script.break_export_after
+        limit = breaks.pop(0) if breaks else None
+        first = int(request.after or 0)
+        for sent, row in enumerate(self.script.rows[first:], 1):
+            yield admin_pb.ExportOutputReportsResponse(row=row, cursor=str(first + sent))
+            if sent == limit:
+                context.abort(grpc.StatusCode.UNAVAILABLE, "scripted break")
+
     def ListAuditEvents(self, request, context):  # noqa: N802
         self.script.begin("ListAuditEvents", request, context)
         event = admin_pb.AuditEvent(
@@ -217,6 +263,7 @@ def serve(script):
     datasets_rpc.add_DatasetServiceServicer_to_server(Datasets(script), server)
     jobs_rpc.add_FineTuningServiceServicer_to_server(Jobs(script), server)
     adapters_rpc.add_AdapterServiceServicer_to_server(Adapters(script), server)
+    reports_rpc.add_OutputReportServiceServicer_to_server(Reports(script), server)
     admin_rpc.add_AdminServiceServicer_to_server(Admin(script), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()

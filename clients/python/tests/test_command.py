@@ -2,26 +2,10 @@ import json
 
 import grpc
 import pytest
-from scripted_server import ADAPTER, JOB, KEY, refusal
+from scripted_server import ADAPTER, JOB, refusal
 
-from wardtune.cli.main import main
 from wardtune.v1 import fine_tuning_service_pb2 as pb
 from wardtune.v1 import safety_pb2
-
-
-@pytest.fixture
-def wardtune(address, capsys, monkeypatch):
-    """Runs the command and returns its exit code, standard output and standard error."""
-    monkeypatch.setenv("WARDTUNE_SERVER", address)
-    monkeypatch.setenv("WARDTUNE_API_KEY", KEY)
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main(list(arguments))
-        output = capsys.readouterr()
-        return ended.value.code, output.out, output.err
-
-    return run
 
 
 @pytest.fixture

@@ -1,12 +1,14 @@
-"""Tenants, API keys, the safety gate and the audit trail. For the provider's key alone."""
+"""Tenants, keys, the safety gate, reported outputs, the audit trail. For the provider alone."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from wardtune.transport import Transport
+from wardtune.errors import UnavailableError
+from wardtune.transport import Patience, Transport
 from wardtune.v1 import adapter_service_pb2 as adapters_pb
 from wardtune.v1 import admin_service_pb2 as pb
 from wardtune.v1 import admin_service_pb2_grpc as rpc
+from wardtune.v1 import output_report_service_pb2 as reports_pb
 from wardtune.v1 import safety_pb2 as safety_pb
 
 
@@ -22,7 +24,10 @@ class NewApiKey:
 
 
 class Admin:
-    """Tenants, API keys, the safety gate and the audit trail. Errors: see wardtune.errors."""
+    """Tenants, keys, the safety gate, reported outputs, the audit trail.
+
+    Errors: see wardtune.errors.
+    """
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -83,6 +88,44 @@ class Admin:
         """Gives a quarantined adapter to its customer."""
         request = pb.ReleaseAdapterRequest(name=name, reason=reason)
         return self._transport.mutate(self._stub.ReleaseAdapter, request).adapter
+
+    def list_output_reports(
+        self,
+        state: reports_pb.OutputReport.State = reports_pb.OutputReport.STATE_UNSPECIFIED,
+        *,
+        page_size: int = 0,
+    ) -> Iterator[reports_pb.OutputReport]:
+        """Of all tenants, oldest first; fetches pages as they are needed."""
+        request = pb.ListAllOutputReportsRequest(state=state, page_size=page_size)
+        return self._transport.pages(self._stub.ListAllOutputReports, request, "reports")
+
+    def resolve_output_report(
+        self, name: str, state: reports_pb.OutputReport.State, *, note: str, category: str = ""
+    ) -> reports_pb.OutputReport:
+        """Confirms or dismisses a report, once. `category` corrects the tenant's."""
+        request = pb.ResolveOutputReportRequest(
+            name=name, state=state, note=note, category=category
+        )
+        return self._transport.mutate(self._stub.ResolveOutputReport, request).report
+
+    def export_output_reports(
+        self, *, reason: str, after: str = ""
+    ) -> Iterator[pb.ExportOutputReportsResponse]:
+        """Rows of the confirmed reports. `after`, a row's `cursor`, leaves out those up to it.
+
+        A stream that breaks is taken up behind the last row; each stream is an audit event.
+        """
+        patience = Patience(self._transport)
+        while True:
+            request = pb.ExportOutputReportsRequest(after=after, reason=reason)
+            try:
+                for row in self._transport.receive_stream(self._stub.ExportOutputReports, request):
+                    patience.progressed()
+                    after = row.cursor
+                    yield row
+                return
+            except UnavailableError as error:
+                patience.wait(error)
 
     def list_audit_events(self, *, page_size: int = 0) -> Iterator[pb.AuditEvent]:
         """Newest first; fetches pages as they are needed."""

@@ -7,6 +7,7 @@ from wardtune.admin import Admin
 from wardtune.datasets import Datasets
 from wardtune.jobs import Jobs
 from wardtune.models import Models
+from wardtune.reports import Reports
 from wardtune.security_vectors import SecurityVectors, Suites
 from wardtune.transport import RetryPolicy, Transport
 
@@ -40,6 +41,7 @@ class Client:
         self.jobs = Jobs(self._transport)
         self.adapters = Adapters(self._transport)
         self.models = Models(self._transport)
+        self.reports = Reports(self._transport)
         self.security_vectors = SecurityVectors(self._transport)
         self.suites = Suites(self._transport)
         self.admin = Admin(self._transport)

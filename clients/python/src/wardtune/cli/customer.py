@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from wardtune.adapters import extract
-from wardtune.cli import progress
+from wardtune.cli import progress, reports
 from wardtune.cli.context import EXIT_REFUSED, Options, command, print_json, to_json
 from wardtune.cli.tables import (
     gate_text,
@@ -21,6 +21,7 @@ from wardtune.errors import JobFailedError
 from wardtune.jobs import Job, failure_text
 from wardtune.v1 import dataset_service_pb2 as datasets_pb
 from wardtune.v1 import fine_tuning_service_pb2 as jobs_pb
+from wardtune.v1 import output_report_service_pb2 as reports_pb
 
 _SCHEDULES = {
     "linear": jobs_pb.Hyperparameters.SCHEDULE_LINEAR,
@@ -39,6 +40,7 @@ def add_commands(group: click.Group) -> None:
     command(group, "get")(_get)
     command(group, "cancel")(_cancel)
     command(group, "download")(_download)
+    reports.add_customer_commands(group)
 
 
 @click.argument("file", type=_EXISTING_FILE)
@@ -191,10 +193,10 @@ def _follow(job: Job, options: Options) -> None:
         click.echo(f"safety gate: {gate_text(job.message.gate)}")
 
 
-@click.argument("kind", type=click.Choice(["datasets", "jobs", "adapters", "models"]))
+@click.argument("kind", type=click.Choice(["datasets", "jobs", "adapters", "reports", "models"]))
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
 def _list(client: Client, options: Options, kind: str, limit: int) -> None:
-    """List datasets, jobs, adapters or models, the newest first."""
+    """List datasets, jobs, adapters, reports or models, the newest first."""
     listing, headings, row = _listings(client)[kind]
     found = [message for message, _ in zip(listing(), range(limit), strict=False)]
     if options.json_output:
@@ -240,6 +242,18 @@ def _listings(client: Client) -> dict[str, tuple[Callable, tuple[str, ...], Call
                 gate_text(a.gate),
             ),
         ),
+        "reports": (
+            client.reports.list,
+            ("name", "state", "category", "adapter", "created", "provider's note"),
+            lambda r: (
+                r.name,
+                state_text(reports_pb.OutputReport.State, r.state),
+                r.confirmed_category or r.category,
+                r.adapter,
+                time_text(r.create_time),
+                r.note,
+            ),
+        ),
         "models": (
             client.models.list,
             ("name", "architecture", "parameters ", "context ", "security vector"),
@@ -261,6 +275,7 @@ def _get(client: Client, options: Options, name: str) -> None:
         "datasets": client.datasets.get,
         "fineTuningJobs": lambda job: client.jobs.get(job).message,
         "adapters": client.adapters.get,
+        "outputReports": client.reports.get,
         "baseModels": client.models.get,
         "versions": client.security_vectors.get,
     }

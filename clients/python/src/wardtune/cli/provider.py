@@ -1,10 +1,10 @@
-"""The provider's commands: security vectors, safety suites, tenants, keys, the safety gate."""
+"""The provider's commands: security vectors, suites, tenants, keys, safety gate, reports."""
 
 from pathlib import Path
 
 import click
 
-from wardtune.cli import safety
+from wardtune.cli import reports, safety
 from wardtune.cli.context import Options, command, print_json, to_json
 from wardtune.cli.customer import base_model_name
 from wardtune.cli.progress import vector_progress
@@ -30,7 +30,8 @@ def add_commands(group: click.Group) -> None:
     command(suites, "create")(_suite_create)
     command(suites, "list")(_suite_list)
     admin = click.Group(
-        "admin", help="Tenants, API keys, safety gate, audit trail (provider's key)."
+        "admin",
+        help="Tenants, API keys, safety gate, reported outputs, audit trail (provider's key).",
     )
     command(admin, "create-tenant")(_create_tenant)
     command(admin, "list-tenants")(_list_tenants)
@@ -38,6 +39,7 @@ def add_commands(group: click.Group) -> None:
     command(admin, "list-keys")(_list_keys)
     command(admin, "revoke-key")(_revoke_key)
     safety.add_commands(admin)
+    reports.add_provider_commands(admin)
     for subgroup in (vectors, suites, admin):
         group.add_command(subgroup)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from wardtune.v1 import safety_pb2
 
@@ -21,7 +22,8 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
             no_wrap=True,
         )
     for row in rows:
-        table.add_row(*row)
+        # As text: square brackets in another's label are no markup.
+        table.add_row(*map(Text, row))
     # Wider than any terminal: a name that is cut at the edge cannot be pasted into a command.
     Console(width=_UNBOUNDED).print(table, crop=False, soft_wrap=False)
 
