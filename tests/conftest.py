@@ -9,6 +9,7 @@ import pytest
 import standin
 from processes import MODEL, WAIT_S, Server, Worker
 from wardtune import Client, FineTuningJob, Hyperparameters, Job, SecurityVectorRecipe
+from wardtune.v1.output_report_service_pb2 import OutputReport
 from wardtune.v1.safety_pb2 import SafetyBound, SafetyPolicy
 from wardtune.v1.security_vector_service_pb2 import SecurityVectorVersion
 
@@ -143,3 +144,15 @@ def finished(
     job = small_job(acme, dataset).wait(timeout_s=WAIT_S)
     folder = tmp_path_factory.mktemp("download")
     return Finished(job.message, acme.client.adapters.download(job.adapter, folder))
+
+
+@pytest.fixture(scope="session")
+def reported(acme: Tenant, finished: Finished) -> OutputReport:
+    """A report of acme's that waits for the provider."""
+    return acme.client.reports.create(
+        finished.job.adapter,
+        category="privacy",
+        prompt="placeholder prompt of a report",
+        output="placeholder output of a report",
+        comment="placeholder comment of a report",
+    )

@@ -18,6 +18,8 @@ import wardtune.v1
 # other, or the test of completeness fails.
 ID_FIELDS = {
     "name",
+    "adapter",
+    "job",
     "dataset",
     "base_model",
     "tenant",
@@ -28,17 +30,22 @@ ID_FIELDS = {
 }
 NO_ID = {
     "adapter_sha256",
+    "after",  # A cursor, as page_token.
     "api_key",
     "artifact_sha256",
     "base_models",  # What a worker has, not what it asks for.
     "categories",
     "category",
+    "comment",
     "display_name",
     "error_code",
     "error_message",
     "etag",
+    "note",
+    "output",
     "page_token",
     "created_by",
+    "prompt",
     "reason",
     "plain_sha256",
     "request_id",

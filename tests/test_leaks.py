@@ -14,6 +14,7 @@ import standin
 from conftest import Finished, Tenant
 from processes import Server, Worker
 from rpcs import Rpc, all_rpcs, call
+from wardtune.v1.output_report_service_pb2 import OutputReport
 from wardtune.v1.security_vector_service_pb2 import SecurityVectorVersion
 
 MAGIC = b"WTSEAL01"
@@ -141,14 +142,15 @@ def customer_texts() -> set[str]:
 
 
 def test_logs_hold_no_secret_and_no_customer_text(
-    server: Server, worker: Worker, acme: Tenant, finished: Finished
+    server: Server, worker: Worker, acme: Tenant, finished: Finished, reported: OutputReport
 ) -> None:
+    texts = customer_texts() | {reported.prompt, reported.output, reported.comment}
     for log in (server.log, worker.log):
         text = log.read_text(errors="replace")
         for secret in (server.key("PROVIDER"), server.key("WORKER"), acme.api_key):
             assert secret not in text
         assert worker.sealing_key.hex() not in text
-        assert [part for part in customer_texts() if part in text] == []
+        assert [part for part in texts if part in text] == []
 
 
 @pytest.mark.parametrize("rpc", all_rpcs(), ids=str)
@@ -159,12 +161,14 @@ def test_no_rpc_of_tenant_or_provider_returns_weights(
     finished: Finished,
     fingerprint: Fingerprint,
     vector: SecurityVectorVersion,
+    reported: OutputReport,
 ) -> None:
     """Every RPC is called with every name that exists, by both keys, and what comes is searched."""
     names = [
         finished.job.name,
         finished.job.dataset,
         finished.job.adapter,
+        reported.name,
         vector.name,
         vector.base_model,
         "tenants/acme",

@@ -9,9 +9,10 @@ from conftest import Finished, Tenant
 from processes import Server
 from rpcs import ID_FIELDS, NO_ID, Answer, IdField, Rpc, all_rpcs, call, id_fields, string_fields
 from wardtune import Client
+from wardtune.v1.output_report_service_pb2 import OutputReport
 from wardtune.v1.security_vector_service_pb2 import SecurityVectorVersion
 
-TENANT_SERVICES = {"DatasetService", "FineTuningService", "AdapterService"}
+TENANT_SERVICES = {"DatasetService", "FineTuningService", "AdapterService", "OutputReportService"}
 PUBLIC_SERVICES = {"ModelService"}
 PROVIDER_SERVICES = {"AdminService", "SecurityVectorService", "WorkerService"}
 
@@ -23,9 +24,11 @@ def collection_of(field: IdField) -> str:
     """The collection that a tenant's field names a member of."""
     if field.path[-1] == "dataset" or field.rpc.service == "DatasetService":
         return "datasets"
-    if field.rpc.service == "FineTuningService":
+    if field.path[-1] == "job" or field.rpc.service == "FineTuningService":
         return "fineTuningJobs"
-    return "adapters"
+    if field.path[-1] == "adapter" or field.rpc.service == "AdapterService":
+        return "adapters"
+    return "outputReports"
 
 
 TENANT_FIELDS = [
@@ -50,7 +53,7 @@ def test_every_service_and_string_field_is_sorted() -> None:
     assert {rpc.service for rpc in rpcs} == TENANT_SERVICES | PUBLIC_SERVICES | PROVIDER_SERVICES
     names = {path[-1] for rpc in rpcs for path in string_fields(rpc.descriptor.input_type)}
     assert names <= ID_FIELDS | NO_ID, f"sort these: {names - ID_FIELDS - NO_ID}"
-    assert len(TENANT_FIELDS) >= 10
+    assert len(TENANT_FIELDS) >= 13
 
 
 def ask(channel: grpc.Channel, field: IdField, name: str, tenant: Tenant, dataset: str) -> Answer:
@@ -59,6 +62,8 @@ def ask(channel: grpc.Channel, field: IdField, name: str, tenant: Tenant, datase
     if field.rpc.name == "CreateFineTuningJob":
         request.base_model = "baseModels/SmolLM2-135M-Instruct"
         request.dataset = dataset
+    if field.rpc.name == "ReportOutput":
+        request.category, request.prompt, request.output = "privacy", "p", "o"
     field.set(request, name)
     return call(channel, field.rpc, request, tenant.api_key)
 
@@ -69,13 +74,19 @@ def without(answer: Answer, name: str) -> tuple[grpc.StatusCode, str, bytes]:
 
 @pytest.mark.parametrize("field", TENANT_FIELDS, ids=str)
 def test_foreign_is_as_missing(
-    channel: grpc.Channel, field: IdField, acme: Tenant, rival: Tenant, finished: Finished
+    channel: grpc.Channel,
+    field: IdField,
+    acme: Tenant,
+    rival: Tenant,
+    finished: Finished,
+    reported: OutputReport,
 ) -> None:
     collection = collection_of(field)
     owned = {
         "datasets": finished.job.dataset,
         "fineTuningJobs": finished.job.name,
         "adapters": finished.job.adapter,
+        "outputReports": reported.name,
     }[collection]
     answers = {}
     for name in (
@@ -126,11 +137,14 @@ def test_revoked_key_is_refused_at_once(server: Server, provider: Client, rival:
     assert answer.code == grpc.StatusCode.UNAUTHENTICATED
 
 
-def test_lists_show_nothing_of_others(rival: Tenant, finished: Finished) -> None:
+def test_lists_show_nothing_of_others(
+    rival: Tenant, finished: Finished, reported: OutputReport
+) -> None:
     client = rival.client
     listed = [
         *(dataset.name for dataset in client.datasets.list()),
         *(job.name for job in client.jobs.list()),
         *(adapter.name for adapter in client.adapters.list()),
+        *(report.name for report in client.reports.list()),
     ]
     assert [name for name in listed if not name.startswith("tenants/rival/")] == []
