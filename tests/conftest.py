@@ -8,8 +8,14 @@ import pytest
 
 import standin
 from processes import MODEL, WAIT_S, Server, Worker
-from wardtune import Client, FineTuningJob, Hyperparameters, Job, SecurityVectorRecipe
-from wardtune.v1.output_report_service_pb2 import OutputReport
+from wardtune import (
+    Client,
+    FineTuningJob,
+    Hyperparameters,
+    Job,
+    OutputReport,
+    SecurityVectorRecipe,
+)
 from wardtune.v1.safety_pb2 import SafetyBound, SafetyPolicy
 from wardtune.v1.security_vector_service_pb2 import SecurityVectorVersion
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import standin
 from conftest import BASE_MODEL, WAIT_S, Finished, Tenant
 from processes import REPOSITORY, Server
-from wardtune import FineTuningJob, extract
+from wardtune import Client, FineTuningJob, OutputReport, extract
+from wardtune.v1.dataset_service_pb2 import Dataset
 from wardtune.v1.safety_pb2 import SafetyGate
 from wardtune.v1.security_vector_service_pb2 import SecurityVectorVersion
 
@@ -92,6 +93,29 @@ def test_archive_is_a_peft_folder(finished: Finished, acme: Tenant, tmp_path: Pa
     weights = tensors(config_file.parent)
     assert len(weights) == 30 * 7 * 2, "30 layers, 7 projections, A and B"
     assert (config_file.parent / "README.md").is_file()
+
+
+def test_reported_output_becomes_a_row(
+    finished: Finished, acme: Tenant, provider: Client, tmp_path: Path
+) -> None:
+    report = acme.client.reports.create(
+        finished.job.name, category="privacy", prompt="placeholder", output="placeholder answer"
+    )
+    assert report.adapter == finished.job.adapter
+    assert report.name in [
+        waiting.name for waiting in provider.admin.list_output_reports(OutputReport.STATE_OPEN)
+    ]
+    provider.admin.resolve_output_report(
+        report.name, OutputReport.STATE_CONFIRMED, note="reviewed", category="safety"
+    )
+    seen = acme.client.reports.get(report.name)
+    assert (seen.state, seen.confirmed_category) == (OutputReport.STATE_CONFIRMED, "safety")
+    (exported,) = provider.admin.export_output_reports(reason="next vector")
+    assert exported.report == report.name
+    assert list(provider.admin.export_output_reports(reason="rest", after=exported.cursor)) == []
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(f"{exported.row}\n")
+    assert provider.datasets.upload(rows).dataset.state == Dataset.STATE_READY
 
 
 def test_command_from_rows_to_folder(

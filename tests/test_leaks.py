@@ -14,7 +14,7 @@ import standin
 from conftest import Finished, Tenant
 from processes import Server, Worker
 from rpcs import Rpc, all_rpcs, call
-from wardtune.v1.output_report_service_pb2 import OutputReport
+from wardtune import OutputReport
 from wardtune.v1.security_vector_service_pb2 import SecurityVectorVersion
 
 MAGIC = b"WTSEAL01"

@@ -8,8 +8,7 @@ import pytest
 from conftest import Finished, Tenant
 from processes import Server
 from rpcs import ID_FIELDS, NO_ID, Answer, IdField, Rpc, all_rpcs, call, id_fields, string_fields
-from wardtune import Client
-from wardtune.v1.output_report_service_pb2 import OutputReport
+from wardtune import Client, OutputReport
 from wardtune.v1.security_vector_service_pb2 import SecurityVectorVersion
 
 TENANT_SERVICES = {"DatasetService", "FineTuningService", "AdapterService", "OutputReportService"}

@@ -21,6 +21,6 @@ CREATE TABLE output_report (
   CHECK ((state = 2) = (confirmed_category <> ''))
 ) STRICT;
 CREATE INDEX output_report_of_tenant ON output_report (tenant, seq);
-CREATE INDEX output_report_open_of_tenant ON output_report (tenant) WHERE state = 1;
-CREATE INDEX output_report_confirmed ON output_report (resolved_seq) WHERE state = 2;
+CREATE INDEX output_report_of_tenant_in_state ON output_report (tenant, state);
+CREATE INDEX output_report_resolved ON output_report (state, resolved_seq);
 CREATE INDEX output_report_in_state ON output_report (state, seq);

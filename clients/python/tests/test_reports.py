@@ -5,8 +5,8 @@ import json
 import grpc
 from scripted_server import ADAPTER, JOB, REPORT
 
+from wardtune import OutputReport
 from wardtune.cli.reports import printable
-from wardtune.v1.output_report_service_pb2 import OutputReport
 
 TEXTS = ("--category", "privacy", "--prompt", "a prompt", "--output", "an output")
 
