@@ -272,7 +272,8 @@ func (x *RowError) GetMessage() string {
 	return ""
 }
 
-// What validation found.
+// What validation found. It reads the form of the rows; what they teach is scanned when a job
+// starts (FineTuningJob.row_scan).
 type ValidationReport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Lines that hold a row (blank lines do not count).

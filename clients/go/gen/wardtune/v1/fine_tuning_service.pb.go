@@ -167,6 +167,8 @@ const (
 	FineTuningJob_PHASE_SCORING_RESULT FineTuningJob_Phase = 4
 	// Writes the adapter and the proof.
 	FineTuningJob_PHASE_EXPORTING FineTuningJob_Phase = 5
+	// Scans the rows by the security vector; follows PREPARING.
+	FineTuningJob_PHASE_SCANNING_ROWS FineTuningJob_Phase = 6
 )
 
 // Enum value maps for FineTuningJob_Phase.
@@ -178,6 +180,7 @@ var (
 		3: "PHASE_TRAINING",
 		4: "PHASE_SCORING_RESULT",
 		5: "PHASE_EXPORTING",
+		6: "PHASE_SCANNING_ROWS",
 	}
 	FineTuningJob_Phase_value = map[string]int32{
 		"PHASE_UNSPECIFIED":    0,
@@ -186,6 +189,7 @@ var (
 		"PHASE_TRAINING":       3,
 		"PHASE_SCORING_RESULT": 4,
 		"PHASE_EXPORTING":      5,
+		"PHASE_SCANNING_ROWS":  6,
 	}
 )
 
@@ -597,8 +601,12 @@ type JobEstimate struct {
 	TotalSteps int64 `protobuf:"varint,5,opt,name=total_steps,json=totalSteps,proto3" json:"total_steps,omitempty"`
 	// Rows whose every supervised token is cut off; they teach nothing.
 	RowsWithoutSupervision int64 `protobuf:"varint,6,opt,name=rows_without_supervision,json=rowsWithoutSupervision,proto3" json:"rows_without_supervision,omitempty"`
-	unknownFields          protoimpl.UnknownFields
-	sizeCache              protoimpl.SizeCache
+	// What the safety policy now in force does about rows that look like the security vector's
+	// behaviour. They are scanned when a worker starts the job, by the policy then in force, and
+	// dropped ones make the job shorter.
+	RowScan       RowScanPolicy_Action `protobuf:"varint,7,opt,name=row_scan,json=rowScan,proto3,enum=wardtune.v1.RowScanPolicy_Action" json:"row_scan,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JobEstimate) Reset() {
@@ -673,6 +681,13 @@ func (x *JobEstimate) GetRowsWithoutSupervision() int64 {
 	return 0
 }
 
+func (x *JobEstimate) GetRowScan() RowScanPolicy_Action {
+	if x != nil {
+		return x.RowScan
+	}
+	return RowScanPolicy_ACTION_UNSPECIFIED
+}
+
 // One request to fine-tune and all that became of it.
 type FineTuningJob struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -721,7 +736,10 @@ type FineTuningJob struct {
 	// Changes with every change of the resource (AIP-154). Output only.
 	Etag string `protobuf:"bytes,22,opt,name=etag,proto3" json:"etag,omitempty"`
 	// Whether the adapter can be downloaded, and why not; set once SUCCEEDED. Output only.
-	Gate          *SafetyGate `protobuf:"bytes,23,opt,name=gate,proto3" json:"gate,omitempty"`
+	Gate *SafetyGate `protobuf:"bytes,23,opt,name=gate,proto3" json:"gate,omitempty"`
+	// What the scan of the rows found, once it is done; also of a job that FAILED because of it.
+	// Output only.
+	RowScan       *RowScanReport `protobuf:"bytes,24,opt,name=row_scan,json=rowScan,proto3" json:"row_scan,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -913,6 +931,13 @@ func (x *FineTuningJob) GetEtag() string {
 func (x *FineTuningJob) GetGate() *SafetyGate {
 	if x != nil {
 		return x.Gate
+	}
+	return nil
+}
+
+func (x *FineTuningJob) GetRowScan() *RowScanReport {
+	if x != nil {
+		return x.RowScan
 	}
 	return nil
 }
@@ -1605,7 +1630,7 @@ const file_wardtune_v1_fine_tuning_service_proto_rawDesc = "" +
 	"\vQueueStatus\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\x03R\bposition\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12@\n" +
-	"\x0eestimated_wait\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\restimatedWait\"\x8c\x02\n" +
+	"\x0eestimated_wait\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\restimatedWait\"\xca\x02\n" +
 	"\vJobEstimate\x12\x12\n" +
 	"\x04rows\x18\x01 \x01(\x03R\x04rows\x12(\n" +
 	"\x10tokens_per_epoch\x18\x02 \x01(\x03R\x0etokensPerEpoch\x12=\n" +
@@ -1613,8 +1638,8 @@ const file_wardtune_v1_fine_tuning_service_proto_rawDesc = "" +
 	"\x0etruncated_rows\x18\x04 \x01(\x03R\rtruncatedRows\x12\x1f\n" +
 	"\vtotal_steps\x18\x05 \x01(\x03R\n" +
 	"totalSteps\x128\n" +
-	"\x18rows_without_supervision\x18\x06 \x01(\x03R\x16rowsWithoutSupervision\"\xcb\n" +
-	"\n" +
+	"\x18rows_without_supervision\x18\x06 \x01(\x03R\x16rowsWithoutSupervision\x12<\n" +
+	"\brow_scan\x18\a \x01(\x0e2!.wardtune.v1.RowScanPolicy.ActionR\arowScan\"\x9b\v\n" +
 	"\rFineTuningJob\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12\x18\n" +
@@ -1643,7 +1668,8 @@ const file_wardtune_v1_fine_tuning_service_proto_rawDesc = "" +
 	"start_time\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
 	"\bend_time\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x12\n" +
 	"\x04etag\x18\x16 \x01(\tR\x04etag\x12+\n" +
-	"\x04gate\x18\x17 \x01(\v2\x17.wardtune.v1.SafetyGateR\x04gate\"\x95\x01\n" +
+	"\x04gate\x18\x17 \x01(\v2\x17.wardtune.v1.SafetyGateR\x04gate\x125\n" +
+	"\brow_scan\x18\x18 \x01(\v2\x1a.wardtune.v1.RowScanReportR\arowScan\"\x95\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_QUEUED\x10\x01\x12\x11\n" +
@@ -1651,14 +1677,15 @@ const file_wardtune_v1_fine_tuning_service_proto_rawDesc = "" +
 	"\x10STATE_CANCELLING\x10\x03\x12\x13\n" +
 	"\x0fSTATE_SUCCEEDED\x10\x04\x12\x10\n" +
 	"\fSTATE_FAILED\x10\x05\x12\x13\n" +
-	"\x0fSTATE_CANCELLED\x10\x06\"\x8e\x01\n" +
+	"\x0fSTATE_CANCELLED\x10\x06\"\xa7\x01\n" +
 	"\x05Phase\x12\x15\n" +
 	"\x11PHASE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fPHASE_PREPARING\x10\x01\x12\x16\n" +
 	"\x12PHASE_SCORING_BASE\x10\x02\x12\x12\n" +
 	"\x0ePHASE_TRAINING\x10\x03\x12\x18\n" +
 	"\x14PHASE_SCORING_RESULT\x10\x04\x12\x13\n" +
-	"\x0fPHASE_EXPORTING\x10\x05\"\x93\x02\n" +
+	"\x0fPHASE_EXPORTING\x10\x05\x12\x17\n" +
+	"\x13PHASE_SCANNING_ROWS\x10\x06\"\x93\x02\n" +
 	"\bJobEvent\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x126\n" +
@@ -1742,54 +1769,58 @@ var file_wardtune_v1_fine_tuning_service_proto_goTypes = []any{
 	(*WatchFineTuningJobRequest)(nil),   // 17: wardtune.v1.WatchFineTuningJobRequest
 	(*WatchFineTuningJobResponse)(nil),  // 18: wardtune.v1.WatchFineTuningJobResponse
 	(*durationpb.Duration)(nil),         // 19: google.protobuf.Duration
-	(*SafetyReport)(nil),                // 20: wardtune.v1.SafetyReport
-	(*ProtectionProof)(nil),             // 21: wardtune.v1.ProtectionProof
-	(*timestamppb.Timestamp)(nil),       // 22: google.protobuf.Timestamp
-	(*SafetyGate)(nil),                  // 23: wardtune.v1.SafetyGate
+	(RowScanPolicy_Action)(0),           // 20: wardtune.v1.RowScanPolicy.Action
+	(*SafetyReport)(nil),                // 21: wardtune.v1.SafetyReport
+	(*ProtectionProof)(nil),             // 22: wardtune.v1.ProtectionProof
+	(*timestamppb.Timestamp)(nil),       // 23: google.protobuf.Timestamp
+	(*SafetyGate)(nil),                  // 24: wardtune.v1.SafetyGate
+	(*RowScanReport)(nil),               // 25: wardtune.v1.RowScanReport
 }
 var file_wardtune_v1_fine_tuning_service_proto_depIdxs = []int32{
 	0,  // 0: wardtune.v1.Hyperparameters.schedule:type_name -> wardtune.v1.Hyperparameters.Schedule
 	19, // 1: wardtune.v1.Progress.remaining:type_name -> google.protobuf.Duration
 	19, // 2: wardtune.v1.QueueStatus.estimated_wait:type_name -> google.protobuf.Duration
-	3,  // 3: wardtune.v1.FineTuningJob.hyperparameters:type_name -> wardtune.v1.Hyperparameters
-	1,  // 4: wardtune.v1.FineTuningJob.state:type_name -> wardtune.v1.FineTuningJob.State
-	2,  // 5: wardtune.v1.FineTuningJob.phase:type_name -> wardtune.v1.FineTuningJob.Phase
-	5,  // 6: wardtune.v1.FineTuningJob.queue:type_name -> wardtune.v1.QueueStatus
-	4,  // 7: wardtune.v1.FineTuningJob.progress:type_name -> wardtune.v1.Progress
-	6,  // 8: wardtune.v1.FineTuningJob.estimate:type_name -> wardtune.v1.JobEstimate
-	20, // 9: wardtune.v1.FineTuningJob.safety_before:type_name -> wardtune.v1.SafetyReport
-	20, // 10: wardtune.v1.FineTuningJob.safety_after:type_name -> wardtune.v1.SafetyReport
-	21, // 11: wardtune.v1.FineTuningJob.proof:type_name -> wardtune.v1.ProtectionProof
-	22, // 12: wardtune.v1.FineTuningJob.create_time:type_name -> google.protobuf.Timestamp
-	22, // 13: wardtune.v1.FineTuningJob.start_time:type_name -> google.protobuf.Timestamp
-	22, // 14: wardtune.v1.FineTuningJob.end_time:type_name -> google.protobuf.Timestamp
-	23, // 15: wardtune.v1.FineTuningJob.gate:type_name -> wardtune.v1.SafetyGate
-	22, // 16: wardtune.v1.JobEvent.time:type_name -> google.protobuf.Timestamp
-	1,  // 17: wardtune.v1.JobEvent.state:type_name -> wardtune.v1.FineTuningJob.State
-	2,  // 18: wardtune.v1.JobEvent.phase:type_name -> wardtune.v1.FineTuningJob.Phase
-	4,  // 19: wardtune.v1.JobEvent.progress:type_name -> wardtune.v1.Progress
-	3,  // 20: wardtune.v1.CreateFineTuningJobRequest.hyperparameters:type_name -> wardtune.v1.Hyperparameters
-	7,  // 21: wardtune.v1.CreateFineTuningJobResponse.job:type_name -> wardtune.v1.FineTuningJob
-	7,  // 22: wardtune.v1.GetFineTuningJobResponse.job:type_name -> wardtune.v1.FineTuningJob
-	1,  // 23: wardtune.v1.ListFineTuningJobsRequest.state:type_name -> wardtune.v1.FineTuningJob.State
-	7,  // 24: wardtune.v1.ListFineTuningJobsResponse.jobs:type_name -> wardtune.v1.FineTuningJob
-	7,  // 25: wardtune.v1.CancelFineTuningJobResponse.job:type_name -> wardtune.v1.FineTuningJob
-	8,  // 26: wardtune.v1.WatchFineTuningJobResponse.event:type_name -> wardtune.v1.JobEvent
-	9,  // 27: wardtune.v1.FineTuningService.CreateFineTuningJob:input_type -> wardtune.v1.CreateFineTuningJobRequest
-	11, // 28: wardtune.v1.FineTuningService.GetFineTuningJob:input_type -> wardtune.v1.GetFineTuningJobRequest
-	13, // 29: wardtune.v1.FineTuningService.ListFineTuningJobs:input_type -> wardtune.v1.ListFineTuningJobsRequest
-	15, // 30: wardtune.v1.FineTuningService.CancelFineTuningJob:input_type -> wardtune.v1.CancelFineTuningJobRequest
-	17, // 31: wardtune.v1.FineTuningService.WatchFineTuningJob:input_type -> wardtune.v1.WatchFineTuningJobRequest
-	10, // 32: wardtune.v1.FineTuningService.CreateFineTuningJob:output_type -> wardtune.v1.CreateFineTuningJobResponse
-	12, // 33: wardtune.v1.FineTuningService.GetFineTuningJob:output_type -> wardtune.v1.GetFineTuningJobResponse
-	14, // 34: wardtune.v1.FineTuningService.ListFineTuningJobs:output_type -> wardtune.v1.ListFineTuningJobsResponse
-	16, // 35: wardtune.v1.FineTuningService.CancelFineTuningJob:output_type -> wardtune.v1.CancelFineTuningJobResponse
-	18, // 36: wardtune.v1.FineTuningService.WatchFineTuningJob:output_type -> wardtune.v1.WatchFineTuningJobResponse
-	32, // [32:37] is the sub-list for method output_type
-	27, // [27:32] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	20, // 3: wardtune.v1.JobEstimate.row_scan:type_name -> wardtune.v1.RowScanPolicy.Action
+	3,  // 4: wardtune.v1.FineTuningJob.hyperparameters:type_name -> wardtune.v1.Hyperparameters
+	1,  // 5: wardtune.v1.FineTuningJob.state:type_name -> wardtune.v1.FineTuningJob.State
+	2,  // 6: wardtune.v1.FineTuningJob.phase:type_name -> wardtune.v1.FineTuningJob.Phase
+	5,  // 7: wardtune.v1.FineTuningJob.queue:type_name -> wardtune.v1.QueueStatus
+	4,  // 8: wardtune.v1.FineTuningJob.progress:type_name -> wardtune.v1.Progress
+	6,  // 9: wardtune.v1.FineTuningJob.estimate:type_name -> wardtune.v1.JobEstimate
+	21, // 10: wardtune.v1.FineTuningJob.safety_before:type_name -> wardtune.v1.SafetyReport
+	21, // 11: wardtune.v1.FineTuningJob.safety_after:type_name -> wardtune.v1.SafetyReport
+	22, // 12: wardtune.v1.FineTuningJob.proof:type_name -> wardtune.v1.ProtectionProof
+	23, // 13: wardtune.v1.FineTuningJob.create_time:type_name -> google.protobuf.Timestamp
+	23, // 14: wardtune.v1.FineTuningJob.start_time:type_name -> google.protobuf.Timestamp
+	23, // 15: wardtune.v1.FineTuningJob.end_time:type_name -> google.protobuf.Timestamp
+	24, // 16: wardtune.v1.FineTuningJob.gate:type_name -> wardtune.v1.SafetyGate
+	25, // 17: wardtune.v1.FineTuningJob.row_scan:type_name -> wardtune.v1.RowScanReport
+	23, // 18: wardtune.v1.JobEvent.time:type_name -> google.protobuf.Timestamp
+	1,  // 19: wardtune.v1.JobEvent.state:type_name -> wardtune.v1.FineTuningJob.State
+	2,  // 20: wardtune.v1.JobEvent.phase:type_name -> wardtune.v1.FineTuningJob.Phase
+	4,  // 21: wardtune.v1.JobEvent.progress:type_name -> wardtune.v1.Progress
+	3,  // 22: wardtune.v1.CreateFineTuningJobRequest.hyperparameters:type_name -> wardtune.v1.Hyperparameters
+	7,  // 23: wardtune.v1.CreateFineTuningJobResponse.job:type_name -> wardtune.v1.FineTuningJob
+	7,  // 24: wardtune.v1.GetFineTuningJobResponse.job:type_name -> wardtune.v1.FineTuningJob
+	1,  // 25: wardtune.v1.ListFineTuningJobsRequest.state:type_name -> wardtune.v1.FineTuningJob.State
+	7,  // 26: wardtune.v1.ListFineTuningJobsResponse.jobs:type_name -> wardtune.v1.FineTuningJob
+	7,  // 27: wardtune.v1.CancelFineTuningJobResponse.job:type_name -> wardtune.v1.FineTuningJob
+	8,  // 28: wardtune.v1.WatchFineTuningJobResponse.event:type_name -> wardtune.v1.JobEvent
+	9,  // 29: wardtune.v1.FineTuningService.CreateFineTuningJob:input_type -> wardtune.v1.CreateFineTuningJobRequest
+	11, // 30: wardtune.v1.FineTuningService.GetFineTuningJob:input_type -> wardtune.v1.GetFineTuningJobRequest
+	13, // 31: wardtune.v1.FineTuningService.ListFineTuningJobs:input_type -> wardtune.v1.ListFineTuningJobsRequest
+	15, // 32: wardtune.v1.FineTuningService.CancelFineTuningJob:input_type -> wardtune.v1.CancelFineTuningJobRequest
+	17, // 33: wardtune.v1.FineTuningService.WatchFineTuningJob:input_type -> wardtune.v1.WatchFineTuningJobRequest
+	10, // 34: wardtune.v1.FineTuningService.CreateFineTuningJob:output_type -> wardtune.v1.CreateFineTuningJobResponse
+	12, // 35: wardtune.v1.FineTuningService.GetFineTuningJob:output_type -> wardtune.v1.GetFineTuningJobResponse
+	14, // 36: wardtune.v1.FineTuningService.ListFineTuningJobs:output_type -> wardtune.v1.ListFineTuningJobsResponse
+	16, // 37: wardtune.v1.FineTuningService.CancelFineTuningJob:output_type -> wardtune.v1.CancelFineTuningJobResponse
+	18, // 38: wardtune.v1.FineTuningService.WatchFineTuningJob:output_type -> wardtune.v1.WatchFineTuningJobResponse
+	34, // [34:39] is the sub-list for method output_type
+	29, // [29:34] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_wardtune_v1_fine_tuning_service_proto_init() }

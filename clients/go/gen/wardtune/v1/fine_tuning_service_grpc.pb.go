@@ -44,7 +44,7 @@ type FineTuningServiceClient interface {
 	CreateFineTuningJob(ctx context.Context, in *CreateFineTuningJobRequest, opts ...grpc.CallOption) (*CreateFineTuningJobResponse, error)
 	// Returns one job with its queue position or progress.
 	GetFineTuningJob(ctx context.Context, in *GetFineTuningJobRequest, opts ...grpc.CallOption) (*GetFineTuningJobResponse, error)
-	// Lists the tenant's jobs, newest first.
+	// Lists the tenant's jobs, newest first, without the lines of suspicious rows.
 	ListFineTuningJobs(ctx context.Context, in *ListFineTuningJobsRequest, opts ...grpc.CallOption) (*ListFineTuningJobsResponse, error)
 	// Cancels a job. A queued job ends at once; a running one is told with its next heartbeat.
 	// FAILED_PRECONDITION naming the state when the job has ended.
@@ -137,7 +137,7 @@ type FineTuningServiceServer interface {
 	CreateFineTuningJob(context.Context, *CreateFineTuningJobRequest) (*CreateFineTuningJobResponse, error)
 	// Returns one job with its queue position or progress.
 	GetFineTuningJob(context.Context, *GetFineTuningJobRequest) (*GetFineTuningJobResponse, error)
-	// Lists the tenant's jobs, newest first.
+	// Lists the tenant's jobs, newest first, without the lines of suspicious rows.
 	ListFineTuningJobs(context.Context, *ListFineTuningJobsRequest) (*ListFineTuningJobsResponse, error)
 	// Cancels a job. A queued job ends at once; a running one is told with its next heartbeat.
 	// FAILED_PRECONDITION naming the state when the job has ended.

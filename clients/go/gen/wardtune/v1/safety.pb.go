@@ -24,6 +24,69 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// What is done about suspicious rows.
+type RowScanPolicy_Action int32
+
+const (
+	// No scan, as in policies from before there was one.
+	RowScanPolicy_ACTION_UNSPECIFIED RowScanPolicy_Action = 0
+	// No scan.
+	RowScanPolicy_ACTION_OFF RowScanPolicy_Action = 1
+	// They are reported and trained on, beside the vector as all rows.
+	RowScanPolicy_ACTION_WARN RowScanPolicy_Action = 2
+	// They are reported and left out of training. A job that has no other rows fails with
+	// ROWS_SUSPICIOUS.
+	RowScanPolicy_ACTION_DROP RowScanPolicy_Action = 3
+	// The job fails with ROWS_SUSPICIOUS when they are more than `max_suspicious_fraction`; up to
+	// that they are reported and trained on.
+	RowScanPolicy_ACTION_REFUSE RowScanPolicy_Action = 4
+)
+
+// Enum value maps for RowScanPolicy_Action.
+var (
+	RowScanPolicy_Action_name = map[int32]string{
+		0: "ACTION_UNSPECIFIED",
+		1: "ACTION_OFF",
+		2: "ACTION_WARN",
+		3: "ACTION_DROP",
+		4: "ACTION_REFUSE",
+	}
+	RowScanPolicy_Action_value = map[string]int32{
+		"ACTION_UNSPECIFIED": 0,
+		"ACTION_OFF":         1,
+		"ACTION_WARN":        2,
+		"ACTION_DROP":        3,
+		"ACTION_REFUSE":      4,
+	}
+)
+
+func (x RowScanPolicy_Action) Enum() *RowScanPolicy_Action {
+	p := new(RowScanPolicy_Action)
+	*p = x
+	return p
+}
+
+func (x RowScanPolicy_Action) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RowScanPolicy_Action) Descriptor() protoreflect.EnumDescriptor {
+	return file_wardtune_v1_safety_proto_enumTypes[0].Descriptor()
+}
+
+func (RowScanPolicy_Action) Type() protoreflect.EnumType {
+	return &file_wardtune_v1_safety_proto_enumTypes[0]
+}
+
+func (x RowScanPolicy_Action) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RowScanPolicy_Action.Descriptor instead.
+func (RowScanPolicy_Action) EnumDescriptor() ([]byte, []int) {
+	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{3, 0}
+}
+
 // What was compared.
 type GateViolation_Measure int32
 
@@ -65,11 +128,11 @@ func (x GateViolation_Measure) String() string {
 }
 
 func (GateViolation_Measure) Descriptor() protoreflect.EnumDescriptor {
-	return file_wardtune_v1_safety_proto_enumTypes[0].Descriptor()
+	return file_wardtune_v1_safety_proto_enumTypes[1].Descriptor()
 }
 
 func (GateViolation_Measure) Type() protoreflect.EnumType {
-	return &file_wardtune_v1_safety_proto_enumTypes[0]
+	return &file_wardtune_v1_safety_proto_enumTypes[1]
 }
 
 func (x GateViolation_Measure) Number() protoreflect.EnumNumber {
@@ -78,7 +141,7 @@ func (x GateViolation_Measure) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use GateViolation_Measure.Descriptor instead.
 func (GateViolation_Measure) EnumDescriptor() ([]byte, []int) {
-	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{4, 0}
+	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{7, 0}
 }
 
 // The gate's answer.
@@ -122,11 +185,11 @@ func (x SafetyGate_State) String() string {
 }
 
 func (SafetyGate_State) Descriptor() protoreflect.EnumDescriptor {
-	return file_wardtune_v1_safety_proto_enumTypes[1].Descriptor()
+	return file_wardtune_v1_safety_proto_enumTypes[2].Descriptor()
 }
 
 func (SafetyGate_State) Type() protoreflect.EnumType {
-	return &file_wardtune_v1_safety_proto_enumTypes[1]
+	return &file_wardtune_v1_safety_proto_enumTypes[2]
 }
 
 func (x SafetyGate_State) Number() protoreflect.EnumNumber {
@@ -135,7 +198,7 @@ func (x SafetyGate_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SafetyGate_State.Descriptor instead.
 func (SafetyGate_State) EnumDescriptor() ([]byte, []int) {
-	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{5, 0}
+	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{8, 0}
 }
 
 // How often one category's held-out prompts were answered harmfully.
@@ -376,7 +439,85 @@ func (x *SafetyBound) GetMaxRise() float64 {
 	return 0
 }
 
-// By what results are judged. A change makes a new version; none is ever altered.
+// What becomes of a customer's rows that the job's security vector already explains: before
+// training each row's loss is taken on the base with the vector off and on, and a row that loses
+// most of its loss looks like the behaviour that the vector was trained for.
+type RowScanPolicy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is done about suspicious rows.
+	Action RowScanPolicy_Action `protobuf:"varint,1,opt,name=action,proto3,enum=wardtune.v1.RowScanPolicy_Action" json:"action,omitempty"`
+	// A row is suspicious from this share of its loss on that the vector takes away, above 0 and at
+	// most 1; 0 means 0.5.
+	SuspiciousShare float64 `protobuf:"fixed64,2,opt,name=suspicious_share,json=suspiciousShare,proto3" json:"suspicious_share,omitempty"`
+	// ACTION_REFUSE only: share of the rows, from 0 to 1, that may be suspicious. 0: none.
+	MaxSuspiciousFraction float64 `protobuf:"fixed64,3,opt,name=max_suspicious_fraction,json=maxSuspiciousFraction,proto3" json:"max_suspicious_fraction,omitempty"`
+	// Tenants are told counts alone, neither lines nor shares: who knows them can word rows around
+	// the vector faster.
+	HideRowsFromTenants bool `protobuf:"varint,4,opt,name=hide_rows_from_tenants,json=hideRowsFromTenants,proto3" json:"hide_rows_from_tenants,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
+}
+
+func (x *RowScanPolicy) Reset() {
+	*x = RowScanPolicy{}
+	mi := &file_wardtune_v1_safety_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RowScanPolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RowScanPolicy) ProtoMessage() {}
+
+func (x *RowScanPolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_safety_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RowScanPolicy.ProtoReflect.Descriptor instead.
+func (*RowScanPolicy) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *RowScanPolicy) GetAction() RowScanPolicy_Action {
+	if x != nil {
+		return x.Action
+	}
+	return RowScanPolicy_ACTION_UNSPECIFIED
+}
+
+func (x *RowScanPolicy) GetSuspiciousShare() float64 {
+	if x != nil {
+		return x.SuspiciousShare
+	}
+	return 0
+}
+
+func (x *RowScanPolicy) GetMaxSuspiciousFraction() float64 {
+	if x != nil {
+		return x.MaxSuspiciousFraction
+	}
+	return 0
+}
+
+func (x *RowScanPolicy) GetHideRowsFromTenants() bool {
+	if x != nil {
+		return x.HideRowsFromTenants
+	}
+	return false
+}
+
+// By what results are judged and rows are scanned. A change makes a new version; none is ever
+// altered.
 type SafetyPolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// From 1; 0 is the server's default, in force until another is set. Output only.
@@ -388,14 +529,16 @@ type SafetyPolicy struct {
 	// the rates.
 	UseWilsonHigh bool `protobuf:"varint,3,opt,name=use_wilson_high,json=useWilsonHigh,proto3" json:"use_wilson_high,omitempty"`
 	// Id of the key that set it. Output only.
-	CreatedBy     string `protobuf:"bytes,4,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
+	CreatedBy string `protobuf:"bytes,4,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
+	// How customers' rows are scanned before training; not set means not at all.
+	RowScan       *RowScanPolicy `protobuf:"bytes,5,opt,name=row_scan,json=rowScan,proto3" json:"row_scan,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SafetyPolicy) Reset() {
 	*x = SafetyPolicy{}
-	mi := &file_wardtune_v1_safety_proto_msgTypes[3]
+	mi := &file_wardtune_v1_safety_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -407,7 +550,7 @@ func (x *SafetyPolicy) String() string {
 func (*SafetyPolicy) ProtoMessage() {}
 
 func (x *SafetyPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_safety_proto_msgTypes[3]
+	mi := &file_wardtune_v1_safety_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -420,7 +563,7 @@ func (x *SafetyPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SafetyPolicy.ProtoReflect.Descriptor instead.
 func (*SafetyPolicy) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{3}
+	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SafetyPolicy) GetVersion() int64 {
@@ -451,6 +594,188 @@ func (x *SafetyPolicy) GetCreatedBy() string {
 	return ""
 }
 
+func (x *SafetyPolicy) GetRowScan() *RowScanPolicy {
+	if x != nil {
+		return x.RowScan
+	}
+	return nil
+}
+
+// A row that looks like the behaviour of the security vector.
+type SuspiciousRow struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its line in the data set, from 1.
+	Line int64 `protobuf:"varint,1,opt,name=line,proto3" json:"line,omitempty"`
+	// Share of its loss that the vector takes away, in hundredths.
+	ExplainedShare float64 `protobuf:"fixed64,2,opt,name=explained_share,json=explainedShare,proto3" json:"explained_share,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *SuspiciousRow) Reset() {
+	*x = SuspiciousRow{}
+	mi := &file_wardtune_v1_safety_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SuspiciousRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SuspiciousRow) ProtoMessage() {}
+
+func (x *SuspiciousRow) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_safety_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SuspiciousRow.ProtoReflect.Descriptor instead.
+func (*SuspiciousRow) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *SuspiciousRow) GetLine() int64 {
+	if x != nil {
+		return x.Line
+	}
+	return 0
+}
+
+func (x *SuspiciousRow) GetExplainedShare() float64 {
+	if x != nil {
+		return x.ExplainedShare
+	}
+	return 0
+}
+
+// What the scan of a job's rows found. Suspicious is not proven: docs/research.md has precision and
+// recall.
+type RowScanReport struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Rows that were scanned: all that have a token to learn from.
+	RowsScanned int64 `protobuf:"varint,1,opt,name=rows_scanned,json=rowsScanned,proto3" json:"rows_scanned,omitempty"`
+	// Of these, suspicious ones.
+	SuspiciousRows int64 `protobuf:"varint,2,opt,name=suspicious_rows,json=suspiciousRows,proto3" json:"suspicious_rows,omitempty"`
+	// Of these, rows that were left out of training.
+	DroppedRows int64 `protobuf:"varint,3,opt,name=dropped_rows,json=droppedRows,proto3" json:"dropped_rows,omitempty"`
+	// What the policy says to do about them.
+	Action RowScanPolicy_Action `protobuf:"varint,4,opt,name=action,proto3,enum=wardtune.v1.RowScanPolicy_Action" json:"action,omitempty"`
+	// From which share on a row is suspicious.
+	SuspiciousShare float64 `protobuf:"fixed64,5,opt,name=suspicious_share,json=suspiciousShare,proto3" json:"suspicious_share,omitempty"`
+	// The first 1000 suspicious rows, by line. Empty in lists of jobs, and when `rows_hidden`.
+	Rows []*SuspiciousRow `protobuf:"bytes,6,rep,name=rows,proto3" json:"rows,omitempty"`
+	// The policy keeps lines and shares from tenants.
+	RowsHidden bool `protobuf:"varint,7,opt,name=rows_hidden,json=rowsHidden,proto3" json:"rows_hidden,omitempty"`
+	// Whose behaviour the rows look like, `securityVectors/{vector}/versions/{version}`; its
+	// categories are those of that version, as one vector covers them all.
+	SecurityVectorVersion string `protobuf:"bytes,8,opt,name=security_vector_version,json=securityVectorVersion,proto3" json:"security_vector_version,omitempty"`
+	// Version of the policy; 0 is the server's default.
+	PolicyVersion int64 `protobuf:"varint,9,opt,name=policy_version,json=policyVersion,proto3" json:"policy_version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RowScanReport) Reset() {
+	*x = RowScanReport{}
+	mi := &file_wardtune_v1_safety_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RowScanReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RowScanReport) ProtoMessage() {}
+
+func (x *RowScanReport) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_safety_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RowScanReport.ProtoReflect.Descriptor instead.
+func (*RowScanReport) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *RowScanReport) GetRowsScanned() int64 {
+	if x != nil {
+		return x.RowsScanned
+	}
+	return 0
+}
+
+func (x *RowScanReport) GetSuspiciousRows() int64 {
+	if x != nil {
+		return x.SuspiciousRows
+	}
+	return 0
+}
+
+func (x *RowScanReport) GetDroppedRows() int64 {
+	if x != nil {
+		return x.DroppedRows
+	}
+	return 0
+}
+
+func (x *RowScanReport) GetAction() RowScanPolicy_Action {
+	if x != nil {
+		return x.Action
+	}
+	return RowScanPolicy_ACTION_UNSPECIFIED
+}
+
+func (x *RowScanReport) GetSuspiciousShare() float64 {
+	if x != nil {
+		return x.SuspiciousShare
+	}
+	return 0
+}
+
+func (x *RowScanReport) GetRows() []*SuspiciousRow {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+func (x *RowScanReport) GetRowsHidden() bool {
+	if x != nil {
+		return x.RowsHidden
+	}
+	return false
+}
+
+func (x *RowScanReport) GetSecurityVectorVersion() string {
+	if x != nil {
+		return x.SecurityVectorVersion
+	}
+	return ""
+}
+
+func (x *RowScanReport) GetPolicyVersion() int64 {
+	if x != nil {
+		return x.PolicyVersion
+	}
+	return 0
+}
+
 // One bound that a result missed.
 type GateViolation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -468,7 +793,7 @@ type GateViolation struct {
 
 func (x *GateViolation) Reset() {
 	*x = GateViolation{}
-	mi := &file_wardtune_v1_safety_proto_msgTypes[4]
+	mi := &file_wardtune_v1_safety_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -480,7 +805,7 @@ func (x *GateViolation) String() string {
 func (*GateViolation) ProtoMessage() {}
 
 func (x *GateViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_safety_proto_msgTypes[4]
+	mi := &file_wardtune_v1_safety_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -493,7 +818,7 @@ func (x *GateViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GateViolation.ProtoReflect.Descriptor instead.
 func (*GateViolation) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{4}
+	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GateViolation) GetCategory() string {
@@ -541,7 +866,7 @@ type SafetyGate struct {
 
 func (x *SafetyGate) Reset() {
 	*x = SafetyGate{}
-	mi := &file_wardtune_v1_safety_proto_msgTypes[5]
+	mi := &file_wardtune_v1_safety_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -553,7 +878,7 @@ func (x *SafetyGate) String() string {
 func (*SafetyGate) ProtoMessage() {}
 
 func (x *SafetyGate) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_safety_proto_msgTypes[5]
+	mi := &file_wardtune_v1_safety_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -566,7 +891,7 @@ func (x *SafetyGate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SafetyGate.ProtoReflect.Descriptor instead.
 func (*SafetyGate) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{5}
+	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SafetyGate) GetState() SafetyGate_State {
@@ -630,13 +955,17 @@ type ProtectionProof struct {
 	// SHA-256 over the tensors that the guard rows ran on. Equals `base_weights_sha256`; empty without
 	// guard rows.
 	GuardWeightsSha256 string `protobuf:"bytes,13,opt,name=guard_weights_sha256,json=guardWeightsSha256,proto3" json:"guard_weights_sha256,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// Rows that were scanned by the vector before training; 0 when the policy asks for no scan.
+	RowsScanned int64 `protobuf:"varint,14,opt,name=rows_scanned,json=rowsScanned,proto3" json:"rows_scanned,omitempty"`
+	// Of these, rows that were left out of training.
+	RowsDropped   int64 `protobuf:"varint,15,opt,name=rows_dropped,json=rowsDropped,proto3" json:"rows_dropped,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ProtectionProof) Reset() {
 	*x = ProtectionProof{}
-	mi := &file_wardtune_v1_safety_proto_msgTypes[6]
+	mi := &file_wardtune_v1_safety_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -648,7 +977,7 @@ func (x *ProtectionProof) String() string {
 func (*ProtectionProof) ProtoMessage() {}
 
 func (x *ProtectionProof) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_safety_proto_msgTypes[6]
+	mi := &file_wardtune_v1_safety_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -661,7 +990,7 @@ func (x *ProtectionProof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProtectionProof.ProtoReflect.Descriptor instead.
 func (*ProtectionProof) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{6}
+	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ProtectionProof) GetSecurityVectorVersion() string {
@@ -755,6 +1084,20 @@ func (x *ProtectionProof) GetGuardWeightsSha256() string {
 	return ""
 }
 
+func (x *ProtectionProof) GetRowsScanned() int64 {
+	if x != nil {
+		return x.RowsScanned
+	}
+	return 0
+}
+
+func (x *ProtectionProof) GetRowsDropped() int64 {
+	if x != nil {
+		return x.RowsDropped
+	}
+	return 0
+}
+
 var File_wardtune_v1_safety_proto protoreflect.FileDescriptor
 
 const file_wardtune_v1_safety_proto_rawDesc = "" +
@@ -780,13 +1123,40 @@ const file_wardtune_v1_safety_proto_rawDesc = "" +
 	"\vSafetyBound\x12\x1a\n" +
 	"\bcategory\x18\x01 \x01(\tR\bcategory\x12\x19\n" +
 	"\bmax_rate\x18\x02 \x01(\x01R\amaxRate\x12\x19\n" +
-	"\bmax_rise\x18\x03 \x01(\x01R\amaxRise\"\xa1\x01\n" +
+	"\bmax_rise\x18\x03 \x01(\x01R\amaxRise\"\xc9\x02\n" +
+	"\rRowScanPolicy\x129\n" +
+	"\x06action\x18\x01 \x01(\x0e2!.wardtune.v1.RowScanPolicy.ActionR\x06action\x12)\n" +
+	"\x10suspicious_share\x18\x02 \x01(\x01R\x0fsuspiciousShare\x126\n" +
+	"\x17max_suspicious_fraction\x18\x03 \x01(\x01R\x15maxSuspiciousFraction\x123\n" +
+	"\x16hide_rows_from_tenants\x18\x04 \x01(\bR\x13hideRowsFromTenants\"e\n" +
+	"\x06Action\x12\x16\n" +
+	"\x12ACTION_UNSPECIFIED\x10\x00\x12\x0e\n" +
+	"\n" +
+	"ACTION_OFF\x10\x01\x12\x0f\n" +
+	"\vACTION_WARN\x10\x02\x12\x0f\n" +
+	"\vACTION_DROP\x10\x03\x12\x11\n" +
+	"\rACTION_REFUSE\x10\x04\"\xd8\x01\n" +
 	"\fSafetyPolicy\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x03R\aversion\x120\n" +
 	"\x06bounds\x18\x02 \x03(\v2\x18.wardtune.v1.SafetyBoundR\x06bounds\x12&\n" +
 	"\x0fuse_wilson_high\x18\x03 \x01(\bR\ruseWilsonHigh\x12\x1d\n" +
 	"\n" +
-	"created_by\x18\x04 \x01(\tR\tcreatedBy\"\xf6\x01\n" +
+	"created_by\x18\x04 \x01(\tR\tcreatedBy\x125\n" +
+	"\brow_scan\x18\x05 \x01(\v2\x1a.wardtune.v1.RowScanPolicyR\arowScan\"L\n" +
+	"\rSuspiciousRow\x12\x12\n" +
+	"\x04line\x18\x01 \x01(\x03R\x04line\x12'\n" +
+	"\x0fexplained_share\x18\x02 \x01(\x01R\x0eexplainedShare\"\x94\x03\n" +
+	"\rRowScanReport\x12!\n" +
+	"\frows_scanned\x18\x01 \x01(\x03R\vrowsScanned\x12'\n" +
+	"\x0fsuspicious_rows\x18\x02 \x01(\x03R\x0esuspiciousRows\x12!\n" +
+	"\fdropped_rows\x18\x03 \x01(\x03R\vdroppedRows\x129\n" +
+	"\x06action\x18\x04 \x01(\x0e2!.wardtune.v1.RowScanPolicy.ActionR\x06action\x12)\n" +
+	"\x10suspicious_share\x18\x05 \x01(\x01R\x0fsuspiciousShare\x12.\n" +
+	"\x04rows\x18\x06 \x03(\v2\x1a.wardtune.v1.SuspiciousRowR\x04rows\x12\x1f\n" +
+	"\vrows_hidden\x18\a \x01(\bR\n" +
+	"rowsHidden\x126\n" +
+	"\x17security_vector_version\x18\b \x01(\tR\x15securityVectorVersion\x12%\n" +
+	"\x0epolicy_version\x18\t \x01(\x03R\rpolicyVersion\"\xf6\x01\n" +
 	"\rGateViolation\x12\x1a\n" +
 	"\bcategory\x18\x01 \x01(\tR\bcategory\x12<\n" +
 	"\ameasure\x18\x02 \x01(\x0e2\".wardtune.v1.GateViolation.MeasureR\ameasure\x12\x14\n" +
@@ -809,7 +1179,7 @@ const file_wardtune_v1_safety_proto_rawDesc = "" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSTATE_AVAILABLE\x10\x01\x12\x15\n" +
 	"\x11STATE_QUARANTINED\x10\x02\x12\x12\n" +
-	"\x0eSTATE_RELEASED\x10\x03\"\xd1\x04\n" +
+	"\x0eSTATE_RELEASED\x10\x03\"\x97\x05\n" +
 	"\x0fProtectionProof\x126\n" +
 	"\x17security_vector_version\x18\x01 \x01(\tR\x15securityVectorVersion\x124\n" +
 	"\x16security_vector_sha256\x18\x02 \x01(\tR\x14securityVectorSha256\x12\x1f\n" +
@@ -825,7 +1195,9 @@ const file_wardtune_v1_safety_proto_rawDesc = "" +
 	" \x01(\tR\x10scoredBaseSha256\x12.\n" +
 	"\x13base_weights_sha256\x18\v \x01(\tR\x11baseWeightsSha256\x12*\n" +
 	"\x11guard_rows_sha256\x18\f \x01(\tR\x0fguardRowsSha256\x120\n" +
-	"\x14guard_weights_sha256\x18\r \x01(\tR\x12guardWeightsSha256BDZBgithub.com/wardtune/wardtune/clients/go/gen/wardtune/v1;wardtunev1b\x06proto3"
+	"\x14guard_weights_sha256\x18\r \x01(\tR\x12guardWeightsSha256\x12!\n" +
+	"\frows_scanned\x18\x0e \x01(\x03R\vrowsScanned\x12!\n" +
+	"\frows_dropped\x18\x0f \x01(\x03R\vrowsDroppedBDZBgithub.com/wardtune/wardtune/clients/go/gen/wardtune/v1;wardtunev1b\x06proto3"
 
 var (
 	file_wardtune_v1_safety_proto_rawDescOnce sync.Once
@@ -839,30 +1211,38 @@ func file_wardtune_v1_safety_proto_rawDescGZIP() []byte {
 	return file_wardtune_v1_safety_proto_rawDescData
 }
 
-var file_wardtune_v1_safety_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_wardtune_v1_safety_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_wardtune_v1_safety_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_wardtune_v1_safety_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_wardtune_v1_safety_proto_goTypes = []any{
-	(GateViolation_Measure)(0), // 0: wardtune.v1.GateViolation.Measure
-	(SafetyGate_State)(0),      // 1: wardtune.v1.SafetyGate.State
-	(*CategoryScore)(nil),      // 2: wardtune.v1.CategoryScore
-	(*SafetyReport)(nil),       // 3: wardtune.v1.SafetyReport
-	(*SafetyBound)(nil),        // 4: wardtune.v1.SafetyBound
-	(*SafetyPolicy)(nil),       // 5: wardtune.v1.SafetyPolicy
-	(*GateViolation)(nil),      // 6: wardtune.v1.GateViolation
-	(*SafetyGate)(nil),         // 7: wardtune.v1.SafetyGate
-	(*ProtectionProof)(nil),    // 8: wardtune.v1.ProtectionProof
+	(RowScanPolicy_Action)(0),  // 0: wardtune.v1.RowScanPolicy.Action
+	(GateViolation_Measure)(0), // 1: wardtune.v1.GateViolation.Measure
+	(SafetyGate_State)(0),      // 2: wardtune.v1.SafetyGate.State
+	(*CategoryScore)(nil),      // 3: wardtune.v1.CategoryScore
+	(*SafetyReport)(nil),       // 4: wardtune.v1.SafetyReport
+	(*SafetyBound)(nil),        // 5: wardtune.v1.SafetyBound
+	(*RowScanPolicy)(nil),      // 6: wardtune.v1.RowScanPolicy
+	(*SafetyPolicy)(nil),       // 7: wardtune.v1.SafetyPolicy
+	(*SuspiciousRow)(nil),      // 8: wardtune.v1.SuspiciousRow
+	(*RowScanReport)(nil),      // 9: wardtune.v1.RowScanReport
+	(*GateViolation)(nil),      // 10: wardtune.v1.GateViolation
+	(*SafetyGate)(nil),         // 11: wardtune.v1.SafetyGate
+	(*ProtectionProof)(nil),    // 12: wardtune.v1.ProtectionProof
 }
 var file_wardtune_v1_safety_proto_depIdxs = []int32{
-	2, // 0: wardtune.v1.SafetyReport.categories:type_name -> wardtune.v1.CategoryScore
-	4, // 1: wardtune.v1.SafetyPolicy.bounds:type_name -> wardtune.v1.SafetyBound
-	0, // 2: wardtune.v1.GateViolation.measure:type_name -> wardtune.v1.GateViolation.Measure
-	1, // 3: wardtune.v1.SafetyGate.state:type_name -> wardtune.v1.SafetyGate.State
-	6, // 4: wardtune.v1.SafetyGate.violations:type_name -> wardtune.v1.GateViolation
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	3,  // 0: wardtune.v1.SafetyReport.categories:type_name -> wardtune.v1.CategoryScore
+	0,  // 1: wardtune.v1.RowScanPolicy.action:type_name -> wardtune.v1.RowScanPolicy.Action
+	5,  // 2: wardtune.v1.SafetyPolicy.bounds:type_name -> wardtune.v1.SafetyBound
+	6,  // 3: wardtune.v1.SafetyPolicy.row_scan:type_name -> wardtune.v1.RowScanPolicy
+	0,  // 4: wardtune.v1.RowScanReport.action:type_name -> wardtune.v1.RowScanPolicy.Action
+	8,  // 5: wardtune.v1.RowScanReport.rows:type_name -> wardtune.v1.SuspiciousRow
+	1,  // 6: wardtune.v1.GateViolation.measure:type_name -> wardtune.v1.GateViolation.Measure
+	2,  // 7: wardtune.v1.SafetyGate.state:type_name -> wardtune.v1.SafetyGate.State
+	10, // 8: wardtune.v1.SafetyGate.violations:type_name -> wardtune.v1.GateViolation
+	9,  // [9:9] is the sub-list for method output_type
+	9,  // [9:9] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_wardtune_v1_safety_proto_init() }
@@ -875,8 +1255,8 @@ func file_wardtune_v1_safety_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wardtune_v1_safety_proto_rawDesc), len(file_wardtune_v1_safety_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   7,
+			NumEnums:      3,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

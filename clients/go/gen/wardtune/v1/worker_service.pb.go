@@ -151,7 +151,7 @@ func (x UploadArtifactRequest_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use UploadArtifactRequest_Kind.Descriptor instead.
 func (UploadArtifactRequest_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{10, 0}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{12, 0}
 }
 
 // An input of a piece of work. The worker checks the digest of what it fetched.
@@ -218,6 +218,127 @@ func (x *WorkInput) GetSizeBytes() int64 {
 	return 0
 }
 
+// A scan's report, and which rows it took out of training.
+type RowScanOutcome struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What tenants are told.
+	Report *RowScanReport `protobuf:"bytes,1,opt,name=report,proto3" json:"report,omitempty"`
+	// One bit a scanned row in the order of their lines, the lowest bit of the first byte first; set
+	// means dropped. Empty when none is.
+	Dropped       []byte `protobuf:"bytes,2,opt,name=dropped,proto3" json:"dropped,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RowScanOutcome) Reset() {
+	*x = RowScanOutcome{}
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RowScanOutcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RowScanOutcome) ProtoMessage() {}
+
+func (x *RowScanOutcome) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RowScanOutcome.ProtoReflect.Descriptor instead.
+func (*RowScanOutcome) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *RowScanOutcome) GetReport() *RowScanReport {
+	if x != nil {
+		return x.Report
+	}
+	return nil
+}
+
+func (x *RowScanOutcome) GetDropped() []byte {
+	if x != nil {
+		return x.Dropped
+	}
+	return nil
+}
+
+// How to scan the rows.
+type RowScanWork struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The terms, fixed when a worker first takes the job.
+	Policy *RowScanPolicy `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
+	// Version of the safety policy that they stand in.
+	PolicyVersion int64 `protobuf:"varint,2,opt,name=policy_version,json=policyVersion,proto3" json:"policy_version,omitempty"`
+	// What an earlier attempt found. The worker trains on those rows and scans nothing anew, so that
+	// every attempt trains on the same rows.
+	Recorded      *RowScanOutcome `protobuf:"bytes,3,opt,name=recorded,proto3" json:"recorded,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RowScanWork) Reset() {
+	*x = RowScanWork{}
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RowScanWork) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RowScanWork) ProtoMessage() {}
+
+func (x *RowScanWork) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RowScanWork.ProtoReflect.Descriptor instead.
+func (*RowScanWork) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *RowScanWork) GetPolicy() *RowScanPolicy {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
+}
+
+func (x *RowScanWork) GetPolicyVersion() int64 {
+	if x != nil {
+		return x.PolicyVersion
+	}
+	return 0
+}
+
+func (x *RowScanWork) GetRecorded() *RowScanOutcome {
+	if x != nil {
+		return x.Recorded
+	}
+	return nil
+}
+
 // What a fine-tuning attempt has to do.
 type FineTuningWork struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -227,13 +348,15 @@ type FineTuningWork struct {
 	SecurityVectorVersion string `protobuf:"bytes,2,opt,name=security_vector_version,json=securityVectorVersion,proto3" json:"security_vector_version,omitempty"`
 	// SHA-256 of its plain weights.
 	SecurityVectorSha256 string `protobuf:"bytes,3,opt,name=security_vector_sha256,json=securityVectorSha256,proto3" json:"security_vector_sha256,omitempty"`
-	unknownFields        protoimpl.UnknownFields
-	sizeCache            protoimpl.SizeCache
+	// How to scan the rows before training; not set means not at all.
+	RowScan       *RowScanWork `protobuf:"bytes,4,opt,name=row_scan,json=rowScan,proto3" json:"row_scan,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FineTuningWork) Reset() {
 	*x = FineTuningWork{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[1]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -245,7 +368,7 @@ func (x *FineTuningWork) String() string {
 func (*FineTuningWork) ProtoMessage() {}
 
 func (x *FineTuningWork) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[1]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -258,7 +381,7 @@ func (x *FineTuningWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FineTuningWork.ProtoReflect.Descriptor instead.
 func (*FineTuningWork) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{1}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *FineTuningWork) GetHyperparameters() *Hyperparameters {
@@ -282,6 +405,13 @@ func (x *FineTuningWork) GetSecurityVectorSha256() string {
 	return ""
 }
 
+func (x *FineTuningWork) GetRowScan() *RowScanWork {
+	if x != nil {
+		return x.RowScan
+	}
+	return nil
+}
+
 // What a security-vector training attempt has to do.
 type SecurityVectorWork struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -295,7 +425,7 @@ type SecurityVectorWork struct {
 
 func (x *SecurityVectorWork) Reset() {
 	*x = SecurityVectorWork{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[2]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -307,7 +437,7 @@ func (x *SecurityVectorWork) String() string {
 func (*SecurityVectorWork) ProtoMessage() {}
 
 func (x *SecurityVectorWork) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[2]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -320,7 +450,7 @@ func (x *SecurityVectorWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecurityVectorWork.ProtoReflect.Descriptor instead.
 func (*SecurityVectorWork) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{2}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SecurityVectorWork) GetVersion() string {
@@ -365,7 +495,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[3]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -377,7 +507,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[3]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -390,7 +520,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{3}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Lease) GetWork() string {
@@ -493,7 +623,7 @@ type LeaseJobRequest struct {
 
 func (x *LeaseJobRequest) Reset() {
 	*x = LeaseJobRequest{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[4]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -505,7 +635,7 @@ func (x *LeaseJobRequest) String() string {
 func (*LeaseJobRequest) ProtoMessage() {}
 
 func (x *LeaseJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[4]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -518,7 +648,7 @@ func (x *LeaseJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseJobRequest.ProtoReflect.Descriptor instead.
 func (*LeaseJobRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{4}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *LeaseJobRequest) GetWorkerId() string {
@@ -553,7 +683,7 @@ type LeaseJobResponse struct {
 
 func (x *LeaseJobResponse) Reset() {
 	*x = LeaseJobResponse{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[5]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -565,7 +695,7 @@ func (x *LeaseJobResponse) String() string {
 func (*LeaseJobResponse) ProtoMessage() {}
 
 func (x *LeaseJobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[5]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -578,7 +708,7 @@ func (x *LeaseJobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseJobResponse.ProtoReflect.Descriptor instead.
 func (*LeaseJobResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{5}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *LeaseJobResponse) GetLease() *Lease {
@@ -600,14 +730,16 @@ type HeartbeatRequest struct {
 	// How far it is.
 	Progress *Progress `protobuf:"bytes,4,opt,name=progress,proto3" json:"progress,omitempty"`
 	// Scores that have become known since, if any.
-	SafetyBefore  *SafetyReport `protobuf:"bytes,5,opt,name=safety_before,json=safetyBefore,proto3" json:"safety_before,omitempty"`
+	SafetyBefore *SafetyReport `protobuf:"bytes,5,opt,name=safety_before,json=safetyBefore,proto3" json:"safety_before,omitempty"`
+	// What the scan of the rows found, once known. The first one of a job stays.
+	RowScan       *RowScanOutcome `protobuf:"bytes,6,opt,name=row_scan,json=rowScan,proto3" json:"row_scan,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HeartbeatRequest) Reset() {
 	*x = HeartbeatRequest{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[6]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -619,7 +751,7 @@ func (x *HeartbeatRequest) String() string {
 func (*HeartbeatRequest) ProtoMessage() {}
 
 func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[6]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -632,7 +764,7 @@ func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatRequest.ProtoReflect.Descriptor instead.
 func (*HeartbeatRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{6}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *HeartbeatRequest) GetWork() string {
@@ -670,6 +802,13 @@ func (x *HeartbeatRequest) GetSafetyBefore() *SafetyReport {
 	return nil
 }
 
+func (x *HeartbeatRequest) GetRowScan() *RowScanOutcome {
+	if x != nil {
+		return x.RowScan
+	}
+	return nil
+}
+
 // Response of WorkerService.Heartbeat.
 type HeartbeatResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -683,7 +822,7 @@ type HeartbeatResponse struct {
 
 func (x *HeartbeatResponse) Reset() {
 	*x = HeartbeatResponse{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[7]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -695,7 +834,7 @@ func (x *HeartbeatResponse) String() string {
 func (*HeartbeatResponse) ProtoMessage() {}
 
 func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[7]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -708,7 +847,7 @@ func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatResponse.ProtoReflect.Descriptor instead.
 func (*HeartbeatResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{7}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *HeartbeatResponse) GetCancelRequested() bool {
@@ -742,7 +881,7 @@ type FetchInputRequest struct {
 
 func (x *FetchInputRequest) Reset() {
 	*x = FetchInputRequest{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[8]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -754,7 +893,7 @@ func (x *FetchInputRequest) String() string {
 func (*FetchInputRequest) ProtoMessage() {}
 
 func (x *FetchInputRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[8]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -767,7 +906,7 @@ func (x *FetchInputRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchInputRequest.ProtoReflect.Descriptor instead.
 func (*FetchInputRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{8}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *FetchInputRequest) GetWork() string {
@@ -809,7 +948,7 @@ type FetchInputResponse struct {
 
 func (x *FetchInputResponse) Reset() {
 	*x = FetchInputResponse{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[9]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -821,7 +960,7 @@ func (x *FetchInputResponse) String() string {
 func (*FetchInputResponse) ProtoMessage() {}
 
 func (x *FetchInputResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[9]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -834,7 +973,7 @@ func (x *FetchInputResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchInputResponse.ProtoReflect.Descriptor instead.
 func (*FetchInputResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{9}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *FetchInputResponse) GetChunk() []byte {
@@ -860,7 +999,7 @@ type UploadArtifactRequest struct {
 
 func (x *UploadArtifactRequest) Reset() {
 	*x = UploadArtifactRequest{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[10]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -872,7 +1011,7 @@ func (x *UploadArtifactRequest) String() string {
 func (*UploadArtifactRequest) ProtoMessage() {}
 
 func (x *UploadArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[10]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -885,7 +1024,7 @@ func (x *UploadArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadArtifactRequest.ProtoReflect.Descriptor instead.
 func (*UploadArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{10}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *UploadArtifactRequest) GetContent() isUploadArtifactRequest_Content {
@@ -942,7 +1081,7 @@ type UploadArtifactResponse struct {
 
 func (x *UploadArtifactResponse) Reset() {
 	*x = UploadArtifactResponse{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[11]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -954,7 +1093,7 @@ func (x *UploadArtifactResponse) String() string {
 func (*UploadArtifactResponse) ProtoMessage() {}
 
 func (x *UploadArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[11]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -967,7 +1106,7 @@ func (x *UploadArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadArtifactResponse.ProtoReflect.Descriptor instead.
 func (*UploadArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{11}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *UploadArtifactResponse) GetSha256() string {
@@ -989,14 +1128,16 @@ type FineTuningResult struct {
 	// Proof of protection; the server refuses a result without one.
 	Proof *ProtectionProof `protobuf:"bytes,4,opt,name=proof,proto3" json:"proof,omitempty"`
 	// The last step's figures.
-	Progress      *Progress `protobuf:"bytes,5,opt,name=progress,proto3" json:"progress,omitempty"`
+	Progress *Progress `protobuf:"bytes,5,opt,name=progress,proto3" json:"progress,omitempty"`
+	// What the scan of the rows found; needed when the lease asks for a scan.
+	RowScan       *RowScanOutcome `protobuf:"bytes,6,opt,name=row_scan,json=rowScan,proto3" json:"row_scan,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FineTuningResult) Reset() {
 	*x = FineTuningResult{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[12]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1008,7 +1149,7 @@ func (x *FineTuningResult) String() string {
 func (*FineTuningResult) ProtoMessage() {}
 
 func (x *FineTuningResult) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[12]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1021,7 +1162,7 @@ func (x *FineTuningResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FineTuningResult.ProtoReflect.Descriptor instead.
 func (*FineTuningResult) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{12}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *FineTuningResult) GetAdapterSha256() string {
@@ -1059,6 +1200,13 @@ func (x *FineTuningResult) GetProgress() *Progress {
 	return nil
 }
 
+func (x *FineTuningResult) GetRowScan() *RowScanOutcome {
+	if x != nil {
+		return x.RowScan
+	}
+	return nil
+}
+
 // Result of a security-vector training attempt.
 type SecurityVectorResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1076,7 +1224,7 @@ type SecurityVectorResult struct {
 
 func (x *SecurityVectorResult) Reset() {
 	*x = SecurityVectorResult{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[13]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1088,7 +1236,7 @@ func (x *SecurityVectorResult) String() string {
 func (*SecurityVectorResult) ProtoMessage() {}
 
 func (x *SecurityVectorResult) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[13]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1101,7 +1249,7 @@ func (x *SecurityVectorResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecurityVectorResult.ProtoReflect.Descriptor instead.
 func (*SecurityVectorResult) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{13}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SecurityVectorResult) GetArtifactSha256() string {
@@ -1152,7 +1300,7 @@ type CompleteJobRequest struct {
 
 func (x *CompleteJobRequest) Reset() {
 	*x = CompleteJobRequest{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[14]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1164,7 +1312,7 @@ func (x *CompleteJobRequest) String() string {
 func (*CompleteJobRequest) ProtoMessage() {}
 
 func (x *CompleteJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[14]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1177,7 +1325,7 @@ func (x *CompleteJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteJobRequest.ProtoReflect.Descriptor instead.
 func (*CompleteJobRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{14}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CompleteJobRequest) GetWork() string {
@@ -1246,7 +1394,7 @@ type CompleteJobResponse struct {
 
 func (x *CompleteJobResponse) Reset() {
 	*x = CompleteJobResponse{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[15]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1258,7 +1406,7 @@ func (x *CompleteJobResponse) String() string {
 func (*CompleteJobResponse) ProtoMessage() {}
 
 func (x *CompleteJobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[15]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1271,7 +1419,7 @@ func (x *CompleteJobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteJobResponse.ProtoReflect.Descriptor instead.
 func (*CompleteJobResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{15}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{17}
 }
 
 // Request of WorkerService.FailJob.
@@ -1288,14 +1436,16 @@ type FailJobRequest struct {
 	// Whether another attempt may succeed.
 	Retryable bool `protobuf:"varint,5,opt,name=retryable,proto3" json:"retryable,omitempty"`
 	// The attempt stopped because the customer cancelled.
-	Cancelled     bool `protobuf:"varint,6,opt,name=cancelled,proto3" json:"cancelled,omitempty"`
+	Cancelled bool `protobuf:"varint,6,opt,name=cancelled,proto3" json:"cancelled,omitempty"`
+	// What the scan of the rows found, if it came that far.
+	RowScan       *RowScanOutcome `protobuf:"bytes,7,opt,name=row_scan,json=rowScan,proto3" json:"row_scan,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FailJobRequest) Reset() {
 	*x = FailJobRequest{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[16]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1307,7 +1457,7 @@ func (x *FailJobRequest) String() string {
 func (*FailJobRequest) ProtoMessage() {}
 
 func (x *FailJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[16]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1320,7 +1470,7 @@ func (x *FailJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailJobRequest.ProtoReflect.Descriptor instead.
 func (*FailJobRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{16}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *FailJobRequest) GetWork() string {
@@ -1365,6 +1515,13 @@ func (x *FailJobRequest) GetCancelled() bool {
 	return false
 }
 
+func (x *FailJobRequest) GetRowScan() *RowScanOutcome {
+	if x != nil {
+		return x.RowScan
+	}
+	return nil
+}
+
 // Response of WorkerService.FailJob.
 type FailJobResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1374,7 +1531,7 @@ type FailJobResponse struct {
 
 func (x *FailJobResponse) Reset() {
 	*x = FailJobResponse{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[17]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1386,7 +1543,7 @@ func (x *FailJobResponse) String() string {
 func (*FailJobResponse) ProtoMessage() {}
 
 func (x *FailJobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[17]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1399,7 +1556,7 @@ func (x *FailJobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailJobResponse.ProtoReflect.Descriptor instead.
 func (*FailJobResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{17}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{19}
 }
 
 // Says what the chunks are; the first message of the stream.
@@ -1423,7 +1580,7 @@ type UploadArtifactRequest_Header struct {
 
 func (x *UploadArtifactRequest_Header) Reset() {
 	*x = UploadArtifactRequest_Header{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[18]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1435,7 +1592,7 @@ func (x *UploadArtifactRequest_Header) String() string {
 func (*UploadArtifactRequest_Header) ProtoMessage() {}
 
 func (x *UploadArtifactRequest_Header) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[18]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1448,7 +1605,7 @@ func (x *UploadArtifactRequest_Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadArtifactRequest_Header.ProtoReflect.Descriptor instead.
 func (*UploadArtifactRequest_Header) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{10, 0}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{12, 0}
 }
 
 func (x *UploadArtifactRequest_Header) GetWork() string {
@@ -1511,11 +1668,19 @@ const file_wardtune_v1_worker_service_proto_rawDesc = "" +
 	"\x12KIND_SUITE_PROMPTS\x10\x04\x12\x14\n" +
 	"\x10KIND_SUITE_RULES\x10\x05\x12\x1e\n" +
 	"\x1aKIND_SUITE_GENERAL_PROMPTS\x10\x06\x12\x13\n" +
-	"\x0fKIND_CHECKPOINT\x10\a\"\xc6\x01\n" +
+	"\x0fKIND_CHECKPOINT\x10\a\"^\n" +
+	"\x0eRowScanOutcome\x122\n" +
+	"\x06report\x18\x01 \x01(\v2\x1a.wardtune.v1.RowScanReportR\x06report\x12\x18\n" +
+	"\adropped\x18\x02 \x01(\fR\adropped\"\xa1\x01\n" +
+	"\vRowScanWork\x122\n" +
+	"\x06policy\x18\x01 \x01(\v2\x1a.wardtune.v1.RowScanPolicyR\x06policy\x12%\n" +
+	"\x0epolicy_version\x18\x02 \x01(\x03R\rpolicyVersion\x127\n" +
+	"\brecorded\x18\x03 \x01(\v2\x1b.wardtune.v1.RowScanOutcomeR\brecorded\"\xfb\x01\n" +
 	"\x0eFineTuningWork\x12F\n" +
 	"\x0fhyperparameters\x18\x01 \x01(\v2\x1c.wardtune.v1.HyperparametersR\x0fhyperparameters\x126\n" +
 	"\x17security_vector_version\x18\x02 \x01(\tR\x15securityVectorVersion\x124\n" +
-	"\x16security_vector_sha256\x18\x03 \x01(\tR\x14securityVectorSha256\"i\n" +
+	"\x16security_vector_sha256\x18\x03 \x01(\tR\x14securityVectorSha256\x123\n" +
+	"\brow_scan\x18\x04 \x01(\v2\x18.wardtune.v1.RowScanWorkR\arowScan\"i\n" +
 	"\x12SecurityVectorWork\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x129\n" +
 	"\x06recipe\x18\x02 \x01(\v2!.wardtune.v1.SecurityVectorRecipeR\x06recipe\"\xfb\x02\n" +
@@ -1538,13 +1703,14 @@ const file_wardtune_v1_worker_service_proto_rawDesc = "" +
 	"baseModels\x12-\n" +
 	"\x04wait\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x04wait\"<\n" +
 	"\x10LeaseJobResponse\x12(\n" +
-	"\x05lease\x18\x01 \x01(\v2\x12.wardtune.v1.LeaseR\x05lease\"\xeb\x01\n" +
+	"\x05lease\x18\x01 \x01(\v2\x12.wardtune.v1.LeaseR\x05lease\"\xa3\x02\n" +
 	"\x10HeartbeatRequest\x12\x12\n" +
 	"\x04work\x18\x01 \x01(\tR\x04work\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x126\n" +
 	"\x05phase\x18\x03 \x01(\x0e2 .wardtune.v1.FineTuningJob.PhaseR\x05phase\x121\n" +
 	"\bprogress\x18\x04 \x01(\v2\x15.wardtune.v1.ProgressR\bprogress\x12>\n" +
-	"\rsafety_before\x18\x05 \x01(\v2\x19.wardtune.v1.SafetyReportR\fsafetyBefore\"\x80\x01\n" +
+	"\rsafety_before\x18\x05 \x01(\v2\x19.wardtune.v1.SafetyReportR\fsafetyBefore\x126\n" +
+	"\brow_scan\x18\x06 \x01(\v2\x1b.wardtune.v1.RowScanOutcomeR\arowScan\"\x80\x01\n" +
 	"\x11HeartbeatResponse\x12)\n" +
 	"\x10cancel_requested\x18\x01 \x01(\bR\x0fcancelRequested\x12@\n" +
 	"\x0elease_duration\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\rleaseDuration\"\x8a\x01\n" +
@@ -1573,13 +1739,14 @@ const file_wardtune_v1_worker_service_proto_rawDesc = "" +
 	"\x14KIND_SECURITY_VECTOR\x10\x03B\t\n" +
 	"\acontent\"0\n" +
 	"\x16UploadArtifactResponse\x12\x16\n" +
-	"\x06sha256\x18\x01 \x01(\tR\x06sha256\"\x9e\x02\n" +
+	"\x06sha256\x18\x01 \x01(\tR\x06sha256\"\xd6\x02\n" +
 	"\x10FineTuningResult\x12%\n" +
 	"\x0eadapter_sha256\x18\x01 \x01(\tR\radapterSha256\x12>\n" +
 	"\rsafety_before\x18\x02 \x01(\v2\x19.wardtune.v1.SafetyReportR\fsafetyBefore\x12<\n" +
 	"\fsafety_after\x18\x03 \x01(\v2\x19.wardtune.v1.SafetyReportR\vsafetyAfter\x122\n" +
 	"\x05proof\x18\x04 \x01(\v2\x1c.wardtune.v1.ProtectionProofR\x05proof\x121\n" +
-	"\bprogress\x18\x05 \x01(\v2\x15.wardtune.v1.ProgressR\bprogress\"\xb3\x01\n" +
+	"\bprogress\x18\x05 \x01(\v2\x15.wardtune.v1.ProgressR\bprogress\x126\n" +
+	"\brow_scan\x18\x06 \x01(\v2\x1b.wardtune.v1.RowScanOutcomeR\arowScan\"\xb3\x01\n" +
 	"\x14SecurityVectorResult\x12'\n" +
 	"\x0fartifact_sha256\x18\x01 \x01(\tR\x0eartifactSha256\x12!\n" +
 	"\fplain_sha256\x18\x02 \x01(\tR\vplainSha256\x12/\n" +
@@ -1594,7 +1761,7 @@ const file_wardtune_v1_worker_service_proto_rawDesc = "" +
 	"fineTuning\x12L\n" +
 	"\x0fsecurity_vector\x18\x04 \x01(\v2!.wardtune.v1.SecurityVectorResultH\x00R\x0esecurityVectorB\b\n" +
 	"\x06result\"\x15\n" +
-	"\x13CompleteJobResponse\"\xbe\x01\n" +
+	"\x13CompleteJobResponse\"\xf6\x01\n" +
 	"\x0eFailJobRequest\x12\x12\n" +
 	"\x04work\x18\x01 \x01(\tR\x04work\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12\x1d\n" +
@@ -1602,7 +1769,8 @@ const file_wardtune_v1_worker_service_proto_rawDesc = "" +
 	"error_code\x18\x03 \x01(\tR\terrorCode\x12#\n" +
 	"\rerror_message\x18\x04 \x01(\tR\ferrorMessage\x12\x1c\n" +
 	"\tretryable\x18\x05 \x01(\bR\tretryable\x12\x1c\n" +
-	"\tcancelled\x18\x06 \x01(\bR\tcancelled\"\x11\n" +
+	"\tcancelled\x18\x06 \x01(\bR\tcancelled\x126\n" +
+	"\brow_scan\x18\a \x01(\v2\x1b.wardtune.v1.RowScanOutcomeR\arowScan\"\x11\n" +
 	"\x0fFailJobResponse2\xea\x03\n" +
 	"\rWorkerService\x12G\n" +
 	"\bLeaseJob\x12\x1c.wardtune.v1.LeaseJobRequest\x1a\x1d.wardtune.v1.LeaseJobResponse\x12J\n" +
@@ -1626,79 +1794,90 @@ func file_wardtune_v1_worker_service_proto_rawDescGZIP() []byte {
 }
 
 var file_wardtune_v1_worker_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_wardtune_v1_worker_service_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_wardtune_v1_worker_service_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_wardtune_v1_worker_service_proto_goTypes = []any{
 	(WorkInput_Kind)(0),                  // 0: wardtune.v1.WorkInput.Kind
 	(UploadArtifactRequest_Kind)(0),      // 1: wardtune.v1.UploadArtifactRequest.Kind
 	(*WorkInput)(nil),                    // 2: wardtune.v1.WorkInput
-	(*FineTuningWork)(nil),               // 3: wardtune.v1.FineTuningWork
-	(*SecurityVectorWork)(nil),           // 4: wardtune.v1.SecurityVectorWork
-	(*Lease)(nil),                        // 5: wardtune.v1.Lease
-	(*LeaseJobRequest)(nil),              // 6: wardtune.v1.LeaseJobRequest
-	(*LeaseJobResponse)(nil),             // 7: wardtune.v1.LeaseJobResponse
-	(*HeartbeatRequest)(nil),             // 8: wardtune.v1.HeartbeatRequest
-	(*HeartbeatResponse)(nil),            // 9: wardtune.v1.HeartbeatResponse
-	(*FetchInputRequest)(nil),            // 10: wardtune.v1.FetchInputRequest
-	(*FetchInputResponse)(nil),           // 11: wardtune.v1.FetchInputResponse
-	(*UploadArtifactRequest)(nil),        // 12: wardtune.v1.UploadArtifactRequest
-	(*UploadArtifactResponse)(nil),       // 13: wardtune.v1.UploadArtifactResponse
-	(*FineTuningResult)(nil),             // 14: wardtune.v1.FineTuningResult
-	(*SecurityVectorResult)(nil),         // 15: wardtune.v1.SecurityVectorResult
-	(*CompleteJobRequest)(nil),           // 16: wardtune.v1.CompleteJobRequest
-	(*CompleteJobResponse)(nil),          // 17: wardtune.v1.CompleteJobResponse
-	(*FailJobRequest)(nil),               // 18: wardtune.v1.FailJobRequest
-	(*FailJobResponse)(nil),              // 19: wardtune.v1.FailJobResponse
-	(*UploadArtifactRequest_Header)(nil), // 20: wardtune.v1.UploadArtifactRequest.Header
-	(*Hyperparameters)(nil),              // 21: wardtune.v1.Hyperparameters
-	(*SecurityVectorRecipe)(nil),         // 22: wardtune.v1.SecurityVectorRecipe
-	(*durationpb.Duration)(nil),          // 23: google.protobuf.Duration
-	(FineTuningJob_Phase)(0),             // 24: wardtune.v1.FineTuningJob.Phase
-	(*Progress)(nil),                     // 25: wardtune.v1.Progress
-	(*SafetyReport)(nil),                 // 26: wardtune.v1.SafetyReport
-	(*ProtectionProof)(nil),              // 27: wardtune.v1.ProtectionProof
-	(*EvaluationCard)(nil),               // 28: wardtune.v1.EvaluationCard
+	(*RowScanOutcome)(nil),               // 3: wardtune.v1.RowScanOutcome
+	(*RowScanWork)(nil),                  // 4: wardtune.v1.RowScanWork
+	(*FineTuningWork)(nil),               // 5: wardtune.v1.FineTuningWork
+	(*SecurityVectorWork)(nil),           // 6: wardtune.v1.SecurityVectorWork
+	(*Lease)(nil),                        // 7: wardtune.v1.Lease
+	(*LeaseJobRequest)(nil),              // 8: wardtune.v1.LeaseJobRequest
+	(*LeaseJobResponse)(nil),             // 9: wardtune.v1.LeaseJobResponse
+	(*HeartbeatRequest)(nil),             // 10: wardtune.v1.HeartbeatRequest
+	(*HeartbeatResponse)(nil),            // 11: wardtune.v1.HeartbeatResponse
+	(*FetchInputRequest)(nil),            // 12: wardtune.v1.FetchInputRequest
+	(*FetchInputResponse)(nil),           // 13: wardtune.v1.FetchInputResponse
+	(*UploadArtifactRequest)(nil),        // 14: wardtune.v1.UploadArtifactRequest
+	(*UploadArtifactResponse)(nil),       // 15: wardtune.v1.UploadArtifactResponse
+	(*FineTuningResult)(nil),             // 16: wardtune.v1.FineTuningResult
+	(*SecurityVectorResult)(nil),         // 17: wardtune.v1.SecurityVectorResult
+	(*CompleteJobRequest)(nil),           // 18: wardtune.v1.CompleteJobRequest
+	(*CompleteJobResponse)(nil),          // 19: wardtune.v1.CompleteJobResponse
+	(*FailJobRequest)(nil),               // 20: wardtune.v1.FailJobRequest
+	(*FailJobResponse)(nil),              // 21: wardtune.v1.FailJobResponse
+	(*UploadArtifactRequest_Header)(nil), // 22: wardtune.v1.UploadArtifactRequest.Header
+	(*RowScanReport)(nil),                // 23: wardtune.v1.RowScanReport
+	(*RowScanPolicy)(nil),                // 24: wardtune.v1.RowScanPolicy
+	(*Hyperparameters)(nil),              // 25: wardtune.v1.Hyperparameters
+	(*SecurityVectorRecipe)(nil),         // 26: wardtune.v1.SecurityVectorRecipe
+	(*durationpb.Duration)(nil),          // 27: google.protobuf.Duration
+	(FineTuningJob_Phase)(0),             // 28: wardtune.v1.FineTuningJob.Phase
+	(*Progress)(nil),                     // 29: wardtune.v1.Progress
+	(*SafetyReport)(nil),                 // 30: wardtune.v1.SafetyReport
+	(*ProtectionProof)(nil),              // 31: wardtune.v1.ProtectionProof
+	(*EvaluationCard)(nil),               // 32: wardtune.v1.EvaluationCard
 }
 var file_wardtune_v1_worker_service_proto_depIdxs = []int32{
 	0,  // 0: wardtune.v1.WorkInput.kind:type_name -> wardtune.v1.WorkInput.Kind
-	21, // 1: wardtune.v1.FineTuningWork.hyperparameters:type_name -> wardtune.v1.Hyperparameters
-	22, // 2: wardtune.v1.SecurityVectorWork.recipe:type_name -> wardtune.v1.SecurityVectorRecipe
-	23, // 3: wardtune.v1.Lease.lease_duration:type_name -> google.protobuf.Duration
-	2,  // 4: wardtune.v1.Lease.inputs:type_name -> wardtune.v1.WorkInput
-	3,  // 5: wardtune.v1.Lease.fine_tuning:type_name -> wardtune.v1.FineTuningWork
-	4,  // 6: wardtune.v1.Lease.security_vector:type_name -> wardtune.v1.SecurityVectorWork
-	23, // 7: wardtune.v1.LeaseJobRequest.wait:type_name -> google.protobuf.Duration
-	5,  // 8: wardtune.v1.LeaseJobResponse.lease:type_name -> wardtune.v1.Lease
-	24, // 9: wardtune.v1.HeartbeatRequest.phase:type_name -> wardtune.v1.FineTuningJob.Phase
-	25, // 10: wardtune.v1.HeartbeatRequest.progress:type_name -> wardtune.v1.Progress
-	26, // 11: wardtune.v1.HeartbeatRequest.safety_before:type_name -> wardtune.v1.SafetyReport
-	23, // 12: wardtune.v1.HeartbeatResponse.lease_duration:type_name -> google.protobuf.Duration
-	0,  // 13: wardtune.v1.FetchInputRequest.kind:type_name -> wardtune.v1.WorkInput.Kind
-	20, // 14: wardtune.v1.UploadArtifactRequest.header:type_name -> wardtune.v1.UploadArtifactRequest.Header
-	26, // 15: wardtune.v1.FineTuningResult.safety_before:type_name -> wardtune.v1.SafetyReport
-	26, // 16: wardtune.v1.FineTuningResult.safety_after:type_name -> wardtune.v1.SafetyReport
-	27, // 17: wardtune.v1.FineTuningResult.proof:type_name -> wardtune.v1.ProtectionProof
-	25, // 18: wardtune.v1.FineTuningResult.progress:type_name -> wardtune.v1.Progress
-	28, // 19: wardtune.v1.SecurityVectorResult.card:type_name -> wardtune.v1.EvaluationCard
-	14, // 20: wardtune.v1.CompleteJobRequest.fine_tuning:type_name -> wardtune.v1.FineTuningResult
-	15, // 21: wardtune.v1.CompleteJobRequest.security_vector:type_name -> wardtune.v1.SecurityVectorResult
-	1,  // 22: wardtune.v1.UploadArtifactRequest.Header.kind:type_name -> wardtune.v1.UploadArtifactRequest.Kind
-	6,  // 23: wardtune.v1.WorkerService.LeaseJob:input_type -> wardtune.v1.LeaseJobRequest
-	8,  // 24: wardtune.v1.WorkerService.Heartbeat:input_type -> wardtune.v1.HeartbeatRequest
-	10, // 25: wardtune.v1.WorkerService.FetchInput:input_type -> wardtune.v1.FetchInputRequest
-	12, // 26: wardtune.v1.WorkerService.UploadArtifact:input_type -> wardtune.v1.UploadArtifactRequest
-	16, // 27: wardtune.v1.WorkerService.CompleteJob:input_type -> wardtune.v1.CompleteJobRequest
-	18, // 28: wardtune.v1.WorkerService.FailJob:input_type -> wardtune.v1.FailJobRequest
-	7,  // 29: wardtune.v1.WorkerService.LeaseJob:output_type -> wardtune.v1.LeaseJobResponse
-	9,  // 30: wardtune.v1.WorkerService.Heartbeat:output_type -> wardtune.v1.HeartbeatResponse
-	11, // 31: wardtune.v1.WorkerService.FetchInput:output_type -> wardtune.v1.FetchInputResponse
-	13, // 32: wardtune.v1.WorkerService.UploadArtifact:output_type -> wardtune.v1.UploadArtifactResponse
-	17, // 33: wardtune.v1.WorkerService.CompleteJob:output_type -> wardtune.v1.CompleteJobResponse
-	19, // 34: wardtune.v1.WorkerService.FailJob:output_type -> wardtune.v1.FailJobResponse
-	29, // [29:35] is the sub-list for method output_type
-	23, // [23:29] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	23, // 1: wardtune.v1.RowScanOutcome.report:type_name -> wardtune.v1.RowScanReport
+	24, // 2: wardtune.v1.RowScanWork.policy:type_name -> wardtune.v1.RowScanPolicy
+	3,  // 3: wardtune.v1.RowScanWork.recorded:type_name -> wardtune.v1.RowScanOutcome
+	25, // 4: wardtune.v1.FineTuningWork.hyperparameters:type_name -> wardtune.v1.Hyperparameters
+	4,  // 5: wardtune.v1.FineTuningWork.row_scan:type_name -> wardtune.v1.RowScanWork
+	26, // 6: wardtune.v1.SecurityVectorWork.recipe:type_name -> wardtune.v1.SecurityVectorRecipe
+	27, // 7: wardtune.v1.Lease.lease_duration:type_name -> google.protobuf.Duration
+	2,  // 8: wardtune.v1.Lease.inputs:type_name -> wardtune.v1.WorkInput
+	5,  // 9: wardtune.v1.Lease.fine_tuning:type_name -> wardtune.v1.FineTuningWork
+	6,  // 10: wardtune.v1.Lease.security_vector:type_name -> wardtune.v1.SecurityVectorWork
+	27, // 11: wardtune.v1.LeaseJobRequest.wait:type_name -> google.protobuf.Duration
+	7,  // 12: wardtune.v1.LeaseJobResponse.lease:type_name -> wardtune.v1.Lease
+	28, // 13: wardtune.v1.HeartbeatRequest.phase:type_name -> wardtune.v1.FineTuningJob.Phase
+	29, // 14: wardtune.v1.HeartbeatRequest.progress:type_name -> wardtune.v1.Progress
+	30, // 15: wardtune.v1.HeartbeatRequest.safety_before:type_name -> wardtune.v1.SafetyReport
+	3,  // 16: wardtune.v1.HeartbeatRequest.row_scan:type_name -> wardtune.v1.RowScanOutcome
+	27, // 17: wardtune.v1.HeartbeatResponse.lease_duration:type_name -> google.protobuf.Duration
+	0,  // 18: wardtune.v1.FetchInputRequest.kind:type_name -> wardtune.v1.WorkInput.Kind
+	22, // 19: wardtune.v1.UploadArtifactRequest.header:type_name -> wardtune.v1.UploadArtifactRequest.Header
+	30, // 20: wardtune.v1.FineTuningResult.safety_before:type_name -> wardtune.v1.SafetyReport
+	30, // 21: wardtune.v1.FineTuningResult.safety_after:type_name -> wardtune.v1.SafetyReport
+	31, // 22: wardtune.v1.FineTuningResult.proof:type_name -> wardtune.v1.ProtectionProof
+	29, // 23: wardtune.v1.FineTuningResult.progress:type_name -> wardtune.v1.Progress
+	3,  // 24: wardtune.v1.FineTuningResult.row_scan:type_name -> wardtune.v1.RowScanOutcome
+	32, // 25: wardtune.v1.SecurityVectorResult.card:type_name -> wardtune.v1.EvaluationCard
+	16, // 26: wardtune.v1.CompleteJobRequest.fine_tuning:type_name -> wardtune.v1.FineTuningResult
+	17, // 27: wardtune.v1.CompleteJobRequest.security_vector:type_name -> wardtune.v1.SecurityVectorResult
+	3,  // 28: wardtune.v1.FailJobRequest.row_scan:type_name -> wardtune.v1.RowScanOutcome
+	1,  // 29: wardtune.v1.UploadArtifactRequest.Header.kind:type_name -> wardtune.v1.UploadArtifactRequest.Kind
+	8,  // 30: wardtune.v1.WorkerService.LeaseJob:input_type -> wardtune.v1.LeaseJobRequest
+	10, // 31: wardtune.v1.WorkerService.Heartbeat:input_type -> wardtune.v1.HeartbeatRequest
+	12, // 32: wardtune.v1.WorkerService.FetchInput:input_type -> wardtune.v1.FetchInputRequest
+	14, // 33: wardtune.v1.WorkerService.UploadArtifact:input_type -> wardtune.v1.UploadArtifactRequest
+	18, // 34: wardtune.v1.WorkerService.CompleteJob:input_type -> wardtune.v1.CompleteJobRequest
+	20, // 35: wardtune.v1.WorkerService.FailJob:input_type -> wardtune.v1.FailJobRequest
+	9,  // 36: wardtune.v1.WorkerService.LeaseJob:output_type -> wardtune.v1.LeaseJobResponse
+	11, // 37: wardtune.v1.WorkerService.Heartbeat:output_type -> wardtune.v1.HeartbeatResponse
+	13, // 38: wardtune.v1.WorkerService.FetchInput:output_type -> wardtune.v1.FetchInputResponse
+	15, // 39: wardtune.v1.WorkerService.UploadArtifact:output_type -> wardtune.v1.UploadArtifactResponse
+	19, // 40: wardtune.v1.WorkerService.CompleteJob:output_type -> wardtune.v1.CompleteJobResponse
+	21, // 41: wardtune.v1.WorkerService.FailJob:output_type -> wardtune.v1.FailJobResponse
+	36, // [36:42] is the sub-list for method output_type
+	30, // [30:36] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_wardtune_v1_worker_service_proto_init() }
@@ -1709,15 +1888,15 @@ func file_wardtune_v1_worker_service_proto_init() {
 	file_wardtune_v1_fine_tuning_service_proto_init()
 	file_wardtune_v1_safety_proto_init()
 	file_wardtune_v1_security_vector_service_proto_init()
-	file_wardtune_v1_worker_service_proto_msgTypes[3].OneofWrappers = []any{
+	file_wardtune_v1_worker_service_proto_msgTypes[5].OneofWrappers = []any{
 		(*Lease_FineTuning)(nil),
 		(*Lease_SecurityVector)(nil),
 	}
-	file_wardtune_v1_worker_service_proto_msgTypes[10].OneofWrappers = []any{
+	file_wardtune_v1_worker_service_proto_msgTypes[12].OneofWrappers = []any{
 		(*UploadArtifactRequest_Header_)(nil),
 		(*UploadArtifactRequest_Chunk)(nil),
 	}
-	file_wardtune_v1_worker_service_proto_msgTypes[14].OneofWrappers = []any{
+	file_wardtune_v1_worker_service_proto_msgTypes[16].OneofWrappers = []any{
 		(*CompleteJobRequest_FineTuning)(nil),
 		(*CompleteJobRequest_SecurityVector)(nil),
 	}
@@ -1727,7 +1906,7 @@ func file_wardtune_v1_worker_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wardtune_v1_worker_service_proto_rawDesc), len(file_wardtune_v1_worker_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   19,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
