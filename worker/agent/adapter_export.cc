@@ -52,6 +52,8 @@ ModelCard Card(const AdapterFacts& facts) {
       {"Security vector digest", facts.proof.security_vector_sha256()},
       {"Guard rows digest",
        facts.proof.guard_rows_sha256().empty() ? "none" : facts.proof.guard_rows_sha256()},
+      {"Rows scanned by the vector", absl::StrCat(facts.proof.rows_scanned())},
+      {"Rows left out by the scan", absl::StrCat(facts.proof.rows_dropped())},
       {"Largest cosine to the vector", absl::StrCat(facts.proof.strip_max_cosine())},
       {"Adapter digest", facts.proof.adapter_sha256()}};
   if (facts.progress.has_best_validation_loss()) {

@@ -32,7 +32,7 @@ absl::Status RunWork(JobEnvironment& environment, Attempt& attempt) {
 }
 
 v1::FailJobRequest FailureMessage(const v1::Lease& lease, const absl::Status& status,
-                                  StopReason stop_reason) {
+                                  StopReason stop_reason, const v1::RowScanOutcome& row_scan) {
   JobFailure failure = FailureOf(status);
   if (stop_reason == StopReason::kShutdown && status.code() == absl::StatusCode::kCancelled) {
     failure = {.code = std::string(kWorkerStopping),
@@ -42,6 +42,7 @@ v1::FailJobRequest FailureMessage(const v1::Lease& lease, const absl::Status& st
   v1::FailJobRequest request;
   request.set_work(lease.work());
   request.set_attempt(lease.attempt());
+  if (row_scan.has_report()) *request.mutable_row_scan() = row_scan;
   if (stop_reason == StopReason::kCancelled) {
     request.set_cancelled(true);
     return request;
@@ -105,11 +106,8 @@ std::string Agent::RunLease(const v1::Lease& lease) {
                         {"attempt", int64_t{lease.attempt()}},
                         {"base_model", lease.base_model()}});
   LeaseKeeper keeper(lease, client_, log_, stopping_);
-  absl::Status status;
-  {
-    Attempt attempt(lease, client_, keeper, log_, clock_);
-    status = RunWork(environment_, attempt);
-  }
+  Attempt attempt(lease, client_, keeper, log_, clock_);
+  const absl::Status status = RunWork(environment_, attempt);
   const StopReason stop_reason = keeper.stop_reason();
   if (status.ok()) {
     log_.Write("completed", {{"work", lease.work()}, {"attempt", int64_t{lease.attempt()}}});
@@ -119,7 +117,7 @@ std::string Agent::RunLease(const v1::Lease& lease) {
     log_.Write("lease_lost", {{"work", lease.work()}, {"attempt", int64_t{lease.attempt()}}});
     return "";
   }
-  const v1::FailJobRequest failure = FailureMessage(lease, status, stop_reason);
+  const v1::FailJobRequest failure = FailureMessage(lease, status, stop_reason, attempt.row_scan());
   log_.Write("failed", {{"work", lease.work()},
                         {"attempt", int64_t{lease.attempt()}},
                         {"reason", failure.cancelled() ? "CANCELLED" : failure.error_code()},

@@ -126,6 +126,17 @@ void Attempt::ReportBest(int64_t step, double validation_loss) {
   progress_.set_best_validation_loss(validation_loss);
 }
 
+void Attempt::ReportRowScan(v1::RowScanOutcome outcome) {
+  row_scan_ = std::move(outcome);
+  const v1::RowScanReport& report = row_scan_.report();
+  log_.Write("rows_scanned", {{"work", lease_.work()},
+                              {"rows", report.rows_scanned()},
+                              {"suspicious", report.suspicious_rows()},
+                              {"dropped", report.dropped_rows()}});
+  keeper_.SetRowScan(row_scan_);
+  keeper_.Beat();
+}
+
 std::function<bool(int64_t)> Attempt::PromptProgress(int64_t total) {
   return [this, total](int64_t finished) {
     Advance(finished, total);

@@ -53,14 +53,19 @@ class Attempt {
   // The best loss on held-out rows so far, and the step that it was measured after.
   void ReportBest(int64_t step, double validation_loss);
   void ReportSafetyBefore(const v1::SafetyReport& report) { keeper_.SetSafetyBefore(report); }
+  // Tells the server at once: a later attempt must train on the rows of this one.
+  void ReportRowScan(v1::RowScanOutcome outcome);
 
   // OK, or CANCELLED when the attempt must end.
   absl::Status GoOn() const { return keeper_.GoOn(); }
   StopReason stop_reason() const { return keeper_.stop_reason(); }
-  // For Generate: reports progress over `total` prompts and tells whether to go on.
+  // For Generate and ScanRows: reports progress over `total` prompts or rows and tells whether to
+  // go on.
   std::function<bool(int64_t)> PromptProgress(int64_t total);
 
   const v1::Progress& progress() const { return progress_; }
+  // Without a report until ReportRowScan.
+  const v1::RowScanOutcome& row_scan() const { return row_scan_; }
 
  private:
   const v1::WorkInput* FindInput(v1::WorkInput::Kind kind) const;
@@ -77,6 +82,7 @@ class Attempt {
   double from_percent_ = 0.0;
   double to_percent_ = 0.0;
   v1::Progress progress_;
+  v1::RowScanOutcome row_scan_;
 };
 
 }  // namespace wardtune

@@ -7,6 +7,7 @@
 #include "base/status_macros.h"
 #include "worker/agent/job_error.h"
 #include "worker/agent/row_encoding.h"
+#include "worker/agent/row_scan_stage.h"
 #include "worker/agent/safety_messages.h"
 #include "worker/agent/training_settings.h"
 #include "worker/security/strip_check.h"
@@ -20,6 +21,8 @@ absl::Status FineTuningRun::Run() {
   WT_RETURN_IF_ERROR(OpenVector());
   WT_RETURN_IF_ERROR(Fold());
   WT_RETURN_IF_ERROR(CheckActive());
+  WT_RETURN_IF_ERROR(Encode());
+  WT_RETURN_IF_ERROR(ScanRows());
   WT_RETURN_IF_ERROR(ScoreBase());
   WT_RETURN_IF_ERROR(Train());
   WT_RETURN_IF_ERROR(Strip());
@@ -75,24 +78,47 @@ absl::Status FineTuningRun::CheckActive() {
   return attempt_.GoOn();
 }
 
+absl::Status FineTuningRun::Encode() {
+  auto encoded =
+      EncodeDataset(*base_->tokenizer, dataset_, work_.hyperparameters().max_row_tokens());
+  // Not needed any more, and as large as the customer's limit allows.
+  std::string().swap(dataset_);
+  if (!encoded.ok()) return WithJobReason(kInputInvalid, encoded.status());
+  rows_ = *std::move(encoded);
+  return attempt_.GoOn();
+}
+
+absl::Status FineTuningRun::ScanRows() {
+  const v1::RowScanWork& scan = work_.row_scan();
+  if (!AsksForScan(scan)) return absl::OkStatus();
+  attempt_.StartPhase(v1::FineTuningJob::PHASE_SCANNING_ROWS, 3, 8);
+  v1::RowScanOutcome outcome = scan.recorded();
+  if (!outcome.has_report()) {
+    const auto rows = static_cast<int64_t>(rows_.rows.size());
+    auto scans = wardtune::ScanRows(base_->model, *folded_, rows_.rows,
+                                    {.progress = attempt_.PromptProgress(2 * rows)});
+    if (absl::IsInvalidArgument(scans.status())) {
+      return WithJobReason(kInputInvalid, scans.status());
+    }
+    WT_RETURN_IF_ERROR(scans.status());
+    outcome = MakeRowScanOutcome(scan, work_.security_vector_version(), *scans, rows_.lines);
+  }
+  proof_.set_rows_scanned(outcome.report().rows_scanned());
+  proof_.set_rows_dropped(outcome.report().dropped_rows());
+  attempt_.ReportRowScan(outcome);
+  WT_RETURN_IF_ERROR(RefuseSuspicious(scan, outcome.report()));
+  WT_RETURN_IF_ERROR(DropRows(outcome, rows_));
+  return attempt_.GoOn();
+}
+
 absl::Status FineTuningRun::ScoreBase() {
-  attempt_.StartPhase(v1::FineTuningJob::PHASE_SCORING_BASE, 3, 15);
+  attempt_.StartPhase(v1::FineTuningJob::PHASE_SCORING_BASE, 8, 18);
   WT_ASSIGN_OR_RETURN(
       before_, environment_.base_scores.Get(
                    *base_, safety_.suite, *safety_.judge, environment_.sampling,
                    attempt_.PromptProgress(static_cast<int64_t>(safety_.suite.prompts.size()))));
   attempt_.ReportSafetyBefore(ToMessage(before_));
   return attempt_.GoOn();
-}
-
-absl::StatusOr<std::vector<TrainingRow>> FineTuningRun::EncodeDataset() {
-  const auto rows = ParseDataset(dataset_);
-  // Not needed any more, and as large as the customer's limit allows.
-  std::string().swap(dataset_);
-  if (!rows.ok()) return WithJobReason(kInputInvalid, rows.status());
-  auto encoded = EncodeRows(*base_->tokenizer, *rows, work_.hyperparameters().max_row_tokens());
-  if (!encoded.ok()) return WithJobReason(kInputInvalid, encoded.status());
-  return encoded;
 }
 
 // Chooses the micro-batch by the memory that is free, and refuses before the first step what cannot
@@ -131,8 +157,8 @@ std::vector<TrainingStream> FineTuningRun::MakeStreams(std::vector<TrainingRow> 
 }
 
 absl::Status FineTuningRun::Train() {
-  attempt_.StartPhase(v1::FineTuningJob::PHASE_TRAINING, 15, 80);
-  WT_ASSIGN_OR_RETURN(std::vector<TrainingRow> rows, EncodeDataset());
+  attempt_.StartPhase(v1::FineTuningJob::PHASE_TRAINING, 18, 80);
+  std::vector<TrainingRow> rows = std::exchange(rows_, {}).rows;
   auto options = ToTrainerOptions(work_.hyperparameters());
   if (!options.ok()) return WithJobReason(kInputInvalid, options.status());
   options->validation.rows =
@@ -230,6 +256,7 @@ absl::Status FineTuningRun::Complete() {
   *result.mutable_safety_after() = ToMessage(after_);
   *result.mutable_proof() = proof_;
   *result.mutable_progress() = attempt_.progress();
+  if (attempt_.row_scan().has_report()) *result.mutable_row_scan() = attempt_.row_scan();
   return attempt_.Complete(std::move(request));
 }
 

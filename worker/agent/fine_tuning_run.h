@@ -1,7 +1,7 @@
 // A customer's job from its lease to its result, stage by stage:
 //
-//   fetch -> load base -> open vector -> fold -> check active -> score base -> train -> strip ->
-//   score result -> export -> complete
+//   fetch -> load base -> open vector -> fold -> check active -> encode -> scan rows -> score base
+//   -> train -> strip -> score result -> export -> complete
 //
 // There is no way around the vector: training takes the folded weights, and only the stages before
 // make them. Scoring takes the plain base, and the folded weights are gone by then.
@@ -19,6 +19,7 @@
 #include "worker/agent/adapter_export.h"
 #include "worker/agent/attempt.h"
 #include "worker/agent/job_environment.h"
+#include "worker/agent/row_encoding.h"
 #include "worker/security/activation_check.h"
 #include "worker/security/security_vector.h"
 
@@ -39,9 +40,11 @@ class FineTuningRun {
   absl::Status OpenVector();
   absl::Status Fold();
   absl::Status CheckActive();
-  absl::Status ScoreBase();
   // Frees the data set's text.
-  absl::StatusOr<std::vector<TrainingRow>> EncodeDataset();
+  absl::Status Encode();
+  // Leaves out what the provider's policy drops, or fails the job.
+  absl::Status ScanRows();
+  absl::Status ScoreBase();
   std::vector<TrainingStream> MakeStreams(std::vector<TrainingRow> rows) const;
   absl::Status FitIntoMemory(const std::vector<TrainingStream>& streams, TrainerOptions& options);
   absl::Status Train();
@@ -54,10 +57,11 @@ class FineTuningRun {
   Attempt& attempt_;
   const v1::FineTuningWork& work_;
 
-  std::string dataset_;  // until EncodeDataset
+  std::string dataset_;  // until Encode
   std::string sealed_vector_;
   SafetyInputs safety_;
   std::shared_ptr<const BaseModel> base_;
+  EncodedDataset rows_;                        // from Encode until Train
   std::optional<SecurityVector> vector_;       // until Strip
   std::optional<DecoderModel> folded_;         // until Strip
   std::optional<ActivationCheck> activation_;  // until Strip

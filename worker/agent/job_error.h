@@ -21,6 +21,7 @@ inline constexpr std::string_view kLossNotFinite = "LOSS_NOT_FINITE";
 inline constexpr std::string_view kInputDamaged = "INPUT_DAMAGED";
 inline constexpr std::string_view kInputMissing = "INPUT_MISSING";
 inline constexpr std::string_view kInputInvalid = "INPUT_INVALID";
+inline constexpr std::string_view kRowsSuspicious = "ROWS_SUSPICIOUS";
 inline constexpr std::string_view kBaseModelMismatch = "BASE_MODEL_MISMATCH";
 inline constexpr std::string_view kOutOfMemory = "OUT_OF_MEMORY";
 inline constexpr std::string_view kWorkerStopping = "WORKER_STOPPING";

@@ -49,6 +49,11 @@ void LeaseKeeper::SetSafetyBefore(const v1::SafetyReport& report) {
   *next_.mutable_safety_before() = report;
 }
 
+void LeaseKeeper::SetRowScan(const v1::RowScanOutcome& outcome) {
+  absl::MutexLock lock(&mutex_);
+  *next_.mutable_row_scan() = outcome;
+}
+
 StopReason LeaseKeeper::stop_reason() const {
   absl::MutexLock lock(&mutex_);
   if (lease_lost_) return StopReason::kLeaseLost;
@@ -87,6 +92,7 @@ void LeaseKeeper::Beat() {
   absl::MutexLock lock(&mutex_);
   if (response->cancel_requested()) cancelled_ = true;
   if (request.has_safety_before()) next_.clear_safety_before();
+  if (request.has_row_scan()) next_.clear_row_scan();
 }
 
 void LeaseKeeper::NoteStatus(const absl::Status& status) {

@@ -34,6 +34,7 @@ class LeaseKeeper {
   void SetProgress(const v1::Progress& progress);
   // Sent once, with the next heartbeat.
   void SetSafetyBefore(const v1::SafetyReport& report);
+  void SetRowScan(const v1::RowScanOutcome& outcome);
 
   StopReason stop_reason() const;
   // OK, or CANCELLED saying why the attempt must end.

@@ -1,5 +1,7 @@
 #include "worker/agent/row_encoding.h"
 
+#include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -24,10 +26,9 @@ std::vector<Message> BeforeLastAnswer(const ChatRow& row) {
   return before;
 }
 
-}  // namespace
-
-absl::StatusOr<std::vector<ChatRow>> ParseDataset(std::string_view jsonl) {
-  std::vector<ChatRow> rows;
+// Calls `take` with each row of a JSONL data set and its line, until it fails.
+absl::Status ForEachRow(std::string_view jsonl,
+                        const std::function<absl::Status(int64_t line, ChatRow row)>& take) {
   int64_t number = 0;
   for (const absl::string_view line :
        absl::StrSplit(absl::string_view(jsonl.data(), jsonl.size()), '\n')) {
@@ -39,8 +40,34 @@ absl::StatusOr<std::vector<ChatRow>> ParseDataset(std::string_view jsonl) {
       return absl::InvalidArgumentError(
           absl::StrCat("data set: line ", number, ": ", row.status().message()));
     }
-    rows.push_back(*std::move(row));
+    WT_RETURN_IF_ERROR(take(number, *std::move(row)));
   }
+  return absl::OkStatus();
+}
+
+// Nothing for a row that teaches nothing.
+absl::StatusOr<std::optional<TrainingRow>> EncodeRow(const Tokenizer& tokenizer, const ChatRow& row,
+                                                     int64_t max_row_tokens) {
+  WT_ASSIGN_OR_RETURN(EncodedChat chat, tokenizer.EncodeChat(row, max_row_tokens));
+  // The first token is predicted by nothing.
+  if (!chat.loss_mask.empty()) chat.loss_mask[0] = 0;
+  if (chat.supervised_tokens() == 0) return std::nullopt;
+  return TrainingRow{.ids = std::move(chat.ids), .loss_mask = std::move(chat.loss_mask)};
+}
+
+absl::Status NoRowTeaches(int64_t max_row_tokens) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("data set: no row has a supervised token within ", max_row_tokens, " tokens"));
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<ChatRow>> ParseDataset(std::string_view jsonl) {
+  std::vector<ChatRow> rows;
+  WT_RETURN_IF_ERROR(ForEachRow(jsonl, [&](int64_t, ChatRow row) {
+    rows.push_back(std::move(row));
+    return absl::OkStatus();
+  }));
   return rows;
 }
 
@@ -49,16 +76,24 @@ absl::StatusOr<std::vector<TrainingRow>> EncodeRows(const Tokenizer& tokenizer,
                                                     int64_t max_row_tokens) {
   std::vector<TrainingRow> encoded;
   for (const ChatRow& row : rows) {
-    WT_ASSIGN_OR_RETURN(EncodedChat chat, tokenizer.EncodeChat(row, max_row_tokens));
-    // The first token is predicted by nothing.
-    if (!chat.loss_mask.empty()) chat.loss_mask[0] = 0;
-    if (chat.supervised_tokens() == 0) continue;
-    encoded.push_back({.ids = std::move(chat.ids), .loss_mask = std::move(chat.loss_mask)});
+    WT_ASSIGN_OR_RETURN(auto one, EncodeRow(tokenizer, row, max_row_tokens));
+    if (one.has_value()) encoded.push_back(*std::move(one));
   }
-  if (encoded.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("data set: no row has a supervised token within ", max_row_tokens, " tokens"));
-  }
+  if (encoded.empty()) return NoRowTeaches(max_row_tokens);
+  return encoded;
+}
+
+absl::StatusOr<EncodedDataset> EncodeDataset(const Tokenizer& tokenizer, std::string_view jsonl,
+                                             int64_t max_row_tokens) {
+  EncodedDataset encoded;
+  WT_RETURN_IF_ERROR(ForEachRow(jsonl, [&](int64_t line, ChatRow row) -> absl::Status {
+    WT_ASSIGN_OR_RETURN(auto one, EncodeRow(tokenizer, row, max_row_tokens));
+    if (!one.has_value()) return absl::OkStatus();
+    encoded.rows.push_back(*std::move(one));
+    encoded.lines.push_back(line);
+    return absl::OkStatus();
+  }));
+  if (encoded.rows.empty()) return NoRowTeaches(max_row_tokens);
   return encoded;
 }
 

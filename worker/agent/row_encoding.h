@@ -26,6 +26,15 @@ absl::StatusOr<std::vector<TrainingRow>> EncodeRows(const Tokenizer& tokenizer,
                                                     const std::vector<ChatRow>& rows,
                                                     int64_t max_row_tokens);
 
+// The rows that teach something, and where each stands in its data set.
+struct EncodedDataset {
+  std::vector<TrainingRow> rows;
+  std::vector<int64_t> lines;  // of each row, from 1, rising
+};
+// ParseDataset and EncodeRows at once. Errors: those of both.
+absl::StatusOr<EncodedDataset> EncodeDataset(const Tokenizer& tokenizer, std::string_view jsonl,
+                                             int64_t max_row_tokens);
+
 // What stands before each row's last assistant message, as a prompt for an answer to it. Prompts
 // longer than `max_tokens` are left out.
 absl::StatusOr<std::vector<std::vector<int32_t>>> EncodePrompts(const Tokenizer& tokenizer,

@@ -21,16 +21,19 @@ struct RowScan {
   double loss_on = 0.0;   // with the vector folded in
 
   // Share of the loss that the vector takes away, at most 1; negative where it adds loss.
-  double explained() const { return loss_off > 0.0 ? 1.0 - loss_on / loss_off : 0.0; }
+  double explained() const { return loss_off == 0.0 ? 0.0 : 1.0 - loss_on / loss_off; }
 };
 
 // A row is suspicious from this share on. Chosen on the stand-in data (docs/research.md).
 inline constexpr double kSuspiciousShare = 0.5;
 
-inline bool IsSuspicious(const RowScan& scan) { return scan.explained() >= kSuspiciousShare; }
+// Also true when the loss is no number: what cannot be measured is not innocent.
+inline bool IsSuspicious(const RowScan& scan, double share = kSuspiciousShare) {
+  return !(scan.explained() < share);
+}
 
-// One entry a row, in their order. `folded` is the base with the vector folded in.
-// Errors: those of RowLosses.
+// One entry a row, in their order. `folded` is the base with the vector folded in. The progress
+// counts each row twice, once off and once on. Errors: those of RowLosses.
 absl::StatusOr<std::vector<RowScan>> ScanRows(const DecoderModel& base, const DecoderModel& folded,
                                               std::span<const TrainingRow> rows,
                                               const RowLossOptions& options = {});

@@ -104,6 +104,11 @@ v1::HeartbeatRequest ScriptedServer::last_heartbeat() const {
   return last_heartbeat_;
 }
 
+v1::RowScanOutcome ScriptedServer::reported_row_scan() const {
+  absl::MutexLock lock(&mutex_);
+  return reported_row_scan_;
+}
+
 std::string ScriptedServer::authorization() const {
   absl::MutexLock lock(&mutex_);
   return authorization_;
@@ -124,6 +129,7 @@ grpc::Status ScriptedServer::Heartbeat(grpc::ServerContext*, const v1::Heartbeat
                                        v1::HeartbeatResponse* response) {
   absl::MutexLock lock(&mutex_);
   last_heartbeat_ = *request;
+  if (request->has_row_scan()) reported_row_scan_ = request->row_scan();
   ++heartbeats_;
   response->set_cancel_requested(cancel_);
   return grpc::Status::OK;

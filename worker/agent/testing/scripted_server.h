@@ -47,6 +47,8 @@ class ScriptedServer final : private v1::WorkerService::Service {
   std::string artifact(v1::UploadArtifactRequest::Kind kind) const;
   int uploads(v1::UploadArtifactRequest::Kind kind) const;
   v1::HeartbeatRequest last_heartbeat() const;
+  // Of the last heartbeat that had one.
+  v1::RowScanOutcome reported_row_scan() const;
   // Value of the `authorization` header of the last LeaseJob.
   std::string authorization() const;
 
@@ -74,6 +76,7 @@ class ScriptedServer final : private v1::WorkerService::Service {
   bool break_fetch_ ABSL_GUARDED_BY(mutex_) = false;
   int heartbeats_ ABSL_GUARDED_BY(mutex_) = 0;
   v1::HeartbeatRequest last_heartbeat_ ABSL_GUARDED_BY(mutex_);
+  v1::RowScanOutcome reported_row_scan_ ABSL_GUARDED_BY(mutex_);
   std::string authorization_ ABSL_GUARDED_BY(mutex_);
   std::optional<v1::CompleteJobRequest> completed_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::FailJobRequest> failures_ ABSL_GUARDED_BY(mutex_);
