@@ -36,6 +36,8 @@ constexpr char kEnd[] =
     " lease_boot = NULL, end_time = ?2, error_code = ?3, error_message = ?4, adapter_id = ?5,"
     " checkpoint_sha256 = '', checkpoint_size = 0, revision = revision + 1"
     " WHERE id = ?6 AND state = ?7 AND attempt = ?8";
+constexpr char kSetRowScan[] = "UPDATE job SET row_scan = ? WHERE id = ?";
+constexpr char kSetDropped[] = "INSERT INTO row_scan_dropped (job_id, rows) VALUES (?, ?)";
 constexpr char kDropArtifacts[] = "DELETE FROM artifact WHERE job_id = ?";
 
 std::string Describe(const JobRecord& job, JobState next, const JobEnding& ending) {
@@ -107,6 +109,7 @@ JobRecord ReadJob(Statement& row) {
   job.checkpoint_attempt = static_cast<int32_t>(row.Int());
   job.furthest_step = row.Int();
   job.failures = static_cast<int32_t>(row.Int());
+  job.row_scan = row.Text();
   if (!job.adapter_id.empty()) {
     job.gate.state = row.As<GateState>();
     job.gate.verdict = row.Text();
@@ -148,6 +151,13 @@ absl::Status AppendEvent(Database& database, const std::string& job_id, absl::Ti
       database.Run(kInsertEvent, job_id, sequence, now, state, phase, Bytes{progress}, message)
           .status());
   return database.Run(kThinEvents, job_id, sequence - kKeptEvents).status();
+}
+
+absl::Status RecordRowScan(Database& database, const JobRecord& job, const RowScanRecord& scan) {
+  if (scan.report.empty() || !job.row_scan.empty()) return absl::OkStatus();
+  WT_RETURN_IF_ERROR(database.Run(kSetRowScan, Bytes{scan.report}, job.id).status());
+  if (scan.dropped.empty()) return absl::OkStatus();
+  return database.Run(kSetDropped, job.id, Bytes{scan.dropped}).status();
 }
 
 absl::StatusOr<JobRecord> MoveJob(Database& database, const JobRecord& job, JobEvent event,

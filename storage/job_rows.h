@@ -23,7 +23,7 @@ namespace wardtune {
   " attempt, lease_owner, progress, checkpoint_sha256, checkpoint_size, checkpoint_step,"        \
   " safety_before, safety_after, proof, adapter_id, error_code, error_message, create_time,"     \
   " start_time, end_time, revision, checkpoint_attempt, furthest_step, failures,"                \
-  " (SELECT gate_state FROM adapter WHERE job_id = job.id),"                                     \
+  " row_scan, (SELECT gate_state FROM adapter WHERE job_id = job.id),"                           \
   " (SELECT gate_verdict FROM adapter WHERE job_id = job.id)"
 
 JobRecord ReadJob(Statement& row);
@@ -53,6 +53,9 @@ struct JobEnding {
   std::string adapter_id;
   bool quarantined = false;  // The adapter is kept from its customer.
 };
+
+// Stores what a scan found, unless the job has a report already or `scan` has none.
+absl::Status RecordRowScan(Database& database, const JobRecord& job, const RowScanRecord& scan);
 
 // Moves a job to where `event` leads and returns its new row: requeues it, or ends it, gives up its
 // lease and its attempt's artefacts, fails the security vector that it was to make, and notes the

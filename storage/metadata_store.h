@@ -221,6 +221,7 @@ struct HeartbeatReport {
   int32_t phase = 0;
   std::string progress;       // Bytes; empty: unchanged.
   std::string safety_before;  // Bytes; empty: unchanged.
+  RowScanRecord row_scan;     // The first one of a job stays; here and below.
 };
 
 struct JobResult {
@@ -230,6 +231,7 @@ struct JobResult {
   std::string safety_before;
   std::string safety_after;
   std::string proof;
+  RowScanRecord row_scan;
   // Judges the scores by the policy in force, within the transaction that ends the job. Must be
   // quick and must not call the store.
   std::function<GateRecord(const SafetyPolicyRecord&)> judge;
@@ -244,6 +246,7 @@ struct JobFailure {
   std::string error_message;
   bool retryable = false;
   bool cancelled = false;
+  RowScanRecord row_scan;
 };
 
 struct QueueStats {

@@ -7,6 +7,7 @@
 #define WARDTUNE_STORAGE_RECORDS_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -140,6 +141,12 @@ struct AuditEventRecord {
   absl::Time time = absl::InfinitePast();
 };
 
+// What the scan of a job's rows found.
+struct RowScanRecord {
+  std::string report;   // Bytes: RowScanReport; empty: there is none.
+  std::string dropped;  // Bytes: one bit a scanned row; empty when none was dropped.
+};
+
 enum class JobKind { kFineTuning = 1, kSecurityVector = 2 };
 
 // One piece of work: a customer's fine-tuning job or the training of a security vector.
@@ -169,6 +176,7 @@ struct JobRecord {
   int64_t furthest_step = 0;       // The most steps that any checkpoint held.
   int32_t failures = 0;            // Attempts that ended since `furthest_step` last rose.
 
+  std::string row_scan;       // Bytes: RowScanReport; set once, whatever becomes of the job.
   std::string safety_before;  // Bytes: SafetyReport.
   std::string safety_after;   // Bytes: SafetyReport.
   std::string proof;          // Bytes: ProtectionProof.
@@ -245,6 +253,10 @@ struct LeaseRecord {
   // Of the version to train with; both empty for kSecurityVector.
   std::string vector_plain_sha256;
   std::string vector_card;  // wardtune.v1.EvaluationCard
+  // The policy by which rows are scanned, as the job's first lease fixed it. None for
+  // kSecurityVector, and for a job whose leases are all from before there was a scan.
+  std::optional<SafetyPolicyRecord> scan_policy;
+  std::string scan_dropped;  // RowScanRecord.dropped of job.row_scan; LeaseNext alone fills it.
 };
 
 // Numbers equal wardtune.v1.UploadArtifactRequest.Kind.

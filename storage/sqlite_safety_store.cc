@@ -48,6 +48,14 @@ absl::StatusOr<SafetyPolicyRecord> CurrentSafetyPolicy(Database& database) {
   return ReadPolicy(row);
 }
 
+absl::StatusOr<SafetyPolicyRecord> FindSafetyPolicy(Database& database, int64_t version) {
+  if (version == 0) return SafetyPolicyRecord();
+  WT_ASSIGN_OR_RETURN(Statement row, database.Query(kGetPolicy, version));
+  WT_ASSIGN_OR_RETURN(const bool found, row.Step());
+  if (!found) return NotFound("safety policy", absl::StrCat(version));
+  return ReadPolicy(row);
+}
+
 absl::Status AppendAuditEvent(Database& database, const AuditEntry& entry, absl::Time now) {
   return database.Run(kAddAudit, now, entry.key_id, entry.action, entry.resource, entry.reason)
       .status();
@@ -71,11 +79,7 @@ absl::StatusOr<Answer> SqliteSafetyStore::SetSafetyPolicy(const std::string& ter
 absl::StatusOr<SafetyPolicyRecord> SqliteSafetyStore::GetSafetyPolicy(int64_t version) {
   return ReadWith<SafetyPolicyRecord>(
       context_, [&](Database& database) -> absl::StatusOr<SafetyPolicyRecord> {
-        if (version == 0) return CurrentSafetyPolicy(database);
-        WT_ASSIGN_OR_RETURN(Statement row, database.Query(kGetPolicy, version));
-        WT_ASSIGN_OR_RETURN(const bool found, row.Step());
-        if (!found) return NotFound("safety policy", absl::StrCat(version));
-        return ReadPolicy(row);
+        return version == 0 ? CurrentSafetyPolicy(database) : FindSafetyPolicy(database, version);
       });
 }
 

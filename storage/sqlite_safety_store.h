@@ -11,6 +11,9 @@ namespace wardtune {
 // The policy in force; version 0 without terms when none was ever set.
 absl::StatusOr<SafetyPolicyRecord> CurrentSafetyPolicy(Database& database);
 
+// That version; 0 is the one without terms. NOT_FOUND when there is no such version.
+absl::StatusOr<SafetyPolicyRecord> FindSafetyPolicy(Database& database, int64_t version);
+
 // Adds a row to the audit trail, as part of the transaction that does what it tells of.
 absl::Status AppendAuditEvent(Database& database, const AuditEntry& entry, absl::Time now);
 

@@ -6,6 +6,7 @@
 
 #include "storage/job_rows.h"
 #include "storage/lease_rows.h"
+#include "storage/sqlite_safety_store.h"
 #include "storage/sqlite_security_vector_store.h"
 
 namespace wardtune {
@@ -21,12 +22,17 @@ constexpr char kOldestQueued[] =
 constexpr char kTake[] =
     "UPDATE job SET state = ?, phase = ?, attempt = attempt + 1, lease_owner = ?,"
     " lease_expires = ?, lease_boot = ?, start_time = COALESCE(start_time, ?),"
+    " row_scan_policy ="
+    " COALESCE(row_scan_policy, (SELECT COALESCE(MAX(version), 0) FROM safety_policy)),"
     " revision = revision + 1 WHERE id = ? AND state = ? AND attempt = ?";
 constexpr char kExtend[] =
     "UPDATE job SET phase = ?, progress = ?, safety_before = ?, lease_expires = ?, lease_boot = ?,"
     " revision = revision + 1 WHERE id = ? AND state IN (2, 3) AND attempt = ?";
 constexpr char kPinnedInputs[] =
     "SELECT dataset_sha256, dataset_size, general_sha256, general_size FROM job WHERE id = ?";
+constexpr char kScanPolicy[] =
+    "SELECT row_scan_policy FROM job WHERE id = ? AND row_scan_policy IS NOT NULL";
+constexpr char kDroppedRows[] = "SELECT rows FROM row_scan_dropped WHERE job_id = ?";
 constexpr char kEndedLeases[] =
     "SELECT id FROM job WHERE state IN (2, 3)"
     " AND (lease_boot <> ? OR lease_expires <= ? OR lease_expires > ?)";
@@ -35,6 +41,21 @@ constexpr char kExtendAll[] =
     " AND lease_expires < ?1";
 constexpr char kCountByState[] = "SELECT state, COUNT(*) FROM job GROUP BY state";
 constexpr char kOldestCreateTime[] = "SELECT MIN(create_time) FROM job WHERE state = 1";
+
+absl::StatusOr<std::optional<SafetyPolicyRecord>> FindScanPolicy(Database& database,
+                                                                 const std::string& job_id) {
+  WT_ASSIGN_OR_RETURN(Statement row, database.Query(kScanPolicy, job_id));
+  WT_ASSIGN_OR_RETURN(const bool found, row.Step());
+  if (!found) return std::nullopt;
+  WT_ASSIGN_OR_RETURN(SafetyPolicyRecord policy, FindSafetyPolicy(database, row.Int()));
+  return policy;
+}
+
+absl::StatusOr<std::string> FindDroppedRows(Database& database, const std::string& job_id) {
+  WT_ASSIGN_OR_RETURN(Statement row, database.Query(kDroppedRows, job_id));
+  WT_ASSIGN_OR_RETURN(const bool found, row.Step());
+  return found ? row.Text() : "";
+}
 
 absl::StatusOr<LeaseRecord> DescribeLease(Database& database, const JobRecord& job) {
   LeaseRecord lease;
@@ -59,6 +80,7 @@ absl::StatusOr<LeaseRecord> DescribeLease(Database& database, const JobRecord& j
     add(InputKind::kSecurityVector, vector.sealed);
     lease.vector_plain_sha256 = vector.plain_sha256;
     lease.vector_card = vector.card;
+    WT_ASSIGN_OR_RETURN(lease.scan_policy, FindScanPolicy(database, job.id));
   }
   WT_ASSIGN_OR_RETURN(const SafetySuiteRecord suite, FindSafetySuite(database, job.safety_suite));
   add(InputKind::kSuitePrompts, suite.prompts);
@@ -144,6 +166,7 @@ absl::StatusOr<std::optional<LeaseRecord>> SqliteWorkQueue::LeaseJob(Database& d
                   absl::StrCat("attempt ", queued.attempt + 1, " began on worker ", worker_id)));
   WT_ASSIGN_OR_RETURN(const JobRecord leased, FindJob(database, job_id));
   WT_ASSIGN_OR_RETURN(LeaseRecord lease, DescribeLease(database, leased));
+  WT_ASSIGN_OR_RETURN(lease.scan_dropped, FindDroppedRows(database, job_id));
   return lease;
 }
 
@@ -169,6 +192,7 @@ absl::StatusOr<JobRecord> SqliteWorkQueue::Heartbeat(const std::string& job_id, 
             RequireOneRow(database.Run(kExtend, report.phase, Bytes{progress}, Bytes{safety},
                                        expires, context_.options.boot_id, job_id, attempt),
                           job_id, attempt));
+        WT_RETURN_IF_ERROR(RecordRowScan(database, before, report.row_scan));
         if (report.phase != before.phase || progress != before.progress) {
           WT_RETURN_IF_ERROR(AppendEvent(database, job_id, context_.clock.Now(), before.state,
                                          report.phase, progress,

@@ -119,6 +119,7 @@ absl::StatusOr<JobRecord> SqliteWorkQueue::Complete(const std::string& job_id, i
         if (repeated) return found;
         WT_ASSIGN_OR_RETURN(const JobRecord job, FindLeased(database, job_id, attempt));
         JobEnding ending;
+        WT_RETURN_IF_ERROR(RecordRowScan(database, job, result.row_scan));
         if (job.state == JobState::kRunning) {
           if (job.kind == JobKind::kFineTuning) ending.adapter_id = new_id;
           WT_RETURN_IF_ERROR(StoreResult(database, job, result, ending));
@@ -166,6 +167,7 @@ absl::StatusOr<JobRecord> SqliteWorkQueue::Fail(const std::string& job_id, int32
       JobRecord ended,
       WriteWith<JobRecord>(context_, [&](Database& database) -> absl::StatusOr<JobRecord> {
         WT_ASSIGN_OR_RETURN(const JobRecord job, FindLeased(database, job_id, attempt));
+        WT_RETURN_IF_ERROR(RecordRowScan(database, job, failure.row_scan));
         if (failure.cancelled) {
           return MoveJob(database, job, JobEvent::kStop, {}, context_.clock.Now());
         }
