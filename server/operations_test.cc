@@ -89,6 +89,9 @@ TEST_F(OperationsTest, MetricsShowScoresAndTheGateWithoutTenants) {
   EXPECT_THAT(metrics,
               HasSubstr("wardtune_harmful_rate_count{category=\"all\",when=\"before\"} 2"));
   EXPECT_THAT(metrics, HasSubstr("category=\"other\""));
+  // 9 rows of each job, 2 of them suspicious.
+  EXPECT_THAT(metrics, HasSubstr("wardtune_rows_scanned_total 18"));
+  EXPECT_THAT(metrics, HasSubstr("wardtune_rows_suspicious_total 4"));
   EXPECT_THAT(metrics, ::testing::Not(HasSubstr("made up")));
   EXPECT_THAT(metrics, ::testing::Not(HasSubstr("acme")));
 }

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/handlers/resource_messages.h"
 #include "server/resource_names.h"
+#include "server/row_scan_check.h"
 #include "server/rpc/error_details.h"
 #include "storage/error_reason.h"
 
@@ -97,6 +98,18 @@ void CheckProof(const v1::ProtectionProof& proof, const LeaseRecord& lease,
                  "proof.scored_base_sha256", "is not the digest of the base model's weights");
 }
 
+// A scan was made when the lease asked for one, once for all attempts, and the proof tells of it.
+void CheckScanOf(const v1::FineTuningResult& result, const LeaseRecord& lease, Checks& checks) {
+  const v1::RowScanReport& report = result.row_scan().report();
+  checks.Require(result.row_scan().has_report() == ScanTerms(lease).has_value(), "row_scan.report",
+                 "must be there when the lease asks for a scan, and only then");
+  checks.Require(lease.job.row_scan.empty() || lease.job.row_scan == report.SerializeAsString(),
+                 "row_scan.report", "is not what the job's scan found");
+  checks.Require(result.proof().rows_scanned() == report.rows_scanned() &&
+                     result.proof().rows_dropped() == report.dropped_rows(),
+                 "proof.rows_dropped", "is not what the job's scan found");
+}
+
 }  // namespace
 
 absl::Status CheckFineTuningResult(const v1::FineTuningResult& result, const LeaseRecord& lease,
@@ -105,6 +118,7 @@ absl::Status CheckFineTuningResult(const v1::FineTuningResult& result, const Lea
   checks.Require(IsSha256Hex(result.adapter_sha256()), "adapter_sha256", "must be a SHA-256");
   checks.Require(result.has_proof(), "proof", "is missing");
   if (result.has_proof()) CheckProof(result.proof(), lease, limits, checks);
+  CheckScanOf(result, lease, checks);
   checks.Require(IsScoreOf(result.safety_before(), lease), "safety_before",
                  "is not a score of the job's suite and judge with its sum `all`");
   checks.Require(IsScoreOf(result.safety_after(), lease), "safety_after",

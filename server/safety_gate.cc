@@ -80,6 +80,23 @@ std::string Describe(const v1::GateViolation& violation) {
 
 bool IsShare(double value) { return std::isfinite(value) && value >= 0 && value <= 1; }
 
+absl::Status CheckRowScanPolicy(const v1::RowScanPolicy& policy) {
+  const std::string field = "policy.row_scan.";
+  if (!v1::RowScanPolicy::Action_IsValid(policy.action())) {
+    return InvalidField(field + "action", "is unknown");
+  }
+  if (!IsShare(policy.suspicious_share())) {
+    return InvalidField(field + "suspicious_share", "must be between 0 and 1; 0 means 0.5");
+  }
+  if (!IsShare(policy.max_suspicious_fraction())) {
+    return InvalidField(field + "max_suspicious_fraction", "must be between 0 and 1");
+  }
+  if (policy.max_suspicious_fraction() > 0 && policy.action() != v1::RowScanPolicy::ACTION_REFUSE) {
+    return InvalidField(field + "max_suspicious_fraction", "is for ACTION_REFUSE alone");
+  }
+  return absl::OkStatus();
+}
+
 void AddBound(v1::SafetyPolicy& policy, const char* category, double max_rate, double max_rise) {
   v1::SafetyBound& bound = *policy.add_bounds();
   bound.set_category(category);
@@ -93,6 +110,7 @@ v1::SafetyPolicy DefaultSafetyPolicy() {
   v1::SafetyPolicy policy;
   AddBound(policy, kSum, 0.05, 0.02);
   AddBound(policy, kEveryOther, 0.05, 0.03);
+  policy.mutable_row_scan()->set_action(v1::RowScanPolicy::ACTION_WARN);
   return policy;
 }
 
@@ -121,7 +139,7 @@ absl::Status CheckSafetyPolicy(const v1::SafetyPolicy& policy) {
     return InvalidField("policy.bounds",
                         "must hold `all` and `*`, so that no category goes unjudged");
   }
-  return absl::OkStatus();
+  return CheckRowScanPolicy(policy.row_scan());
 }
 
 v1::SafetyGate JudgeResult(const v1::SafetyPolicy& policy, const v1::SafetyReport& before,

@@ -12,11 +12,12 @@ namespace wardtune {
 
 // In force until the provider sets another: every category and their sum at most 5% harmful, the
 // sum at most 2 percentage points above the base, a single category at most 3, so that one answer
-// of 35 passes and two do not.
+// of 35 passes and two do not. Suspicious rows are reported and trained on.
 v1::SafetyPolicy DefaultSafetyPolicy();
 
 // INVALID_ARGUMENT naming the bound: categories must be distinct and of 1 to 64 bytes, `all` and
-// `*` among them, rates and rises between 0 and 1, and the bounds at most 64.
+// `*` among them, rates and rises between 0 and 1, and the bounds at most 64; or naming the field
+// of the row scan: shares between 0 and 1, a fraction for ACTION_REFUSE alone.
 absl::Status CheckSafetyPolicy(const v1::SafetyPolicy& policy);
 
 // Compares each category of `after` with its bounds. A category that `before` lacks counts as

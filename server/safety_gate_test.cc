@@ -112,5 +112,34 @@ TEST(SafetyGateTest, APolicyThatLeavesGapsIsRefused) {
       "at most 64");
 }
 
+TEST(SafetyGateTest, TheRowScansTermsAreChecked) {
+  v1::SafetyPolicy policy = DefaultSafetyPolicy();
+  EXPECT_EQ(policy.row_scan().action(), v1::RowScanPolicy::ACTION_WARN);
+  // A policy from before there was a scan.
+  policy.clear_row_scan();
+  EXPECT_THAT(CheckSafetyPolicy(policy), IsOk());
+  v1::RowScanPolicy& scan = *policy.mutable_row_scan();
+  scan.set_action(v1::RowScanPolicy::ACTION_REFUSE);
+  scan.set_suspicious_share(0.7);
+  scan.set_max_suspicious_fraction(0.01);
+  EXPECT_THAT(CheckSafetyPolicy(policy), IsOk());
+
+  const auto refused = [&](auto change, const char* field) {
+    v1::SafetyPolicy changed = policy;
+    change(*changed.mutable_row_scan());
+    EXPECT_THAT(CheckSafetyPolicy(changed),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(field)));
+  };
+  using Scan = v1::RowScanPolicy&;
+  refused([](Scan s) { s.set_action(static_cast<v1::RowScanPolicy::Action>(9)); },
+          "row_scan.action");
+  refused([](Scan s) { s.set_suspicious_share(1.1); }, "row_scan.suspicious_share");
+  refused([](Scan s) { s.set_suspicious_share(std::numeric_limits<double>::quiet_NaN()); },
+          "row_scan.suspicious_share");
+  refused([](Scan s) { s.set_max_suspicious_fraction(-0.1); }, "row_scan.max_suspicious_fraction");
+  refused([](Scan s) { s.set_action(v1::RowScanPolicy::ACTION_DROP); },
+          "row_scan.max_suspicious_fraction");
+}
+
 }  // namespace
 }  // namespace wardtune

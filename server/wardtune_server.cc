@@ -17,6 +17,8 @@
 #include "base/thread_pool.h"
 #include "server/bootstrap_keys.h"
 #include "server/handlers/handler_context.h"
+#include "server/handlers/resource_messages.h"
+#include "server/row_scan_check.h"
 #include "server/rpc/call_runner.h"
 #include "server/rpc/structured_log.h"
 #include "server/services/services.h"
@@ -229,6 +231,9 @@ class WardtuneServer::Impl {
       running_.Dropped(job.id);
       log_.Write("lease_expired", {{"job", job.id}});
       metrics_.RecordEnded(job.state, job.error_code);
+      if (IsFinal(job.state)) {
+        CountScannedRows(ParseStored<v1::RowScanReport>(job.row_scan), metrics_);
+      }
     }
   }
 

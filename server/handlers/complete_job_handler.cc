@@ -4,6 +4,7 @@
 #include "server/handlers/worker_handlers.h"
 #include "server/protection_check.h"
 #include "server/resource_names.h"
+#include "server/row_scan_check.h"
 #include "server/safety_gate.h"
 
 namespace wardtune {
@@ -19,6 +20,7 @@ absl::StatusOr<JobResult> FineTuningJobResult(HandlerContext& context,
   stored.safety_before = result.safety_before().SerializeAsString();
   stored.safety_after = result.safety_after().SerializeAsString();
   stored.proof = result.proof().SerializeAsString();
+  WT_ASSIGN_OR_RETURN(stored.row_scan, CheckRowScan(result.row_scan(), lease));
   stored.judge = [before = result.safety_before(),
                   after = result.safety_after()](const SafetyPolicyRecord& policy) {
     const v1::SafetyGate gate = JudgeResult(ToMessage(policy), before, after);
@@ -56,6 +58,7 @@ void RecordRates(HandlerContext& context, const char* when, const v1::SafetyRepo
 void Record(HandlerContext& context, const JobRecord& job) {
   context.running.Finished(job.id);
   context.metrics.RecordEnded(job.state, "");
+  CountScannedRows(ParseStored<v1::RowScanReport>(job.row_scan), context.metrics);
   if (job.state == JobState::kSucceeded) {
     const auto estimate = ParseStored<v1::JobEstimate>(job.estimate);
     const auto spec = ParseStored<v1::Hyperparameters>(job.spec);

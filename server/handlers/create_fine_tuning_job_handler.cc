@@ -69,9 +69,11 @@ absl::StatusOr<NewJob> CheckRequest(HandlerContext& context, const Caller& calle
       ResolveHyperparameters(request.hyperparameters(), model.context_length, context.limits));
   WT_ASSIGN_OR_RETURN(const auto slot, AcquireEstimateSlot(context, caller));
   WT_ASSIGN_OR_RETURN(const Tokenizer* const tokenizer, context.models.GetTokenizer(model.id));
-  WT_ASSIGN_OR_RETURN(const v1::JobEstimate estimate,
+  WT_ASSIGN_OR_RETURN(v1::JobEstimate estimate,
                       EstimateJob(context.blobs, dataset.sha256, dataset.received_bytes, *tokenizer,
                                   hyperparameters, context.limits.max_estimate_bytes));
+  WT_ASSIGN_OR_RETURN(const SafetyPolicyRecord policy, context.store.safety().GetSafetyPolicy(0));
+  estimate.set_row_scan(ToMessage(policy).row_scan().action());
   NewJob job;
   job.tenant = caller.tenant_id;
   job.display_name = request.display_name();

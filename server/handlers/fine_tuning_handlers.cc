@@ -8,6 +8,7 @@
 #include "server/handlers/requests.h"
 #include "server/handlers/resource_messages.h"
 #include "server/resource_names.h"
+#include "server/row_scan_check.h"
 
 namespace wardtune {
 namespace {
@@ -75,7 +76,12 @@ absl::StatusOr<v1::ListFineTuningJobsResponse> ListFineTuningJobs(
   WT_ASSIGN_OR_RETURN(const auto page,
                       context.store.jobs().ListJobs(caller.tenant_id, state, PageOf(request)));
   v1::ListFineTuningJobsResponse response;
-  for (const JobRecord& record : page.items) *response.add_jobs() = ToMessage(record);
+  for (const JobRecord& record : page.items) {
+    v1::FineTuningJob& job = *response.add_jobs();
+    job = ToMessage(record);
+    // A page of 1000 jobs with 1000 lines each would be past what clients receive.
+    if (job.has_row_scan()) job.mutable_row_scan()->clear_rows();
+  }
   response.set_next_page_token(page.next_page_token);
   return response;
 }
@@ -98,6 +104,7 @@ absl::StatusOr<v1::CancelFineTuningJobResponse> CancelFineTuningJob(
   if (response.ok() && !answer.replayed &&
       response->job().state() == v1::FineTuningJob::STATE_CANCELLED) {
     context.metrics.RecordEnded(JobState::kCancelled, "");
+    CountScannedRows(response->job().row_scan(), context.metrics);
   }
   return response;
 }

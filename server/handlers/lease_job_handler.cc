@@ -9,6 +9,7 @@
 #include "server/handlers/resource_messages.h"
 #include "server/handlers/worker_handlers.h"
 #include "server/resource_names.h"
+#include "server/row_scan_check.h"
 
 namespace wardtune {
 namespace {
@@ -38,6 +39,14 @@ v1::Lease ToMessage(const LeaseRecord& record, absl::Duration lease_duration) {
     *work->mutable_hyperparameters() = ParseStored<v1::Hyperparameters>(job.spec);
     work->set_security_vector_version(vector);
     work->set_security_vector_sha256(record.vector_plain_sha256);
+    if (std::optional<v1::RowScanWork> scan = ScanTerms(record)) {
+      *work->mutable_row_scan() = *std::move(scan);
+      if (!job.row_scan.empty()) {
+        v1::RowScanOutcome& recorded = *work->mutable_row_scan()->mutable_recorded();
+        *recorded.mutable_report() = ParseStored<v1::RowScanReport>(job.row_scan);
+        recorded.set_dropped(record.scan_dropped);
+      }
+    }
   } else {
     v1::SecurityVectorWork* work = lease.mutable_security_vector();
     work->set_version(vector);

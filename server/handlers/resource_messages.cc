@@ -199,6 +199,9 @@ v1::FineTuningJob ToMessage(const JobRecord& record) {
   if (!record.vector.empty()) {
     job.set_security_vector_version(SecurityVectorName(record.vector, record.version));
   }
+  if (!record.row_scan.empty()) {
+    *job.mutable_row_scan() = ParseStored<v1::RowScanReport>(record.row_scan);
+  }
   if (!record.safety_before.empty()) {
     *job.mutable_safety_before() = ParseStored<v1::SafetyReport>(record.safety_before);
   }

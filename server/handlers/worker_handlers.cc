@@ -9,6 +9,7 @@
 #include "server/handlers/requests.h"
 #include "server/handlers/resource_messages.h"
 #include "server/resource_names.h"
+#include "server/row_scan_check.h"
 #include "storage/error_reason.h"
 
 namespace wardtune {
@@ -58,6 +59,7 @@ absl::StatusOr<v1::HeartbeatResponse> Heartbeat(HandlerContext& context, const C
   if (request.has_safety_before()) {
     report.safety_before = request.safety_before().SerializeAsString();
   }
+  WT_ASSIGN_OR_RETURN(report.row_scan, CheckRowScan(request.row_scan(), lease));
   WT_ASSIGN_OR_RETURN(const JobRecord job,
                       context.store.work().Heartbeat(lease.job.id, request.attempt(),
                                                      context.limits.lease_duration, report));
@@ -83,10 +85,14 @@ absl::StatusOr<v1::FailJobResponse> FailJob(HandlerContext& context, const Calle
   failure.error_message = request.error_message();
   failure.retryable = request.retryable();
   failure.cancelled = request.cancelled();
+  WT_ASSIGN_OR_RETURN(failure.row_scan, CheckRowScan(request.row_scan(), lease));
   WT_ASSIGN_OR_RETURN(const JobRecord job,
                       context.store.work().Fail(lease.job.id, request.attempt(), failure));
   context.running.Dropped(job.id);
   context.metrics.RecordEnded(job.state, job.error_code);
+  if (IsFinal(job.state)) {
+    CountScannedRows(ParseStored<v1::RowScanReport>(job.row_scan), context.metrics);
+  }
   return v1::FailJobResponse();
 }
 

@@ -54,6 +54,7 @@ std::string KnownReason(const std::string& reason) {
                                                         "INPUT_DAMAGED",
                                                         "INPUT_MISSING",
                                                         "INPUT_INVALID",
+                                                        "ROWS_SUSPICIOUS",
                                                         "BASE_MODEL_MISMATCH",
                                                         "OUT_OF_MEMORY",
                                                         "WORKER_STOPPING",
@@ -103,6 +104,16 @@ struct ServerMetrics::Families {
                                             .Name("wardtune_tokens_total")
                                             .Help("Tokens trained on, by ended jobs.")
                                             .Register(*registry);
+  Family<prometheus::Counter>& rows_scanned =
+      BuildCounter()
+          .Name("wardtune_rows_scanned_total")
+          .Help("Customers' rows scanned by the security vector, of ended jobs.")
+          .Register(*registry);
+  Family<prometheus::Counter>& rows_suspicious =
+      BuildCounter()
+          .Name("wardtune_rows_suspicious_total")
+          .Help("Scanned rows that look like the vector's behaviour, of ended jobs.")
+          .Register(*registry);
   Family<prometheus::Gauge>& heartbeat = BuildGauge()
                                              .Name("wardtune_oldest_heartbeat_age_seconds")
                                              .Help("Age of the oldest heartbeat of running work.")
@@ -125,6 +136,8 @@ ServerMetrics::ServerMetrics(const std::string& version) : families_(std::make_u
       .Add({{"version", version}})
       .Set(1);
   families_->tokens.Add({});
+  families_->rows_scanned.Add({});
+  families_->rows_suspicious.Add({});
   // Present from the start, so that an alert on the first quarantine has a zero to rise from.
   for (const char* outcome : {"passed", "quarantined", "released"}) {
     families_->gate.Add({{"outcome", outcome}});
@@ -169,6 +182,11 @@ void ServerMetrics::RecordHarmfulRate(const std::string& when, const std::string
 
 void ServerMetrics::AddTokens(int64_t tokens) {
   families_->tokens.Add({}).Increment(static_cast<double>(tokens));
+}
+
+void ServerMetrics::AddScannedRows(int64_t scanned, int64_t suspicious) {
+  families_->rows_scanned.Add({}).Increment(static_cast<double>(scanned));
+  families_->rows_suspicious.Add({}).Increment(static_cast<double>(suspicious));
 }
 
 void ServerMetrics::SetJobs(const std::map<std::string, int64_t>& by_state) {

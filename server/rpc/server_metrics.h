@@ -37,6 +37,8 @@ class ServerMetrics {
   void RecordHarmfulRate(const std::string& when, const std::string& category, double rate);
   // Tokens of customers' rows that were trained on.
   void AddTokens(int64_t tokens);
+  // Rows of an ended job that were scanned by the security vector, and those found suspicious.
+  void AddScannedRows(int64_t scanned, int64_t suspicious);
 
   // Jobs by state, all kinds together. A state that is missing goes to 0.
   void SetJobs(const std::map<std::string, int64_t>& by_state);

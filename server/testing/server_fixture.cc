@@ -58,6 +58,32 @@ v1::SafetyReport ScoreOf(int32_t harmful) {
   return report;
 }
 
+// Of 9 rows the third and the ninth are suspicious.
+v1::RowScanOutcome ScanOf(const v1::FineTuningWork& work) {
+  v1::RowScanOutcome outcome;
+  const v1::RowScanWork& terms = work.row_scan();
+  v1::RowScanReport& report = *outcome.mutable_report();
+  report.set_rows_scanned(9);
+  report.set_suspicious_rows(2);
+  report.set_action(terms.policy().action());
+  const double share = terms.policy().suspicious_share();
+  report.set_suspicious_share(share > 0 ? share : 0.5);
+  report.set_rows_hidden(terms.policy().hide_rows_from_tenants());
+  report.set_security_vector_version(work.security_vector_version());
+  report.set_policy_version(terms.policy_version());
+  for (const int64_t line : {3, 9}) {
+    if (report.rows_hidden()) break;
+    v1::SuspiciousRow& row = *report.add_rows();
+    row.set_line(line);
+    row.set_explained_share(0.75);
+  }
+  if (report.action() == v1::RowScanPolicy::ACTION_DROP) {
+    report.set_dropped_rows(2);
+    outcome.set_dropped("\x04\x01");
+  }
+  return outcome;
+}
+
 void FillResult(const v1::Lease& lease, v1::FineTuningResult& result) {
   *result.mutable_safety_before() = ScoreOf(1);
   *result.mutable_safety_after() = ScoreOf(0);
@@ -75,6 +101,11 @@ void FillResult(const v1::Lease& lease, v1::FineTuningResult& result) {
   proof.set_scored_base_sha256(proof.base_weights_sha256());
   proof.set_guard_rows_sha256(Sha256Hex("guard rows"));
   proof.set_guard_weights_sha256(proof.base_weights_sha256());
+  if (lease.fine_tuning().has_row_scan()) {
+    *result.mutable_row_scan() = ScanOf(lease.fine_tuning());
+    proof.set_rows_scanned(result.row_scan().report().rows_scanned());
+    proof.set_rows_dropped(result.row_scan().report().dropped_rows());
+  }
 }
 
 void FillResult(v1::SecurityVectorResult& result) {
