@@ -45,6 +45,7 @@ class Script:
         self.break_upload_after = []
         self.lose_bytes_to = None  # what the server has left when the next upload begins
         self.jobs = []
+        self.estimate = jobs_pb.JobEstimate()
         self.events = []
         self.break_watch_after = []
         self.archive = b""
@@ -143,7 +144,11 @@ class Jobs(jobs_rpc.FineTuningServiceServicer):
 
     def CreateFineTuningJob(self, request, context):  # noqa: N802
         self.script.begin("CreateFineTuningJob", request, context)
-        job = jobs_pb.FineTuningJob(name=JOB, state=jobs_pb.FineTuningJob.STATE_QUEUED)
+        job = jobs_pb.FineTuningJob(
+            name=JOB,
+            state=jobs_pb.FineTuningJob.STATE_QUEUED,
+            estimate=self.script.estimate,
+        )
         return jobs_pb.CreateFineTuningJobResponse(job=job)
 
     def GetFineTuningJob(self, request, context):  # noqa: N802

@@ -168,6 +168,72 @@ def test_set_policy_sends_each_bound(wardtune, script):
     assert wardtune("admin", "set-policy", "--bound", "all=5%", "--reason", "x")[0] == 2
 
 
+def test_set_policy_scans_rows_as_told(wardtune, script):
+    bounds = ("--bound", "all=0.05,0.02", "--bound", "*=0.1,0.03", "--reason", "x")
+    assert (
+        "row scan: warn, suspicious from 0.5 of the loss on"
+        in wardtune("admin", "set-policy", *bounds)[1]
+    )
+    scan = ("--row-scan", "refuse", "--suspicious-share", "0.7", "--max-suspicious", "0.01")
+    _, out, _ = wardtune("admin", "set-policy", *bounds, *scan, "--hide-rows")
+    default, told = (r.policy.row_scan for r in script.requests["SetSafetyPolicy"])
+    assert default == safety_pb2.RowScanPolicy(action=safety_pb2.RowScanPolicy.ACTION_WARN)
+    assert told == safety_pb2.RowScanPolicy(
+        action=safety_pb2.RowScanPolicy.ACTION_REFUSE,
+        suspicious_share=0.7,
+        max_suspicious_fraction=0.01,
+        hide_rows_from_tenants=True,
+    )
+    assert "row scan: refuse, suspicious from 0.7 of the loss on, at most 1.0% of the rows" in out
+    assert "lines hidden from tenants" in out
+
+
+def scanned(action, **fields):
+    return safety_pb2.RowScanReport(
+        action=action, security_vector_version="securityVectors/s/versions/1", **fields
+    )
+
+
+def test_watch_names_the_suspicious_lines(wardtune, script):
+    rows = [safety_pb2.SuspiciousRow(line=3 * i, explained_share=0.75) for i in range(1, 41)]
+    report = scanned(
+        safety_pb2.RowScanPolicy.ACTION_DROP,
+        rows_scanned=100,
+        suspicious_rows=40,
+        dropped_rows=40,
+        rows=rows,
+    )
+    script.jobs = [
+        pb.FineTuningJob(
+            name=JOB, state=pb.FineTuningJob.STATE_SUCCEEDED, adapter=ADAPTER, row_scan=report
+        )
+    ]
+    _, out, _ = wardtune("watch", JOB)
+    assert "40 of 100 rows look like securityVectors/s/versions/1, left out of training" in out
+    assert "lines 3 (0.75), 6 (0.75)" in out
+    assert "60 (0.75) and 20 more" in out
+
+
+def test_watch_says_when_lines_are_hidden(wardtune, script):
+    report = scanned(
+        safety_pb2.RowScanPolicy.ACTION_WARN, rows_scanned=9, suspicious_rows=2, rows_hidden=True
+    )
+    script.jobs = [
+        pb.FineTuningJob(
+            name=JOB, state=pb.FineTuningJob.STATE_SUCCEEDED, adapter=ADAPTER, row_scan=report
+        )
+    ]
+    _, out, _ = wardtune("watch", JOB)
+    assert "2 of 9 rows" in out
+    assert "the provider hides the lines" in out
+
+
+def test_create_says_that_rows_will_be_scanned(wardtune, script):
+    script.estimate.row_scan = safety_pb2.RowScanPolicy.ACTION_DROP
+    _, _, err = wardtune("create", "--dataset", "d", "--model", "m", "--dry-run")
+    assert "scanned by the security vector; suspicious ones are left out" in err
+
+
 def test_watch_of_a_failed_job_fails(wardtune, script):
     failed = pb.FineTuningJob(name=JOB, state=pb.FineTuningJob.STATE_FAILED, error_code="OOM")
     script.jobs = [failed]

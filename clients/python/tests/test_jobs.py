@@ -3,6 +3,7 @@ from scripted_server import ADAPTER, JOB
 
 import wardtune
 from wardtune.v1 import fine_tuning_service_pb2 as pb
+from wardtune.v1 import safety_pb2
 
 QUEUED = pb.FineTuningJob.STATE_QUEUED
 RUNNING = pb.FineTuningJob.STATE_RUNNING
@@ -90,3 +91,11 @@ def test_create_passes_every_setting_on(client, script):
     assert request.hyperparameters.HasField("warmup_ratio")
     assert (request.dataset, request.base_model, request.display_name) == ("d", "m", "x")
     assert request.request_id
+
+
+def test_suspicious_lines_are_those_of_the_report(client, script):
+    report = safety_pb2.RowScanReport(
+        rows=[safety_pb2.SuspiciousRow(line=2), safety_pb2.SuspiciousRow(line=9)]
+    )
+    script.jobs = [pb.FineTuningJob(name=JOB, state=FAILED, row_scan=report)]
+    assert client.jobs.get(JOB).suspicious_lines == [2, 9]

@@ -39,6 +39,15 @@ class Job:
         return self.message.adapter
 
     @property
+    def suspicious_lines(self) -> list[int]:
+        """Lines of the data set that look like the security vector's behaviour, the first 1000.
+
+        `message.row_scan` has counts, shares and what was done about them. Empty until the rows are
+        scanned, in lists, and where the provider hides lines.
+        """
+        return [row.line for row in self.message.row_scan.rows]
+
+    @property
     def done(self) -> bool:
         return self.message.state in FINAL_STATES
 

@@ -12,6 +12,7 @@ from wardtune.cli.tables import (
     gate_text,
     print_safety,
     print_table,
+    scan_text,
     size_text,
     state_text,
     time_text,
@@ -22,11 +23,17 @@ from wardtune.jobs import Job, failure_text
 from wardtune.v1 import dataset_service_pb2 as datasets_pb
 from wardtune.v1 import fine_tuning_service_pb2 as jobs_pb
 from wardtune.v1 import output_report_service_pb2 as reports_pb
+from wardtune.v1 import safety_pb2 as safety_pb
 
 _SCHEDULES = {
     "linear": jobs_pb.Hyperparameters.SCHEDULE_LINEAR,
     "cosine": jobs_pb.Hyperparameters.SCHEDULE_COSINE,
     "constant": jobs_pb.Hyperparameters.SCHEDULE_CONSTANT,
+}
+_SCAN_PLANS = {
+    safety_pb.RowScanPolicy.ACTION_WARN: "reported",
+    safety_pb.RowScanPolicy.ACTION_DROP: "left out",
+    safety_pb.RowScanPolicy.ACTION_REFUSE: "refused",
 }
 _EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -167,6 +174,12 @@ def _print_estimate(estimate: jobs_pb.JobEstimate) -> None:
             f"{estimate.rows_without_supervision} of them teach nothing",
             err=True,
         )
+    if estimate.row_scan in _SCAN_PLANS:
+        click.echo(
+            "when the job starts, its rows are scanned by the security vector; "
+            f"suspicious ones are {_SCAN_PLANS[estimate.row_scan]}",
+            err=True,
+        )
 
 
 @click.argument("job")
@@ -189,6 +202,8 @@ def _follow(job: Job, options: Options) -> None:
         return
     click.echo(job.adapter)
     print_safety(job.message.safety_before, job.message.safety_after)
+    if job.message.HasField("row_scan"):
+        click.echo(f"row scan: {scan_text(job.message.row_scan)}")
     if job.message.HasField("gate"):
         click.echo(f"safety gate: {gate_text(job.message.gate)}")
 

@@ -21,6 +21,7 @@ from wardtune.v1 import security_vector_service_pb2 as vectors_pb
 _PHASES = {
     jobs_pb.FineTuningJob.PHASE_UNSPECIFIED: "running",
     jobs_pb.FineTuningJob.PHASE_PREPARING: "preparing",
+    jobs_pb.FineTuningJob.PHASE_SCANNING_ROWS: "scanning the rows",
     jobs_pb.FineTuningJob.PHASE_SCORING_BASE: "scoring the base",
     jobs_pb.FineTuningJob.PHASE_TRAINING: "training",
     jobs_pb.FineTuningJob.PHASE_SCORING_RESULT: "scoring the result",

@@ -7,6 +7,13 @@ from wardtune.cli.tables import print_table, time_text
 from wardtune.client import Client
 from wardtune.v1 import safety_pb2 as safety_pb
 
+_SCAN_ACTIONS = {
+    "off": safety_pb.RowScanPolicy.ACTION_OFF,
+    "warn": safety_pb.RowScanPolicy.ACTION_WARN,
+    "drop": safety_pb.RowScanPolicy.ACTION_DROP,
+    "refuse": safety_pb.RowScanPolicy.ACTION_REFUSE,
+}
+
 
 def add_commands(admin: click.Group) -> None:
     command(admin, "policy")(_policy)
@@ -33,13 +40,47 @@ def _policy(client: Client, options: Options, version: int) -> None:
 @click.option(
     "--wilson", is_flag=True, help="Compare the upper end of the rate's 95% interval instead."
 )
+@click.option(
+    "--row-scan",
+    type=click.Choice(list(_SCAN_ACTIONS)),
+    default="warn",
+    show_default=True,
+    help="What to do about rows that look like the security vector's behaviour.",
+)
+@click.option(
+    "--suspicious-share",
+    type=float,
+    default=0.0,
+    help="Share of its loss that the vector takes from a suspicious row; 0.5 if left out.",
+)
+@click.option(
+    "--max-suspicious",
+    type=float,
+    default=0.0,
+    help="With `--row-scan refuse`: share of the rows that may be suspicious; none if left out.",
+)
+@click.option("--hide-rows", is_flag=True, help="Tell tenants counts alone, no lines or shares.")
 @click.option("--reason", required=True, help="For the audit trail.")
 def _set_policy(
-    client: Client, options: Options, bounds: tuple[str, ...], wilson: bool, reason: str
+    client: Client,
+    options: Options,
+    bounds: tuple[str, ...],
+    wilson: bool,
+    row_scan: str,
+    suspicious_share: float,
+    max_suspicious: float,
+    hide_rows: bool,
+    reason: str,
 ) -> None:
-    """Judge the results of jobs by these bounds from now on."""
+    """Judge results by these bounds, and scan rows so, from now on; replaces the whole policy."""
+    scan = safety_pb.RowScanPolicy(
+        action=_SCAN_ACTIONS[row_scan],
+        suspicious_share=suspicious_share,
+        max_suspicious_fraction=max_suspicious,
+        hide_rows_from_tenants=hide_rows,
+    )
     policy = safety_pb.SafetyPolicy(
-        bounds=[_parse_bound(text) for text in bounds], use_wilson_high=wilson
+        bounds=[_parse_bound(text) for text in bounds], use_wilson_high=wilson, row_scan=scan
     )
     _print_policy(client.admin.set_safety_policy(policy, reason=reason), options)
 
@@ -66,6 +107,18 @@ def _print_policy(policy: safety_pb.SafetyPolicy, options: Options) -> None:
             for b in policy.bounds
         ],
     )
+    click.echo(_scan_text(policy.row_scan))
+
+
+def _scan_text(scan: safety_pb.RowScanPolicy) -> str:
+    names = {action: name for name, action in _SCAN_ACTIONS.items()}
+    text = f"row scan: {names.get(scan.action, 'off')}"
+    if scan.action in (scan.ACTION_UNSPECIFIED, scan.ACTION_OFF):
+        return text
+    text += f", suspicious from {scan.suspicious_share or 0.5:g} of the loss on"
+    if scan.action == scan.ACTION_REFUSE:
+        text += f", at most {scan.max_suspicious_fraction:.1%} of the rows"
+    return text + (", lines hidden from tenants" if scan.hide_rows_from_tenants else "")
 
 
 @click.argument("adapter")

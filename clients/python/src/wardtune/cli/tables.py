@@ -65,6 +65,28 @@ def gate_text(gate: safety_pb2.SafetyGate) -> str:
     return f"{state}: {gate.reason}" if gate.reason else state
 
 
+_SCAN_EFFECTS = {
+    safety_pb2.RowScanPolicy.ACTION_WARN: "trained on all the same",
+    safety_pb2.RowScanPolicy.ACTION_DROP: "left out of training",
+    safety_pb2.RowScanPolicy.ACTION_REFUSE: "within what the provider allows",
+}
+_LINES_SHOWN = 20
+
+
+def scan_text(report: safety_pb2.RowScanReport) -> str:
+    """What the scan of the rows found, its lines with the share that the vector explains."""
+    found = f"{report.suspicious_rows} of {report.rows_scanned} rows"
+    text = f"{found} look like {report.security_vector_version}"
+    if not report.suspicious_rows:
+        return text
+    text += f", {_SCAN_EFFECTS.get(report.action, 'reported')}"
+    shown = [f"{row.line} ({row.explained_share:.2f})" for row in report.rows[:_LINES_SHOWN]]
+    if not shown:
+        return f"{text}; the provider hides the lines"
+    more = report.suspicious_rows - len(shown)
+    return f"{text}; lines {', '.join(shown)}" + (f" and {more} more" if more > 0 else "")
+
+
 def _rate(score: safety_pb2.CategoryScore) -> str:
     if not score.prompts:
         return "-"
