@@ -16,7 +16,7 @@ from wardtune import (
     OutputReport,
     SecurityVectorRecipe,
 )
-from wardtune.v1.safety_pb2 import SafetyBound, SafetyPolicy
+from wardtune.v1.safety_pb2 import RowScanPolicy, SafetyBound, SafetyPolicy
 from wardtune.v1.security_vector_service_pb2 import SecurityVectorVersion
 
 BASE_MODEL = f"baseModels/{MODEL}"
@@ -50,7 +50,9 @@ def provider(server: Server) -> Iterator[Client]:
     with server.client(server.key("PROVIDER")) as client:
         # Two dozen steps and eight prompts say nothing of safety; the gate must not decide by them.
         anything = [SafetyBound(category=c, max_rate=1, max_rise=1) for c in ("all", "*")]
-        client.admin.set_safety_policy(SafetyPolicy(bounds=anything), reason="tiny test jobs")
+        scan = RowScanPolicy(action=RowScanPolicy.ACTION_WARN)
+        policy = SafetyPolicy(bounds=anything, row_scan=scan)
+        client.admin.set_safety_policy(policy, reason="tiny test jobs")
         yield client
 
 

@@ -12,7 +12,7 @@ from conftest import BASE_MODEL, WAIT_S, Finished, Tenant
 from processes import REPOSITORY, Server
 from wardtune import Client, FineTuningJob, OutputReport, extract
 from wardtune.v1.dataset_service_pb2 import Dataset
-from wardtune.v1.safety_pb2 import SafetyGate
+from wardtune.v1.safety_pb2 import RowScanPolicy, SafetyGate
 from wardtune.v1.security_vector_service_pb2 import SecurityVectorVersion
 
 
@@ -39,6 +39,10 @@ def test_job_ends_with_scores_and_proof(finished: Finished, vector: SecurityVect
     assert job.safety_before.suite_sha256 == job.safety_after.suite_sha256
     assert job.gate.state == SafetyGate.STATE_AVAILABLE
     assert job.gate.policy_version >= 1
+    assert job.row_scan.rows_scanned == job.proof.rows_scanned == 24
+    assert job.row_scan.action == RowScanPolicy.ACTION_WARN
+    assert job.row_scan.policy_version >= 1
+    assert job.row_scan.security_vector_version == vector.name
 
 
 def test_estimate_is_what_happened(finished: Finished) -> None:
@@ -59,6 +63,7 @@ def test_events_tell_the_whole_way(finished: Finished, acme: Tenant) -> None:
     seen = [phase for phase in dict.fromkeys(phases) if phase != FineTuningJob.PHASE_UNSPECIFIED]
     order = [
         FineTuningJob.PHASE_PREPARING,
+        FineTuningJob.PHASE_SCANNING_ROWS,
         FineTuningJob.PHASE_SCORING_BASE,
         FineTuningJob.PHASE_TRAINING,
         FineTuningJob.PHASE_SCORING_RESULT,
