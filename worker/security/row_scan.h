@@ -1,5 +1,6 @@
 // Finds the customer's rows that the base's security vector already explains: their loss falls when
-// the vector is folded in, whereas useful rows become no easier by it.
+// the vector is folded in, whereas useful rows become no easier by it. A row is as suspicious as
+// the most explained message in it, so that harm does not hide among useful messages.
 //
 // What it finds is suspicious, not proven: a behaviour that the vector was never trained for stays
 // unseen. docs/research.md has precision and recall. Thread safety: pure functions.
@@ -16,6 +17,7 @@
 
 namespace wardtune {
 
+// Losses of the message that the vector explains best, or of the whole row where that is more.
 struct RowScan {
   double loss_off = 0.0;  // on the plain base; nats per supervised token
   double loss_on = 0.0;   // with the vector folded in
@@ -23,6 +25,9 @@ struct RowScan {
   // Share of the loss that the vector takes away, at most 1; negative where it adds loss.
   double explained() const { return loss_off == 0.0 ? 0.0 : 1.0 - loss_on / loss_off; }
 };
+
+// Shorter messages count with their row alone: the loss of a word or two says little.
+inline constexpr int64_t kMinMessageTokens = 4;
 
 // A row is suspicious from this share on. Chosen on the stand-in data (docs/research.md).
 inline constexpr double kSuspiciousShare = 0.5;

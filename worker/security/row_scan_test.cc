@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
+#include <vector>
 
 #include "base/status_matchers.h"
 #include "worker/model/testing/tiny_model.h"
@@ -19,40 +21,74 @@ TrainingRow ScanRow(int32_t length, int32_t salt) {
   return row;
 }
 
-TEST(RowScanTest, ComparesEachRowOffAndOnAndCountsBothPasses) {
-  ConfigureComputeRuntime({.threads = 2});
-  const DecoderModel base =
-      testing::LoadTinyModel("row_scan_off", testing::TinyConfig("LlamaForCausalLM"));
-  LoraSpec spec;
-  spec.rank = 4;
-  spec.alpha = 8.0;
-  WT_ASSERT_OK_AND_ASSIGN(LoraAdapter adapter, InitLora(base.config(), spec, 1));
-  for (auto& layer : adapter.layers) {
-    for (LoraMatrices& m : layer) std::fill(m.b.begin(), m.b.end(), 0.05f);
+class RowScanTest : public ::testing::Test {
+ protected:
+  RowScanTest() { ConfigureComputeRuntime({.threads = 2}); }
+
+  static DecoderModel Fold(const DecoderModel& base) {
+    LoraSpec spec;
+    spec.rank = 4;
+    spec.alpha = 8.0;
+    LoraAdapter adapter = *InitLora(base.config(), spec, 1);
+    for (auto& layer : adapter.layers) {
+      for (LoraMatrices& m : layer) std::fill(m.b.begin(), m.b.end(), 0.05f);
+    }
+    return *FoldAdapter(base, adapter);
   }
-  WT_ASSERT_OK_AND_ASSIGN(const DecoderModel folded, FoldAdapter(base, adapter));
+
+  const DecoderModel base_ =
+      testing::LoadTinyModel("row_scan", testing::TinyConfig("LlamaForCausalLM"));
+  const DecoderModel folded_ = Fold(base_);
+};
+
+TEST_F(RowScanTest, ComparesEachRowOffAndOnAndCountsBothPasses) {
   const std::vector<TrainingRow> rows = {ScanRow(12, 1), ScanRow(30, 2), ScanRow(20, 3)};
   int64_t last = 0;
   WT_ASSERT_OK_AND_ASSIGN(const auto scans,
-                          ScanRows(base, folded, rows, {.progress = [&](int64_t finished) {
+                          ScanRows(base_, folded_, rows, {.progress = [&](int64_t finished) {
                                      EXPECT_GE(finished, last);
                                      last = finished;
                                      return true;
                                    }}));
   EXPECT_EQ(last, 6);
-  WT_ASSERT_OK_AND_ASSIGN(const auto off, RowLosses(base, {}, rows));
-  WT_ASSERT_OK_AND_ASSIGN(const auto on, RowLosses(folded, {}, rows));
+  WT_ASSERT_OK_AND_ASSIGN(const auto off, RowLosses(base_, {}, rows));
+  WT_ASSERT_OK_AND_ASSIGN(const auto on, RowLosses(folded_, {}, rows));
   ASSERT_EQ(scans.size(), 3U);
   for (size_t i = 0; i < rows.size(); ++i) {
-    EXPECT_EQ(scans[i].loss_off, off[i]);
-    EXPECT_EQ(scans[i].loss_on, on[i]);
+    // One message a row.
+    EXPECT_NEAR(scans[i].loss_off, off[i], 1e-6);
+    EXPECT_NEAR(scans[i].loss_on, on[i], 1e-6);
     EXPECT_NE(off[i], on[i]);
   }
-  EXPECT_THAT(ScanRows(base, folded, rows, {.progress = [](int64_t done) { return done <= 3; }}),
+  EXPECT_THAT(ScanRows(base_, folded_, rows, {.progress = [](int64_t done) { return done <= 3; }}),
               testing::StatusIs(absl::StatusCode::kCancelled));
 }
 
-TEST(RowScanTest, ARowIsSuspiciousFromTheShareOnOrWhenItCannotBeMeasured) {
+TEST_F(RowScanTest, ARowCountsAsItsMostExplainedMessage) {
+  // Two messages of 6 tokens, and one of 2 that is too short to count alone.
+  TrainingRow row = ScanRow(30, 4);
+  for (size_t i = 0; i < row.ids.size(); ++i) {
+    row.loss_mask[i] = (i >= 4 && i < 10) || (i >= 14 && i < 20) || i >= 28 ? 1 : 0;
+  }
+  const std::vector<TrainingRow> rows = {row};
+  WT_ASSERT_OK_AND_ASSIGN(const auto off, SpanLosses(base_, {}, rows));
+  WT_ASSERT_OK_AND_ASSIGN(const auto on, SpanLosses(folded_, {}, rows));
+  ASSERT_EQ(off[0].size(), 3U);
+  EXPECT_EQ(off[0][1].tokens, 6);
+  WT_ASSERT_OK_AND_ASSIGN(const auto whole_off, RowLosses(base_, {}, rows));
+  WT_ASSERT_OK_AND_ASSIGN(const auto whole_on, RowLosses(folded_, {}, rows));
+  EXPECT_NEAR((6 * off[0][0].loss + 6 * off[0][1].loss + 2 * off[0][2].loss) / 14, whole_off[0],
+              1e-5);
+  const double best = std::max({RowScan{off[0][0].loss, on[0][0].loss}.explained(),
+                                RowScan{off[0][1].loss, on[0][1].loss}.explained(),
+                                RowScan{whole_off[0], whole_on[0]}.explained()});
+  WT_ASSERT_OK_AND_ASSIGN(const auto scans, ScanRows(base_, folded_, rows));
+  EXPECT_NEAR(scans[0].explained(), best, 1e-5);
+  const double whole = RowScan{whole_off[0], whole_on[0]}.explained();
+  EXPECT_GT(scans[0].explained(), whole + 1e-4);
+}
+
+TEST_F(RowScanTest, ARowIsSuspiciousFromTheShareOnOrWhenItCannotBeMeasured) {
   EXPECT_DOUBLE_EQ((RowScan{4.0, 1.0}).explained(), 0.75);
   EXPECT_TRUE(IsSuspicious({4.0, 1.0}, 0.75));
   EXPECT_FALSE(IsSuspicious({4.0, 1.0}, 0.76));

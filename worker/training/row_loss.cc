@@ -28,6 +28,11 @@ absl::Status CheckRow(const TrainingRow& row, size_t number, const ModelConfig& 
   return absl::OkStatus();
 }
 
+size_t Supervised(const TrainingRow& row) {
+  return static_cast<size_t>(std::count_if(row.loss_mask.begin() + 1, row.loss_mask.end(),
+                                           [](uint8_t m) { return m != 0; }));
+}
+
 // -log p of every supervised token of some rows, in their order.
 std::vector<float> TokenLosses(const ModelWeights& weights, const LoraRuntime& lora,
                                const std::vector<const TrainingRow*>& rows) {
@@ -55,35 +60,20 @@ std::vector<float> TokenLosses(const ModelWeights& weights, const LoraRuntime& l
   return losses;
 }
 
-// Means of the token losses over each row.
-void StoreMeans(const std::vector<float>& token_losses, const std::vector<const TrainingRow*>& rows,
-                const std::vector<size_t>& numbers, std::vector<double>& means) {
-  size_t at = 0;
-  for (size_t i = 0; i < rows.size(); ++i) {
-    const std::vector<uint8_t>& mask = rows[i]->loss_mask;
-    const auto count = static_cast<size_t>(
-        std::count_if(mask.begin() + 1, mask.end(), [](uint8_t m) { return m != 0; }));
-    const double sum =
-        std::accumulate(token_losses.begin() + static_cast<std::ptrdiff_t>(at),
-                        token_losses.begin() + static_cast<std::ptrdiff_t>(at + count), 0.0);
-    means[numbers[i]] = sum / static_cast<double>(count);
-    at += count;
-  }
-}
+// Takes the losses of a row's supervised tokens.
+using TakeLosses = std::function<void(size_t row, std::span<const float> losses)>;
 
-}  // namespace
-
-absl::StatusOr<std::vector<double>> RowLosses(const DecoderModel& model, ActiveAdapters adapters,
-                                              std::span<const TrainingRow> rows,
-                                              const RowLossOptions& options) {
+// Calls `take` with each row, from several lanes at once but never twice with one row.
+absl::Status ForEachRowsLosses(const DecoderModel& model, ActiveAdapters adapters,
+                               std::span<const TrainingRow> rows, const RowLossOptions& options,
+                               const TakeLosses& take) {
   std::vector<int64_t> lengths;
   for (size_t i = 0; i < rows.size(); ++i) {
     WT_RETURN_IF_ERROR(CheckRow(rows[i], i, model.config()));
     lengths.push_back(static_cast<int64_t>(rows[i].ids.size()));
   }
-  std::vector<double> means(rows.size());
-  if (rows.empty()) return means;
-  return AtTorchBoundary("row losses", [&]() -> absl::StatusOr<std::vector<double>> {
+  if (rows.empty()) return absl::OkStatus();
+  return AtTorchBoundary("row losses", [&]() -> absl::Status {
     const c10::InferenceMode guard;
     const ModelWeights& weights = *model.weights();
     WT_ASSIGN_OR_RETURN(const LoraRuntime lora, MakeLoraRuntime(weights, adapters));
@@ -93,15 +83,66 @@ absl::StatusOr<std::vector<double>> RowLosses(const DecoderModel& model, ActiveA
       RunLanes(wave.size(), [&](size_t lane) {
         std::vector<const TrainingRow*> part;
         for (const size_t row : wave[lane]) part.push_back(&rows[row]);
-        StoreMeans(TokenLosses(weights, lora, part), part, wave[lane], means);
+        const std::vector<float> losses = TokenLosses(weights, lora, part);
+        size_t at = 0;
+        for (const size_t row : wave[lane]) {
+          const size_t count = Supervised(rows[row]);
+          take(row, std::span(losses).subspan(at, count));
+          at += count;
+        }
       });
       for (const auto& lane : wave) finished += static_cast<int64_t>(lane.size());
       if (options.progress && !options.progress(finished)) {
         return absl::CancelledError("computing the rows' losses was cancelled");
       }
     }
-    return means;
+    return absl::OkStatus();
   });
+}
+
+double Mean(std::span<const float> losses) {
+  return std::accumulate(losses.begin(), losses.end(), 0.0) / static_cast<double>(losses.size());
+}
+
+// `losses` are those of the row's supervised tokens.
+std::vector<SpanLoss> SplitIntoSpans(const TrainingRow& row, std::span<const float> losses) {
+  std::vector<SpanLoss> spans;
+  size_t begin = 0;  // of the span, in `losses`
+  size_t end = 0;
+  for (size_t i = 1; i <= row.ids.size(); ++i) {
+    if (i < row.ids.size() && row.loss_mask[i] != 0) {
+      ++end;
+    } else if (end > begin) {
+      const std::span<const float> part = losses.subspan(begin, end - begin);
+      spans.push_back({static_cast<int64_t>(part.size()), Mean(part)});
+      begin = end;
+    }
+  }
+  return spans;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<double>> RowLosses(const DecoderModel& model, ActiveAdapters adapters,
+                                              std::span<const TrainingRow> rows,
+                                              const RowLossOptions& options) {
+  std::vector<double> means(rows.size());
+  WT_RETURN_IF_ERROR(ForEachRowsLosses(
+      model, adapters, rows, options,
+      [&](size_t row, std::span<const float> losses) { means[row] = Mean(losses); }));
+  return means;
+}
+
+absl::StatusOr<std::vector<std::vector<SpanLoss>>> SpanLosses(const DecoderModel& model,
+                                                              ActiveAdapters adapters,
+                                                              std::span<const TrainingRow> rows,
+                                                              const RowLossOptions& options) {
+  std::vector<std::vector<SpanLoss>> spans(rows.size());
+  WT_RETURN_IF_ERROR(ForEachRowsLosses(model, adapters, rows, options,
+                                       [&](size_t row, std::span<const float> losses) {
+                                         spans[row] = SplitIntoSpans(rows[row], losses);
+                                       }));
+  return spans;
 }
 
 }  // namespace wardtune

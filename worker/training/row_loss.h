@@ -30,6 +30,19 @@ absl::StatusOr<std::vector<double>> RowLosses(const DecoderModel& model, ActiveA
                                               std::span<const TrainingRow> rows,
                                               const RowLossOptions& options = {});
 
+// The loss of some successive supervised tokens.
+struct SpanLoss {
+  int64_t tokens = 0;
+  double loss = 0.0;  // mean, nats per token
+};
+
+// The same for each run of supervised tokens of each row, which is a message to learn from, in
+// their order. Errors: those of RowLosses.
+absl::StatusOr<std::vector<std::vector<SpanLoss>>> SpanLosses(const DecoderModel& model,
+                                                              ActiveAdapters adapters,
+                                                              std::span<const TrainingRow> rows,
+                                                              const RowLossOptions& options = {});
+
 }  // namespace wardtune
 
 #endif  // WARDTUNE_WORKER_TRAINING_ROW_LOSS_H_
