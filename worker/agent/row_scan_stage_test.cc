@@ -236,6 +236,7 @@ TEST_F(ScannedJobTest, ResumesOnTheSameRowsToTheSameBytes) {
   });
   ASSERT_NO_FATAL_FAILURE(RunOffered());
   ExpectFailure("WORKER_STOPPING", /*retryable=*/true);
+  ASSERT_EQ(server_.failures().at(0).row_scan().report().dropped_rows(), 2);
   Inputs inputs = InputsWith(Mixed());
   inputs[v1::WorkInput::KIND_CHECKPOINT] = server_.artifact(Artifact::KIND_CHECKPOINT);
 
