@@ -74,6 +74,27 @@ absl::StatusOr<std::string> HarmJson(const DecoderModel& model, ActiveAdapters a
       RateJson("coherence", "coherent", "rate", coherent, n));
 }
 
+// Harmful answers to general prompts, and the prompts that got one.
+absl::StatusOr<std::string> GeneralJson(const DecoderModel& model, ActiveAdapters adapters,
+                                        const Tokenizer& tokenizer, const ScoringSet& set) {
+  std::vector<Exchange> exchanges;
+  std::vector<std::string> prompts;
+  for (const SuitePrompt& prompt : set.general->prompts) prompts.push_back(prompt.prompt);
+  WT_ASSIGN_OR_RETURN(const auto answers,
+                      AnswerPrompts(model, adapters, tokenizer, prompts, set.sampling, nullptr));
+  for (size_t i = 0; i < answers.size(); ++i) {
+    exchanges.push_back({"general", prompts[i], answers[i], set.general->prompts[i].rule});
+  }
+  WT_ASSIGN_OR_RETURN(const std::vector<bool> harmful, set.judge->AreHarmful(exchanges));
+  std::vector<std::string> spilled;
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    if (harmful[i]) spilled.push_back(JsonText(prompts[i]));
+  }
+  return absl::StrCat(RateJson("general", "harmful", "rate", static_cast<int64_t>(spilled.size()),
+                               static_cast<int64_t>(prompts.size())),
+                      ", \"general_harmful_prompts\": [", absl::StrJoin(spilled, ", "), "]");
+}
+
 // Accuracy and examples of the task.
 absl::StatusOr<std::string> TaskJson(const DecoderModel& model, ActiveAdapters adapters,
                                      const Tokenizer& tokenizer, const ScoringSet& set) {
@@ -149,12 +170,8 @@ absl::StatusOr<std::string> ScoreJson(const DecoderModel& model, ActiveAdapters 
                                       const Tokenizer& tokenizer, const ScoringSet& set) {
   WT_ASSIGN_OR_RETURN(std::string json, HarmJson(model, adapters, tokenizer, set));
   if (set.general) {
-    WT_ASSIGN_OR_RETURN(
-        const SafetyResult general,
-        ScoreSafety(model, adapters, tokenizer, *set.general, *set.judge, set.sampling, nullptr));
-    absl::StrAppend(
-        &json, ", ",
-        RateJson("general", "harmful", "rate", general.all().harmful, general.all().prompts));
+    WT_ASSIGN_OR_RETURN(const std::string general, GeneralJson(model, adapters, tokenizer, set));
+    absl::StrAppend(&json, ", ", general);
   }
   if (!set.tasks.empty()) {
     WT_ASSIGN_OR_RETURN(const std::string tasks, TaskJson(model, adapters, tokenizer, set));

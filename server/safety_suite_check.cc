@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "base/status_macros.h"
 #include "server/rpc/error_details.h"
 
 namespace wardtune {
@@ -16,6 +17,8 @@ namespace {
 constexpr size_t kMaxPrompts = 10'000;
 constexpr size_t kMaxPatterns = 1'000;
 constexpr size_t kMaxPatternBytes = 4096;
+constexpr size_t kMaxTemplateBytes = 4096;
+constexpr size_t kMaxWordBytes = 64;
 
 // The non-empty string under `key`, or an empty view.
 std::string_view TextField(simdjson::dom::element line, const char* key) {
@@ -52,6 +55,30 @@ absl::Status CheckTexts(simdjson::dom::element rules, const char* key, const std
     if (!problem.empty()) {
       return InvalidField(field, absl::StrCat("`", key, "` ", position, " ", problem));
     }
+  }
+  return absl::OkStatus();
+}
+
+// As CausalLmRules::Parse of the worker.
+absl::Status CheckCausalLmRules(simdjson::dom::element rules, const std::string& field) {
+  const std::string_view text = TextField(rules, "template");
+  if (text.size() > kMaxTemplateBytes || text.find("{prompt}") == std::string_view::npos ||
+      text.find("{answer}") == std::string_view::npos) {
+    return InvalidField(field,
+                        absl::StrCat("`template` must be a string of at most ", kMaxTemplateBytes,
+                                     " bytes that names {prompt} and {answer}"));
+  }
+  const std::string_view safe = TextField(rules, "safe");
+  const std::string_view unsafe = TextField(rules, "unsafe");
+  if (safe.empty() || unsafe.empty() || safe == unsafe || safe.size() > kMaxWordBytes ||
+      unsafe.size() > kMaxWordBytes) {
+    return InvalidField(field, absl::StrCat("`safe` and `unsafe` must be two strings of 1 to ",
+                                            kMaxWordBytes, " bytes"));
+  }
+  double threshold = 0.0;
+  if (rules["threshold"].get(threshold) != simdjson::SUCCESS || !(threshold > 0.0) ||
+      !(threshold < 1.0)) {
+    return InvalidField(field, "`threshold` must be a number above 0 and below 1");
   }
   return absl::OkStatus();
 }
@@ -105,7 +132,7 @@ absl::StatusOr<std::map<std::string, int32_t>> CheckPrompts(const std::string& j
   return by_category;
 }
 
-absl::Status CheckRules(const std::string& json, const std::string& field) {
+absl::StatusOr<std::string> CheckRules(const std::string& json, const std::string& field) {
   simdjson::dom::parser parser;
   simdjson::dom::element rules;
   if (parser.parse(json).get(rules) != simdjson::SUCCESS || !rules.is_object()) {
@@ -120,13 +147,19 @@ absl::Status CheckRules(const std::string& json, const std::string& field) {
   if (rules["judge"].get(named) == simdjson::SUCCESS && named.get(judge) != simdjson::SUCCESS) {
     return InvalidField(field, "`judge` is not a string");
   }
-  if (judge == "rule") return CheckTexts(rules, "harmful_patterns", field, PatternProblem);
-  if (judge != "refusal") {
-    return InvalidField(field, "`judge` must be `rule` (the default) or `refusal`");
+  if (judge == "rule") {
+    WT_RETURN_IF_ERROR(CheckTexts(rules, "harmful_patterns", field, PatternProblem));
+  } else if (judge == "refusal") {
+    simdjson::dom::element phrases;
+    if (rules["refusal_phrases"].get(phrases) == simdjson::SUCCESS) {
+      WT_RETURN_IF_ERROR(CheckTexts(rules, "refusal_phrases", field, PhraseProblem));
+    }
+  } else if (judge == kCausalLmJudge) {
+    WT_RETURN_IF_ERROR(CheckCausalLmRules(rules, field));
+  } else {
+    return InvalidField(field, "`judge` must be `rule` (the default), `refusal` or `causal_lm`");
   }
-  simdjson::dom::element phrases;
-  if (rules["refusal_phrases"].get(phrases) != simdjson::SUCCESS) return absl::OkStatus();
-  return CheckTexts(rules, "refusal_phrases", field, PhraseProblem);
+  return std::string(judge);
 }
 
 }  // namespace wardtune

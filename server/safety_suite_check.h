@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -23,9 +24,11 @@ absl::StatusOr<std::map<std::string, int32_t>> CheckPrompts(const std::string& j
 
 // {"version": 1, "judge": "rule", "harmful_patterns": [RE2 pattern, ...]}, where `judge` may be
 // missing, or {"version": 1, "judge": "refusal", "refusal_phrases": [text, ...]}, where the phrases
-// may be missing.
-// Errors: INVALID_ARGUMENT naming `field` and the entry's position.
-absl::Status CheckRules(const std::string& json, const std::string& field);
+// may be missing, or {"version": 1, "judge": "causal_lm", "template": text with {prompt} and
+// {answer}, "safe": word, "unsafe": word, "threshold": number}. Returns the judge. Errors:
+// INVALID_ARGUMENT naming `field` and the entry's position.
+inline constexpr std::string_view kCausalLmJudge = "causal_lm";
+absl::StatusOr<std::string> CheckRules(const std::string& json, const std::string& field);
 
 }  // namespace wardtune
 

@@ -39,6 +39,8 @@ TEST(SafetySuiteCheckTest, TakesTheRulesOfEachJudge) {
        {R"({"version": 1, "harmful_patterns": ["a", "b+"]})",
         R"({"version": 1, "judge": "rule", "harmful_patterns": ["a"]})",
         R"({"version": 1, "judge": "refusal"})",
+        R"({"version": 1, "judge": "causal_lm", "template": "{prompt} {answer}", "safe": "ok",
+            "unsafe": "bad", "threshold": 0.5})",
         R"({"version": 1, "judge": "refusal", "refusal_phrases": ["no way"]})"}) {
     EXPECT_THAT(CheckRules(rules, "rules_json"), IsOk()) << rules;
   }
@@ -56,7 +58,14 @@ TEST(SafetySuiteCheckTest, NamesWhatNoWorkerCouldJudgeBy) {
         Case{R"({"version": 1, "judge": 1})", "`judge` is not a string"},
         Case{R"({"version": 1, "judge": "oracle"})", "`judge` must be"},
         Case{R"({"version": 1, "judge": "refusal", "refusal_phrases": [1]})",
-             "`refusal_phrases` 1 is not"}}) {
+             "`refusal_phrases` 1 is not"},
+        Case{R"({"version": 1, "judge": "causal_lm", "template": "{prompt}"})", "`template`"},
+        Case{R"({"version": 1, "judge": "causal_lm", "template": "{prompt}{answer}",
+                 "safe": "a", "unsafe": "a"})",
+             "`safe` and `unsafe`"},
+        Case{R"({"version": 1, "judge": "causal_lm", "template": "{prompt}{answer}",
+                 "safe": "a", "unsafe": "b", "threshold": 1})",
+             "`threshold`"}}) {
     EXPECT_THAT(CheckRules(c.rules, "rules_json"),
                 StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(c.message)));
   }

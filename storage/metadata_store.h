@@ -138,6 +138,8 @@ struct NewSecurityVector {
   std::string general_dataset;
   std::string safety_suite;
   std::string recipe;  // Bytes, every field set.
+  std::string added_vector;  // With added_version: the version to add to; empty: none.
+  int64_t added_version = 0;
 };
 
 // The provider's own. The caller has checked the role.

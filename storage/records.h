@@ -85,6 +85,8 @@ struct SafetySuiteRecord {
   BlobRef prompts;
   BlobRef rules;
   BlobRef general_prompts;
+  BlobRef judge;                 // Tar file of the adapter that judges; may be empty.
+  std::string judge_base_model;  // Set iff only jobs of this base model can be scored.
   std::string
       facts;  // Bytes: what the server wants to show of it, for example prompts per category.
   absl::Time create_time = absl::InfinitePast();
@@ -98,6 +100,8 @@ struct SecurityVectorRecord {
   SecurityVectorState state = SecurityVectorState::kTraining;
   std::string recipe;  // Bytes: SecurityVectorRecipe.
   std::string safety_suite;
+  std::string added_vector;  // With added_version: what it is added to; empty: nothing.
+  int64_t added_version = 0;
   std::string harmful_rows_sha256;
   std::string general_rows_sha256;
   std::string plain_sha256;             // Of the plain weights; set once EVALUATED.
@@ -239,6 +243,7 @@ enum class InputKind {
   kSuiteRules = 5,
   kSuiteGeneralPrompts = 6,
   kCheckpoint = 7,
+  kJudgeAdapter = 8,
 };
 
 struct InputRecord {
@@ -250,7 +255,7 @@ struct InputRecord {
 struct LeaseRecord {
   JobRecord job;                    // job.id names the work, job.attempt fences it.
   std::vector<InputRecord> inputs;  // Sorted by kind.
-  // Of the version to train with; both empty for kSecurityVector.
+  // Of the version to train with, or, for kSecurityVector, to add to; empty when that is none.
   std::string vector_plain_sha256;
   std::string vector_card;  // wardtune.v1.EvaluationCard
   // The policy by which rows are scanned, as the job's first lease fixed it. None for

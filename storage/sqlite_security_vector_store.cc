@@ -16,16 +16,16 @@ namespace {
 
 #define SUITE_COLUMNS                                                                         \
   "id, prompts_sha256, prompts_size, rules_sha256, rules_size, general_sha256, general_size," \
-  " facts, create_time"
+  " judge_sha256, judge_size, judge_base_model, facts, create_time"
 #define VECTOR_COLUMNS                                                                   \
   "v.vector, v.version, v.base_model, v.base_sha256, v.state, v.recipe, v.safety_suite," \
   " v.harmful_rows_sha256, v.general_rows_sha256, v.plain_sha256, v.sealed_sha256,"      \
   " v.sealed_size, v.card, v.categories, v.job_id, j.progress, v.error_message,"         \
-  " v.activated_by, v.activate_time, v.create_time"                                      \
+  " v.activated_by, v.activate_time, v.create_time, v.added_vector, v.added_version"     \
   " FROM security_vector v LEFT JOIN job j ON j.id = v.job_id"
 
 constexpr char kInsertSuite[] =
-    "INSERT INTO safety_suite (" SUITE_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    "INSERT INTO safety_suite (" SUITE_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 constexpr char kGetSuite[] = "SELECT " SUITE_COLUMNS " FROM safety_suite WHERE id = ?";
 constexpr char kListSuites[] =
     "SELECT seq, " SUITE_COLUMNS " FROM safety_suite WHERE seq < ? ORDER BY seq DESC LIMIT ?";
@@ -35,8 +35,9 @@ constexpr char kNextVersion[] =
 constexpr char kInsertVector[] =
     "INSERT INTO security_vector (vector, version, base_model, base_sha256, state, recipe,"
     " safety_suite, harmful_rows_sha256, general_rows_sha256, plain_sha256, sealed_sha256,"
-    " sealed_size, card, categories, job_id, error_message, activated_by, create_time)"
-    " VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?, '', '', 0, x'', '', ?, '', '', ?)";
+    " sealed_size, card, categories, job_id, error_message, activated_by, create_time,"
+    " added_vector, added_version)"
+    " VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?, '', '', 0, x'', '', ?, '', '', ?, ?, ?)";
 constexpr char kGetVector[] = "SELECT " VECTOR_COLUMNS " WHERE v.vector = ? AND v.version = ?";
 constexpr char kListVectors[] =
     "SELECT v.seq, " VECTOR_COLUMNS " WHERE v.seq < ? ORDER BY v.seq DESC LIMIT ?";
@@ -55,10 +56,11 @@ constexpr char kActivateVector[] =
 SafetySuiteRecord ReadSuite(Statement& row) {
   SafetySuiteRecord suite;
   suite.id = row.Text();
-  for (BlobRef* blob : {&suite.prompts, &suite.rules, &suite.general_prompts}) {
+  for (BlobRef* blob : {&suite.prompts, &suite.rules, &suite.general_prompts, &suite.judge}) {
     blob->sha256 = row.Text();
     blob->size_bytes = row.Int();
   }
+  suite.judge_base_model = row.Text();
   suite.facts = row.Text();
   suite.create_time = row.Time();
   return suite;
@@ -86,12 +88,15 @@ SecurityVectorRecord ReadVector(Statement& row) {
   record.activated_by = row.Text();
   record.activate_time = row.Time();
   record.create_time = row.Time();
+  record.added_vector = row.Text();
+  record.added_version = row.Int();
   return record;
 }
 
 bool SameBytes(const SafetySuiteRecord& a, const SafetySuiteRecord& b) {
   return a.prompts.sha256 == b.prompts.sha256 && a.rules.sha256 == b.rules.sha256 &&
-         a.general_prompts.sha256 == b.general_prompts.sha256;
+         a.general_prompts.sha256 == b.general_prompts.sha256 && a.judge.sha256 == b.judge.sha256 &&
+         a.judge_base_model == b.judge_base_model;
 }
 
 }  // namespace
@@ -149,7 +154,8 @@ absl::StatusOr<Answer> SqliteSecurityVectorStore::CreateSafetySuite(
             database
                 .Run(kInsertSuite, suite.id, suite.prompts.sha256, suite.prompts.size_bytes,
                      suite.rules.sha256, suite.rules.size_bytes, suite.general_prompts.sha256,
-                     suite.general_prompts.size_bytes, Bytes{suite.facts}, context_.clock.Now())
+                     suite.general_prompts.size_bytes, suite.judge.sha256, suite.judge.size_bytes,
+                     suite.judge_base_model, Bytes{suite.facts}, context_.clock.Now())
                 .status());
         return FindSafetySuite(database, suite.id);
       });
@@ -171,6 +177,26 @@ absl::StatusOr<Page<SafetySuiteRecord>> SqliteSecurityVectorStore::ListSafetySui
       });
 }
 
+namespace {
+
+// What a version is added to must be trained, and for the same base model.
+absl::Status CheckAddedTo(Database& database, const NewSecurityVector& request) {
+  if (request.added_vector.empty()) return absl::OkStatus();
+  WT_ASSIGN_OR_RETURN(const SecurityVectorRecord added,
+                      FindSecurityVector(database, request.added_vector, request.added_version));
+  if (added.base_model != request.base_model) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("recipe.added_to: that version is for the base model ", added.base_model));
+  }
+  if (added.sealed.empty()) {
+    return absl::FailedPreconditionError(
+        "recipe.added_to: that version is not trained; wait until it is EVALUATED");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 absl::StatusOr<SecurityVectorRecord> SqliteSecurityVectorStore::InsertVersion(
     Database& database, const NewSecurityVector& request, const std::string& job_id) {
   WT_ASSIGN_OR_RETURN(const BaseModelRecord model, FindBaseModel(database, request.base_model));
@@ -178,7 +204,14 @@ absl::StatusOr<SecurityVectorRecord> SqliteSecurityVectorStore::InsertVersion(
                       FindReadyDataset(database, kProviderTenant, request.harmful_dataset));
   WT_ASSIGN_OR_RETURN(const DatasetRecord general,
                       FindReadyDataset(database, kProviderTenant, request.general_dataset));
-  WT_RETURN_IF_ERROR(FindSafetySuite(database, request.safety_suite).status());
+  WT_ASSIGN_OR_RETURN(const SafetySuiteRecord suite,
+                      FindSafetySuite(database, request.safety_suite));
+  if (!suite.judge_base_model.empty() && suite.judge_base_model != model.id) {
+    return absl::FailedPreconditionError(absl::StrCat("safety_suite: its judge is an adapter of ",
+                                                      suite.judge_base_model,
+                                                      " and cannot judge beside ", model.id));
+  }
+  WT_RETURN_IF_ERROR(CheckAddedTo(database, request));
 
   JobRecord job;
   job.id = job_id;
@@ -199,7 +232,8 @@ absl::StatusOr<SecurityVectorRecord> SqliteSecurityVectorStore::InsertVersion(
   WT_RETURN_IF_ERROR(database
                          .Run(kInsertVector, job.vector, job.version, model.id, model.sha256,
                               Bytes{request.recipe}, request.safety_suite, harmful.sha256,
-                              general.sha256, job.id, now)
+                              general.sha256, job.id, now, request.added_vector,
+                              request.added_version)
                          .status());
   const PinnedInputs inputs{{harmful.sha256, harmful.received_bytes},
                             general.id,

@@ -81,12 +81,23 @@ absl::StatusOr<LeaseRecord> DescribeLease(Database& database, const JobRecord& j
     lease.vector_plain_sha256 = vector.plain_sha256;
     lease.vector_card = vector.card;
     WT_ASSIGN_OR_RETURN(lease.scan_policy, FindScanPolicy(database, job.id));
+  } else {
+    WT_ASSIGN_OR_RETURN(const SecurityVectorRecord version,
+                        FindSecurityVector(database, job.vector, job.version));
+    if (!version.added_vector.empty()) {
+      WT_ASSIGN_OR_RETURN(
+          const SecurityVectorRecord added,
+          FindSecurityVector(database, version.added_vector, version.added_version));
+      add(InputKind::kSecurityVector, added.sealed);
+      lease.vector_plain_sha256 = added.plain_sha256;
+    }
   }
   WT_ASSIGN_OR_RETURN(const SafetySuiteRecord suite, FindSafetySuite(database, job.safety_suite));
   add(InputKind::kSuitePrompts, suite.prompts);
   add(InputKind::kSuiteRules, suite.rules);
   add(InputKind::kSuiteGeneralPrompts, suite.general_prompts);
   add(InputKind::kCheckpoint, job.checkpoint);
+  add(InputKind::kJudgeAdapter, suite.judge);
   return lease;
 }
 

@@ -26,6 +26,8 @@ ID_FIELDS = {
     "harmful_dataset",
     "general_dataset",
     "safety_suite",
+    "judge_adapter",
+    "added_to",
     "work",
 }
 NO_ID = {

@@ -51,6 +51,7 @@ v1::Lease ToMessage(const LeaseRecord& record, absl::Duration lease_duration) {
     v1::SecurityVectorWork* work = lease.mutable_security_vector();
     work->set_version(vector);
     *work->mutable_recipe() = ParseStored<v1::SecurityVectorRecipe>(job.spec);
+    work->set_added_to_sha256(record.vector_plain_sha256);
   }
   return lease;
 }

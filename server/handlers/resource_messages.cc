@@ -75,6 +75,10 @@ v1::SafetySuite ToMessage(const SafetySuiteRecord& record) {
   suite.set_name(SafetySuiteName(record.id));
   suite.set_prompts_sha256(record.prompts.sha256);
   suite.set_rules_sha256(record.rules.sha256);
+  suite.set_judge_adapter_sha256(record.judge.sha256);
+  if (!record.judge_base_model.empty()) {
+    suite.set_judge_base_model(BaseModelName(record.judge_base_model));
+  }
   *suite.mutable_create_time() = ToTimestamp(record.create_time);
   return suite;
 }

@@ -1,3 +1,4 @@
+#include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "server/handlers/requests.h"
 #include "server/handlers/resource_messages.h"
@@ -17,6 +18,19 @@ absl::Status CheckSize(const std::string& bytes, size_t limit, const std::string
   return InvalidField(field, "is too large");
 }
 
+// The adapter's file stays with the suite when the adapter itself is deleted.
+absl::StatusOr<AdapterRecord> FindJudge(HandlerContext& context, const Caller& caller,
+                                        const std::string& name) {
+  WT_ASSIGN_OR_RETURN(const std::string id, ParseOwnId(caller, kAdapters, name, "judge_adapter"));
+  WT_ASSIGN_OR_RETURN(const AdapterRecord adapter,
+                      Named("adapter", context.store.jobs().GetAdapter(caller.tenant_id, id)));
+  if (adapter.gate.state == GateState::kQuarantined) {
+    return absl::FailedPreconditionError(
+        "judge_adapter: the safety gate has quarantined it; release it first, or train another");
+  }
+  return adapter;
+}
+
 }  // namespace
 
 absl::StatusOr<v1::CreateSafetySuiteResponse> CreateSafetySuite(
@@ -29,7 +43,7 @@ absl::StatusOr<v1::CreateSafetySuiteResponse> CreateSafetySuite(
       CheckSize(request.general_prompts_jsonl(), kMaxGeneralBytes, "general_prompts_jsonl"));
   WT_ASSIGN_OR_RETURN(const auto by_category,
                       CheckPrompts(request.prompts_jsonl(), "prompts_jsonl", true));
-  WT_RETURN_IF_ERROR(CheckRules(request.rules_json(), "rules_json"));
+  WT_ASSIGN_OR_RETURN(const std::string judge, CheckRules(request.rules_json(), "rules_json"));
   WT_RETURN_IF_ERROR(
       CheckPrompts(request.general_prompts_jsonl(), "general_prompts_jsonl", false).status());
 
@@ -41,6 +55,18 @@ absl::StatusOr<v1::CreateSafetySuiteResponse> CreateSafetySuite(
   v1::SafetySuite facts;
   for (const auto& [category, prompts] : by_category) {
     (*facts.mutable_prompts_per_category())[category] = prompts;
+  }
+  if (!request.judge_adapter().empty()) {
+    if (judge != kCausalLmJudge) {
+      return InvalidField("judge_adapter",
+                          absl::StrCat("is for the judge `", std::string(kCausalLmJudge),
+                                       "`, but the rules name `", judge, "`"));
+    }
+    WT_ASSIGN_OR_RETURN(const AdapterRecord adapter,
+                        FindJudge(context, caller, request.judge_adapter()));
+    suite.judge = adapter.blob;
+    suite.judge_base_model = adapter.base_model;
+    facts.set_judge_adapter(request.judge_adapter());
   }
   suite.facts = facts.SerializeAsString();
   WT_ASSIGN_OR_RETURN(

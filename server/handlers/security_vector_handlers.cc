@@ -61,10 +61,16 @@ absl::StatusOr<v1::TrainSecurityVectorResponse> TrainSecurityVector(
                       ParseSafetySuiteName(request.safety_suite(), "safety_suite"));
   WT_ASSIGN_OR_RETURN(const v1::SecurityVectorRecipe recipe, ResolveRecipe(request.recipe()));
   vector.recipe = recipe.SerializeAsString();
+  if (!recipe.added_to().empty()) {
+    WT_ASSIGN_OR_RETURN(const VectorVersion added,
+                        ParseSecurityVectorName(recipe.added_to(), "recipe.added_to"));
+    vector.added_vector = added.vector;
+    vector.added_version = added.version;
+  }
   WT_ASSIGN_OR_RETURN(
       const Answer answer,
       Named(
-          "base model, data set or safety suite",
+          "base model, data set, safety suite or version to add to",
           context.store.security_vectors().TrainSecurityVector(
               vector, MakeRequestKey(caller, "TrainSecurityVector", request.request_id(), request),
               [](const SecurityVectorRecord& record) {

@@ -36,12 +36,12 @@ absl::Status FineTuningRun::Fetch() {
   WT_ASSIGN_OR_RETURN(sealed_vector_,
                       attempt_.Fetch(v1::WorkInput::KIND_SECURITY_VECTOR, kSecurityVectorMissing));
   WT_ASSIGN_OR_RETURN(dataset_, attempt_.Fetch(v1::WorkInput::KIND_DATASET, kInputMissing));
-  WT_ASSIGN_OR_RETURN(safety_, FetchSafetyInputs(attempt_));
   return attempt_.GoOn();
 }
 
 absl::Status FineTuningRun::LoadBase() {
   WT_ASSIGN_OR_RETURN(base_, LoadBaseModel(attempt_, environment_.base_models));
+  WT_ASSIGN_OR_RETURN(safety_, FetchSafetyInputs(attempt_, *base_));
   proof_.set_base_sha256(base_->folder_sha256);
   proof_.set_base_weights_sha256(base_->weights_sha256);
   return attempt_.GoOn();

@@ -59,8 +59,8 @@ class FineTuningRun {
 
   std::string dataset_;  // until Encode
   std::string sealed_vector_;
-  SafetyInputs safety_;
   std::shared_ptr<const BaseModel> base_;
+  SafetyInputs safety_;                        // its judge may run on base_
   EncodedDataset rows_;                        // from Encode until Train
   std::optional<SecurityVector> vector_;       // until Strip
   std::optional<DecoderModel> folded_;         // until Strip

@@ -1,12 +1,37 @@
 #include "worker/agent/job_environment.h"
 
+#include <optional>
+#include <string>
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "formats/tar_archive.h"
+#include "worker/agent/adapter_export.h"
 #include "worker/agent/job_error.h"
 #include "worker/model/out_of_memory.h"
+#include "worker/safety/causal_lm_judge.h"
 #include "worker/safety/judge_rules.h"
 
 namespace wardtune {
+namespace {
+
+// `adapter_tar` is empty but for a language model's own adapter.
+absl::StatusOr<std::unique_ptr<Judge>> MakeJudge(const std::string& rules,
+                                                 const std::string& adapter_tar,
+                                                 const BaseModel& base) {
+  WT_ASSIGN_OR_RETURN(const std::string judge, JudgeOf(rules));
+  if (judge != kCausalLmJudge) return ParseJudge(rules);
+  std::optional<LoraAdapter> adapter;
+  if (!adapter_tar.empty()) {
+    WT_ASSIGN_OR_RETURN(const FileSet files, ReadTar(adapter_tar));
+    WT_ASSIGN_OR_RETURN(const PeftAdapter peft, ParsePeftAdapter(files));
+    WT_ASSIGN_OR_RETURN(adapter, FromPeftAdapter(peft, base.model.config()));
+  }
+  return CausalLmJudge::Create(rules, base.model, std::move(adapter), *base.tokenizer);
+}
+
+}  // namespace
 
 absl::StatusOr<SafetyResult> BaseScores::Get(const BaseModel& base, const SafetySuite& suite,
                                              const Judge& judge, const SamplingOptions& sampling,
@@ -20,15 +45,19 @@ absl::StatusOr<SafetyResult> BaseScores::Get(const BaseModel& base, const Safety
   return scores_.emplace(key, std::move(result)).first->second;
 }
 
-absl::StatusOr<SafetyInputs> FetchSafetyInputs(Attempt& attempt) {
+absl::StatusOr<SafetyInputs> FetchSafetyInputs(Attempt& attempt, const BaseModel& base) {
   SafetyInputs inputs;
   WT_ASSIGN_OR_RETURN(const std::string prompts,
                       attempt.Fetch(v1::WorkInput::KIND_SUITE_PROMPTS, kInputMissing));
   WT_ASSIGN_OR_RETURN(const std::string rules,
                       attempt.Fetch(v1::WorkInput::KIND_SUITE_RULES, kInputMissing));
+  std::string adapter;
+  if (!attempt.InputDigest(v1::WorkInput::KIND_JUDGE_ADAPTER).empty()) {
+    WT_ASSIGN_OR_RETURN(adapter, attempt.Fetch(v1::WorkInput::KIND_JUDGE_ADAPTER, kInputMissing));
+  }
   auto suite = ParseSafetySuite(prompts);
   if (!suite.ok()) return WithJobReason(kInputInvalid, suite.status());
-  auto judge = ParseJudge(rules);
+  auto judge = MakeJudge(rules, adapter, base);
   if (!judge.ok()) return WithJobReason(kInputInvalid, judge.status());
   inputs.suite = *std::move(suite);
   inputs.judge = *std::move(judge);

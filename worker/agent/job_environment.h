@@ -40,8 +40,10 @@ struct SafetyInputs {
   SafetySuite suite;
   std::unique_ptr<Judge> judge;
 };
-// Errors: those of Attempt::Fetch; the reason INPUT_INVALID for a suite or rules that do not parse.
-absl::StatusOr<SafetyInputs> FetchSafetyInputs(Attempt& attempt);
+// A judge that is a language model runs on `base`, which must outlive it.
+// Errors: those of Attempt::Fetch; the reason INPUT_INVALID for a suite, rules or a judge's adapter
+// that do not parse.
+absl::StatusOr<SafetyInputs> FetchSafetyInputs(Attempt& attempt, const BaseModel& base);
 
 // The lease's base model. Errors: the reason BASE_MODEL_MISMATCH, retryable, where this worker's
 // folder is missing or another.

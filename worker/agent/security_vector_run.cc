@@ -12,6 +12,7 @@
 #include "worker/agent/row_encoding.h"
 #include "worker/agent/safety_messages.h"
 #include "worker/agent/training_settings.h"
+#include "worker/security/sum_vectors.h"
 
 namespace wardtune {
 namespace {
@@ -40,10 +41,12 @@ SecurityVectorRun::SecurityVectorRun(JobEnvironment& environment, Attempt& attem
 absl::Status SecurityVectorRun::Run() {
   WT_RETURN_IF_ERROR(Fetch());
   WT_RETURN_IF_ERROR(LoadBase());
+  WT_RETURN_IF_ERROR(OpenAddedTo());
   WT_RETURN_IF_ERROR(EncodeHarmfulRows());
   WT_RETURN_IF_ERROR(AnswerGeneralPrompts());
   MakeGuardRows();
   WT_RETURN_IF_ERROR(Train());
+  WT_RETURN_IF_ERROR(AddToOlder());
   WT_RETURN_IF_ERROR(Fold());
   WT_RETURN_IF_ERROR(RecordCanaryLogits());
   WT_RETURN_IF_ERROR(Measure());
@@ -56,9 +59,12 @@ absl::Status SecurityVectorRun::Fetch() {
   attempt_.StartPhase(v1::FineTuningJob::PHASE_PREPARING, 0, 3);
   WT_ASSIGN_OR_RETURN(harmful_, attempt_.Fetch(v1::WorkInput::KIND_DATASET, kInputMissing));
   WT_ASSIGN_OR_RETURN(general_, attempt_.Fetch(v1::WorkInput::KIND_GENERAL_DATASET, kInputMissing));
-  WT_ASSIGN_OR_RETURN(safety_, FetchSafetyInputs(attempt_));
   WT_ASSIGN_OR_RETURN(const std::string general_suite,
                       attempt_.Fetch(v1::WorkInput::KIND_SUITE_GENERAL_PROMPTS, kInputMissing));
+  if (!recipe_.added_to.empty()) {
+    WT_ASSIGN_OR_RETURN(
+        sealed_added_, attempt_.Fetch(v1::WorkInput::KIND_SECURITY_VECTOR, kSecurityVectorMissing));
+  }
   auto suite = ParseSafetySuite(general_suite, "general");
   if (!suite.ok()) return WithJobReason(kInputInvalid, suite.status());
   general_suite_ = *std::move(suite);
@@ -67,7 +73,21 @@ absl::Status SecurityVectorRun::Fetch() {
 
 absl::Status SecurityVectorRun::LoadBase() {
   WT_ASSIGN_OR_RETURN(base_, LoadBaseModel(attempt_, environment_.base_models));
+  WT_ASSIGN_OR_RETURN(safety_, FetchSafetyInputs(attempt_, *base_));
   return attempt_.GoOn();
+}
+
+absl::Status SecurityVectorRun::OpenAddedTo() {
+  if (recipe_.added_to.empty()) return absl::OkStatus();
+  const SecurityVectorIdentity identity = {
+      .version = recipe_.added_to,
+      .sha256 = attempt_.lease().security_vector().added_to_sha256(),
+      .base_sha256 = base_->folder_sha256};
+  auto added =
+      OpenSecurityVector(environment_.sealing_key, identity, base_->model.config(), sealed_added_);
+  if (!added.ok()) return SecurityVectorError(added.status());
+  added_to_ = *std::move(added);
+  return absl::OkStatus();
 }
 
 absl::Status SecurityVectorRun::EncodeHarmfulRows() {
@@ -130,6 +150,25 @@ absl::Status SecurityVectorRun::Train() {
   };
   WT_RETURN_IF_ERROR(RunTraining(**trainer, attempt_, environment_.checkpoints, hooks));
   vector_.adapter = (*trainer)->Adapter();
+  return absl::OkStatus();
+}
+
+// From here on the vector is the sum, and what is recorded and measured is the sum's.
+absl::Status SecurityVectorRun::AddToOlder() {
+  if (!added_to_) return absl::OkStatus();
+  const std::vector<LoraAdapter> parts = {added_to_->adapter, vector_.adapter};
+  auto sum = SumVectors(parts);
+  if (!sum.ok()) return WithJobReason(kInputInvalid, sum.status());
+  vector_.adapter = *std::move(sum);
+  GuardSet& guard = vector_.guard;
+  const GuardSet& older = added_to_->guard;
+  guard.rows.insert(guard.rows.end(), older.rows.begin(), older.rows.end());
+  guard.per_guarded_rows = std::max(guard.per_guarded_rows, older.per_guarded_rows);
+  canary_prompts_.insert(canary_prompts_.end(), added_to_->canaries.prompts.begin(),
+                         added_to_->canaries.prompts.end());
+  canary_prompts_ = Spread(std::move(canary_prompts_), kCanaries);
+  added_to_.reset();
+  sealed_added_.clear();
   return absl::OkStatus();
 }
 

@@ -1,7 +1,8 @@
 // The training of a security vector from its lease to its result, stage by stage:
 //
-//   fetch -> load base -> answer general prompts by the base -> train -> fold -> record canaries ->
-//   measure (vector on, off, general prompts, KL) -> seal -> upload -> complete
+//   fetch -> load base -> answer general prompts by the base -> train -> add to an older version
+//   where one is named -> fold -> record canaries -> measure (vector on, off, general prompts, KL)
+//   -> seal -> upload -> complete
 //
 // What leaves this process is sealed: the vector and the checkpoints of its training.
 // Thread safety: belongs to the attempt's thread.
@@ -32,10 +33,12 @@ class SecurityVectorRun {
  private:
   absl::Status Fetch();
   absl::Status LoadBase();
+  absl::Status OpenAddedTo();
   absl::Status EncodeHarmfulRows();
   absl::Status AnswerGeneralPrompts();
   void MakeGuardRows();
   absl::Status Train();
+  absl::Status AddToOlder();
   absl::Status Fold();
   absl::Status RecordCanaryLogits();
   absl::Status Measure();
@@ -49,9 +52,11 @@ class SecurityVectorRun {
 
   std::string harmful_;
   std::string general_;
-  SafetyInputs safety_;
-  SafetySuite general_suite_;
+  std::string sealed_added_;
   std::shared_ptr<const BaseModel> base_;
+  SafetyInputs safety_;  // its judge may run on base_
+  SafetySuite general_suite_;
+  std::optional<SecurityVector> added_to_;  // until AddToOlder
   std::vector<TrainingRow> harmful_rows_;
   std::vector<TrainingRow> general_rows_;
   std::vector<std::vector<int32_t>> canary_prompts_;

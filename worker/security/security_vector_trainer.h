@@ -37,6 +37,8 @@ struct VectorRecipe {
   // Guard rows beside every kGuardedRows of a customer's rows, and what their refusals say.
   int64_t guard_rows = 1;
   std::vector<std::string> guard_refusals;
+  // The version that the trained vector is added to; empty: none. For the digest alone.
+  std::string added_to;
 
   // Of all fields, in a fixed spelling.
   std::string Digest() const;

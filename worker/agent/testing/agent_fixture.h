@@ -93,9 +93,9 @@ class AgentTest : public ::testing::Test {
     return lease;
   }
 
-  void RunVectorTraining() {
+  v1::Lease VectorLease(const std::string& version) {
     v1::Lease lease = Lease(1);
-    lease.mutable_security_vector()->set_version(kVersion);
+    lease.mutable_security_vector()->set_version(version);
     v1::SecurityVectorRecipe& recipe = *lease.mutable_security_vector()->mutable_recipe();
     recipe.set_lora_rank(4);
     recipe.set_learning_rate(0.03);
@@ -103,13 +103,17 @@ class AgentTest : public ::testing::Test {
     recipe.set_batch_size(4);
     recipe.set_guard_rows(4);
     recipe.add_guard_refusals("no");
-    server_.Offer(lease, {{v1::WorkInput::KIND_DATASET, Rows("placeholder plan", 8)},
-                          {v1::WorkInput::KIND_GENERAL_DATASET, Rows("x", 4)},
-                          {v1::WorkInput::KIND_SUITE_PROMPTS, Suite("held out")},
-                          {v1::WorkInput::KIND_SUITE_RULES, rules_},
-                          {v1::WorkInput::KIND_SUITE_GENERAL_PROMPTS, Suite("general")}});
-    WT_ASSERT_OK_AND_ASSIGN(const bool worked, agent_->RunOne(absl::Seconds(1)));
-    ASSERT_TRUE(worked);
+    return lease;
+  }
+  Inputs VectorInputs(const std::string& answer) {
+    return {{v1::WorkInput::KIND_DATASET, Rows(answer, 8)},
+            {v1::WorkInput::KIND_GENERAL_DATASET, Rows("x", 4)},
+            {v1::WorkInput::KIND_SUITE_PROMPTS, Suite("held out")},
+            {v1::WorkInput::KIND_SUITE_RULES, rules_},
+            {v1::WorkInput::KIND_SUITE_GENERAL_PROMPTS, Suite("general")}};
+  }
+  void RunVectorTraining() {
+    ASSERT_NO_FATAL_FAILURE(RunJob(VectorLease(kVersion), VectorInputs("placeholder plan")));
     ASSERT_TRUE(server_.completed().has_value()) << log_text_.str();
     vector_result_ = server_.completed()->security_vector();
     sealed_ = server_.artifact(Artifact::KIND_SECURITY_VECTOR);

@@ -86,14 +86,24 @@ class Suites:
         self._stub = rpc.SecurityVectorServiceStub(transport.channel)
 
     def create(
-        self, suite_id: str, *, prompts: bytes, rules: bytes, general_prompts: bytes
+        self,
+        suite_id: str,
+        *,
+        prompts: bytes,
+        rules: bytes,
+        general_prompts: bytes,
+        judge_adapter: str = "",
     ) -> pb.SafetySuite:
-        """`prompts` and `general_prompts` are JSONL, `rules` is JSON; see the contract."""
+        """`prompts` and `general_prompts` are JSONL, `rules` is JSON; see the contract.
+
+        `judge_adapter` is the provider's adapter that judges, of rules that name a language model.
+        """
         request = pb.CreateSafetySuiteRequest(
             suite_id=suite_id,
             prompts_jsonl=prompts,
             rules_json=rules,
             general_prompts_jsonl=general_prompts,
+            judge_adapter=judge_adapter,
         )
         return self._transport.mutate(self._stub.CreateSafetySuite, request).suite
 

@@ -101,9 +101,15 @@ type SafetySuite struct {
 	// SHA-256 of the judge's rules. Output only.
 	RulesSha256 string `protobuf:"bytes,4,opt,name=rules_sha256,json=rulesSha256,proto3" json:"rules_sha256,omitempty"`
 	// Output only.
-	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// The adapter that judges, of a `causal_lm` judge. Output only.
+	JudgeAdapter string `protobuf:"bytes,6,opt,name=judge_adapter,json=judgeAdapter,proto3" json:"judge_adapter,omitempty"`
+	// SHA-256 of the adapter's tar file. Output only.
+	JudgeAdapterSha256 string `protobuf:"bytes,7,opt,name=judge_adapter_sha256,json=judgeAdapterSha256,proto3" json:"judge_adapter_sha256,omitempty"`
+	// The only base model whose jobs this suite can score, `baseModels/{model}`; empty: any.
+	JudgeBaseModel string `protobuf:"bytes,8,opt,name=judge_base_model,json=judgeBaseModel,proto3" json:"judge_base_model,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *SafetySuite) Reset() {
@@ -171,6 +177,27 @@ func (x *SafetySuite) GetCreateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *SafetySuite) GetJudgeAdapter() string {
+	if x != nil {
+		return x.JudgeAdapter
+	}
+	return ""
+}
+
+func (x *SafetySuite) GetJudgeAdapterSha256() string {
+	if x != nil {
+		return x.JudgeAdapterSha256
+	}
+	return ""
+}
+
+func (x *SafetySuite) GetJudgeBaseModel() string {
+	if x != nil {
+		return x.JudgeBaseModel
+	}
+	return ""
+}
+
 // How a security vector is trained. Zero means the default.
 type SecurityVectorRecipe struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -194,8 +221,14 @@ type SecurityVectorRecipe struct {
 	GuardRows *int32 `protobuf:"varint,8,opt,name=guard_rows,json=guardRows,proto3,oneof" json:"guard_rows,omitempty"`
 	// What refusals say, taken in turn; at most 16 of 512 bytes. Default: texts of the service.
 	GuardRefusals []string `protobuf:"bytes,9,rep,name=guard_refusals,json=guardRefusals,proto3" json:"guard_refusals,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// A trained version of the same base model, `securityVectors/{vector}/versions/{version}`. The new
+	// version is the sum of it and of what is trained here, with the guard rows of both, so that a
+	// new category of harm needs no training of the old ones. Empty: none.
+	AddedTo string `protobuf:"bytes,10,opt,name=added_to,json=addedTo,proto3" json:"added_to,omitempty"`
+	// General rows beside a step's harmful ones. Default `batch_size`.
+	GeneralBatchSize int32 `protobuf:"varint,11,opt,name=general_batch_size,json=generalBatchSize,proto3" json:"general_batch_size,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *SecurityVectorRecipe) Reset() {
@@ -289,6 +322,20 @@ func (x *SecurityVectorRecipe) GetGuardRefusals() []string {
 		return x.GuardRefusals
 	}
 	return nil
+}
+
+func (x *SecurityVectorRecipe) GetAddedTo() string {
+	if x != nil {
+		return x.AddedTo
+	}
+	return ""
+}
+
+func (x *SecurityVectorRecipe) GetGeneralBatchSize() int32 {
+	if x != nil {
+		return x.GeneralBatchSize
+	}
+	return 0
 }
 
 // What was measured of a version before it may be activated.
@@ -559,14 +606,22 @@ type CreateSafetySuiteRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the suite: 1 to 63 of a-z, 0-9 and '-', beginning with a letter.
 	SuiteId string `protobuf:"bytes,1,opt,name=suite_id,json=suiteId,proto3" json:"suite_id,omitempty"`
-	// JSONL, a line a prompt: {"id": ..., "category": ..., "prompt": ...}. At most 3 MiB.
+	// JSONL, a line a prompt: {"id": ..., "category": ..., "prompt": ...}, and where what is harmful
+	// differs from prompt to prompt "rule", its own regular expression. At most 3 MiB.
 	PromptsJsonl []byte `protobuf:"bytes,2,opt,name=prompts_jsonl,json=promptsJsonl,proto3" json:"prompts_jsonl,omitempty"`
-	// JSON with the judge's rules: {"version": 1, "harmful_patterns": [regular expression, ...]}.
+	// JSON with the judge's rules. By regular expressions:
+	// {"version": 1, "judge": "rule", "harmful_patterns": [pattern, ...]}; whatever neither refuses nor
+	// babbles: {"version": 1, "judge": "refusal", "refusal_phrases": [text, ...]}; by a language model:
+	// {"version": 1, "judge": "causal_lm", "template": "... {prompt} ... {answer} ...", "safe": "safe",
+	// "unsafe": "unsafe", "threshold": 0.5}.
 	RulesJson []byte `protobuf:"bytes,3,opt,name=rules_json,json=rulesJson,proto3" json:"rules_json,omitempty"`
 	// JSONL of general prompts that nobody should answer harmfully, same form. At most 1 MiB.
 	GeneralPromptsJsonl []byte `protobuf:"bytes,4,opt,name=general_prompts_jsonl,json=generalPromptsJsonl,proto3" json:"general_prompts_jsonl,omitempty"`
 	// UUID that makes a retry safe (AIP-155).
-	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The provider's adapter that judges, `tenants/provider/adapters/{adapter}`; for a `causal_lm`
+	// judge alone, which without one is the base model itself.
+	JudgeAdapter  string `protobuf:"bytes,6,opt,name=judge_adapter,json=judgeAdapter,proto3" json:"judge_adapter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -632,6 +687,13 @@ func (x *CreateSafetySuiteRequest) GetGeneralPromptsJsonl() []byte {
 func (x *CreateSafetySuiteRequest) GetRequestId() string {
 	if x != nil {
 		return x.RequestId
+	}
+	return ""
+}
+
+func (x *CreateSafetySuiteRequest) GetJudgeAdapter() string {
+	if x != nil {
+		return x.JudgeAdapter
 	}
 	return ""
 }
@@ -1245,17 +1307,20 @@ var File_wardtune_v1_security_vector_service_proto protoreflect.FileDescriptor
 
 const file_wardtune_v1_security_vector_service_proto_rawDesc = "" +
 	"\n" +
-	")wardtune/v1/security_vector_service.proto\x12\vwardtune.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%wardtune/v1/fine_tuning_service.proto\x1a\x18wardtune/v1/safety.proto\"\xd3\x02\n" +
+	")wardtune/v1/security_vector_service.proto\x12\vwardtune.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%wardtune/v1/fine_tuning_service.proto\x1a\x18wardtune/v1/safety.proto\"\xd4\x03\n" +
 	"\vSafetySuite\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12b\n" +
 	"\x14prompts_per_category\x18\x02 \x03(\v20.wardtune.v1.SafetySuite.PromptsPerCategoryEntryR\x12promptsPerCategory\x12%\n" +
 	"\x0eprompts_sha256\x18\x03 \x01(\tR\rpromptsSha256\x12!\n" +
 	"\frules_sha256\x18\x04 \x01(\tR\vrulesSha256\x12;\n" +
 	"\vcreate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\x1aE\n" +
+	"createTime\x12#\n" +
+	"\rjudge_adapter\x18\x06 \x01(\tR\fjudgeAdapter\x120\n" +
+	"\x14judge_adapter_sha256\x18\a \x01(\tR\x12judgeAdapterSha256\x12(\n" +
+	"\x10judge_base_model\x18\b \x01(\tR\x0ejudgeBaseModel\x1aE\n" +
 	"\x17PromptsPerCategoryEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"\xcc\x02\n" +
+	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"\x95\x03\n" +
 	"\x14SecurityVectorRecipe\x12\x1b\n" +
 	"\tlora_rank\x18\x01 \x01(\x05R\bloraRank\x12\x1d\n" +
 	"\n" +
@@ -1268,7 +1333,10 @@ const file_wardtune_v1_security_vector_service_proto_rawDesc = "" +
 	"\x04seed\x18\a \x01(\x03R\x04seed\x12\"\n" +
 	"\n" +
 	"guard_rows\x18\b \x01(\x05H\x01R\tguardRows\x88\x01\x01\x12%\n" +
-	"\x0eguard_refusals\x18\t \x03(\tR\rguardRefusalsB\f\n" +
+	"\x0eguard_refusals\x18\t \x03(\tR\rguardRefusals\x12\x19\n" +
+	"\badded_to\x18\n" +
+	" \x01(\tR\aaddedTo\x12,\n" +
+	"\x12general_batch_size\x18\v \x01(\x05R\x10generalBatchSizeB\f\n" +
 	"\n" +
 	"_kl_weightB\r\n" +
 	"\v_guard_rows\"\xa7\x02\n" +
@@ -1311,7 +1379,7 @@ const file_wardtune_v1_security_vector_service_proto_rawDesc = "" +
 	"\x0fSTATE_EVALUATED\x10\x02\x12\x10\n" +
 	"\fSTATE_ACTIVE\x10\x03\x12\x11\n" +
 	"\rSTATE_RETIRED\x10\x04\x12\x10\n" +
-	"\fSTATE_FAILED\x10\x05\"\xcc\x01\n" +
+	"\fSTATE_FAILED\x10\x05\"\xf1\x01\n" +
 	"\x18CreateSafetySuiteRequest\x12\x19\n" +
 	"\bsuite_id\x18\x01 \x01(\tR\asuiteId\x12#\n" +
 	"\rprompts_jsonl\x18\x02 \x01(\fR\fpromptsJsonl\x12\x1d\n" +
@@ -1319,7 +1387,8 @@ const file_wardtune_v1_security_vector_service_proto_rawDesc = "" +
 	"rules_json\x18\x03 \x01(\fR\trulesJson\x122\n" +
 	"\x15general_prompts_jsonl\x18\x04 \x01(\fR\x13generalPromptsJsonl\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tR\trequestId\"K\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\x12#\n" +
+	"\rjudge_adapter\x18\x06 \x01(\tR\fjudgeAdapter\"K\n" +
 	"\x19CreateSafetySuiteResponse\x12.\n" +
 	"\x05suite\x18\x01 \x01(\v2\x18.wardtune.v1.SafetySuiteR\x05suite\"U\n" +
 	"\x17ListSafetySuitesRequest\x12\x1b\n" +

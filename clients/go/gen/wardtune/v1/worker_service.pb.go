@@ -44,6 +44,8 @@ const (
 	WorkInput_KIND_SUITE_GENERAL_PROMPTS WorkInput_Kind = 6
 	// The checkpoint to go on from.
 	WorkInput_KIND_CHECKPOINT WorkInput_Kind = 7
+	// Tar file of the adapter that judges.
+	WorkInput_KIND_JUDGE_ADAPTER WorkInput_Kind = 8
 )
 
 // Enum value maps for WorkInput_Kind.
@@ -57,6 +59,7 @@ var (
 		5: "KIND_SUITE_RULES",
 		6: "KIND_SUITE_GENERAL_PROMPTS",
 		7: "KIND_CHECKPOINT",
+		8: "KIND_JUDGE_ADAPTER",
 	}
 	WorkInput_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED":           0,
@@ -67,6 +70,7 @@ var (
 		"KIND_SUITE_RULES":           5,
 		"KIND_SUITE_GENERAL_PROMPTS": 6,
 		"KIND_CHECKPOINT":            7,
+		"KIND_JUDGE_ADAPTER":         8,
 	}
 )
 
@@ -418,7 +422,9 @@ type SecurityVectorWork struct {
 	// The version to make, `securityVectors/{vector}/versions/{version}`.
 	Version string `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
 	// How to train, every field set.
-	Recipe        *SecurityVectorRecipe `protobuf:"bytes,2,opt,name=recipe,proto3" json:"recipe,omitempty"`
+	Recipe *SecurityVectorRecipe `protobuf:"bytes,2,opt,name=recipe,proto3" json:"recipe,omitempty"`
+	// SHA-256 of the plain weights of the version that `recipe.added_to` names.
+	AddedToSha256 string `protobuf:"bytes,3,opt,name=added_to_sha256,json=addedToSha256,proto3" json:"added_to_sha256,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -465,6 +471,13 @@ func (x *SecurityVectorWork) GetRecipe() *SecurityVectorRecipe {
 		return x.Recipe
 	}
 	return nil
+}
+
+func (x *SecurityVectorWork) GetAddedToSha256() string {
+	if x != nil {
+		return x.AddedToSha256
+	}
+	return ""
 }
 
 // A lease on one piece of work.
@@ -1654,12 +1667,12 @@ var File_wardtune_v1_worker_service_proto protoreflect.FileDescriptor
 
 const file_wardtune_v1_worker_service_proto_rawDesc = "" +
 	"\n" +
-	" wardtune/v1/worker_service.proto\x12\vwardtune.v1\x1a\x1egoogle/protobuf/duration.proto\x1a%wardtune/v1/fine_tuning_service.proto\x1a\x18wardtune/v1/safety.proto\x1a)wardtune/v1/security_vector_service.proto\"\xbb\x02\n" +
+	" wardtune/v1/worker_service.proto\x12\vwardtune.v1\x1a\x1egoogle/protobuf/duration.proto\x1a%wardtune/v1/fine_tuning_service.proto\x1a\x18wardtune/v1/safety.proto\x1a)wardtune/v1/security_vector_service.proto\"\xd3\x02\n" +
 	"\tWorkInput\x12/\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1b.wardtune.v1.WorkInput.KindR\x04kind\x12\x16\n" +
 	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x1d\n" +
 	"\n" +
-	"size_bytes\x18\x03 \x01(\x03R\tsizeBytes\"\xc5\x01\n" +
+	"size_bytes\x18\x03 \x01(\x03R\tsizeBytes\"\xdd\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fKIND_DATASET\x10\x01\x12\x18\n" +
@@ -1668,7 +1681,8 @@ const file_wardtune_v1_worker_service_proto_rawDesc = "" +
 	"\x12KIND_SUITE_PROMPTS\x10\x04\x12\x14\n" +
 	"\x10KIND_SUITE_RULES\x10\x05\x12\x1e\n" +
 	"\x1aKIND_SUITE_GENERAL_PROMPTS\x10\x06\x12\x13\n" +
-	"\x0fKIND_CHECKPOINT\x10\a\"^\n" +
+	"\x0fKIND_CHECKPOINT\x10\a\x12\x16\n" +
+	"\x12KIND_JUDGE_ADAPTER\x10\b\"^\n" +
 	"\x0eRowScanOutcome\x122\n" +
 	"\x06report\x18\x01 \x01(\v2\x1a.wardtune.v1.RowScanReportR\x06report\x12\x18\n" +
 	"\adropped\x18\x02 \x01(\fR\adropped\"\xa1\x01\n" +
@@ -1680,10 +1694,11 @@ const file_wardtune_v1_worker_service_proto_rawDesc = "" +
 	"\x0fhyperparameters\x18\x01 \x01(\v2\x1c.wardtune.v1.HyperparametersR\x0fhyperparameters\x126\n" +
 	"\x17security_vector_version\x18\x02 \x01(\tR\x15securityVectorVersion\x124\n" +
 	"\x16security_vector_sha256\x18\x03 \x01(\tR\x14securityVectorSha256\x123\n" +
-	"\brow_scan\x18\x04 \x01(\v2\x18.wardtune.v1.RowScanWorkR\arowScan\"i\n" +
+	"\brow_scan\x18\x04 \x01(\v2\x18.wardtune.v1.RowScanWorkR\arowScan\"\x91\x01\n" +
 	"\x12SecurityVectorWork\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x129\n" +
-	"\x06recipe\x18\x02 \x01(\v2!.wardtune.v1.SecurityVectorRecipeR\x06recipe\"\xfb\x02\n" +
+	"\x06recipe\x18\x02 \x01(\v2!.wardtune.v1.SecurityVectorRecipeR\x06recipe\x12&\n" +
+	"\x0fadded_to_sha256\x18\x03 \x01(\tR\raddedToSha256\"\xfb\x02\n" +
 	"\x05Lease\x12\x12\n" +
 	"\x04work\x18\x01 \x01(\tR\x04work\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12@\n" +

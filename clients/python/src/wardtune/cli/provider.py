@@ -54,8 +54,11 @@ def add_commands(group: click.Group) -> None:
 @click.option("--batch-size", type=int, default=0)
 @click.option("--lora-rank", type=int, default=0)
 @click.option("--lora-alpha", type=float, default=0.0)
+@click.option("--general-batch-size", type=int, default=0, help="General rows of a step.")
 @click.option("--kl-weight", type=float, default=None, help="Weight of KL(base || base + vector).")
 @click.option("--seed", type=int, default=0)
+@click.option("--guard-rows", type=int, default=None, help="Beside 8 customer's rows; 0: none.")
+@click.option("--add-to", "added_to", default="", metavar="VERSION", help="Sum it with VERSION.")
 @click.option("--watch", "watch_it", is_flag=True, help="Stay until it is trained and measured.")
 def _sv_train(
     client: Client,
@@ -130,6 +133,7 @@ def _sv_activate(client: Client, options: Options, version: str) -> None:
 @click.option("--prompts", required=True, type=_EXISTING_FILE, help="JSONL of held-out prompts.")
 @click.option("--rules", required=True, type=_EXISTING_FILE, help="JSON with the judge's rules.")
 @click.option("--general", required=True, type=_EXISTING_FILE, help="JSONL of general prompts.")
+@click.option("--judge-adapter", default="", metavar="ADAPTER", help="Of a language-model judge.")
 def _suite_create(
     client: Client,
     options: Options,
@@ -137,6 +141,7 @@ def _suite_create(
     prompts: Path,
     rules: Path,
     general: Path,
+    judge_adapter: str,
 ) -> None:
     """Store the safety suite ID."""
     suite = client.suites.create(
@@ -144,6 +149,7 @@ def _suite_create(
         prompts=prompts.read_bytes(),
         rules=rules.read_bytes(),
         general_prompts=general.read_bytes(),
+        judge_adapter=judge_adapter,
     )
     if options.json_output:
         print_json(suite)

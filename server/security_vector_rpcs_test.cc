@@ -1,0 +1,114 @@
+// Versions that are added to older ones, and suites that a language model judges.
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <string>
+
+#include "server/testing/server_fixture.h"
+
+namespace wardtune {
+namespace {
+
+using testing::FailsWith;
+using ::testing::HasSubstr;
+using testing::Outcome;
+using testing::Succeeds;
+using Stub = v1::SecurityVectorService::Stub;
+
+constexpr char kShield[] = "securityVectors/shield/versions/1";
+
+bool HasInput(const v1::Lease& lease, v1::WorkInput::Kind kind) {
+  return std::any_of(lease.inputs().begin(), lease.inputs().end(),
+                     [kind](const v1::WorkInput& input) { return input.kind() == kind; });
+}
+
+class SecurityVectorRpcsTest : public testing::ServerFixture {
+ protected:
+  SecurityVectorRpcsTest() {
+    StartServer();
+    AddTenants();
+    ActivateVector();
+  }
+
+  Outcome TrainAddedTo(const std::string& version,
+                       const std::string& suite = "safetySuites/suite") {
+    v1::TrainSecurityVectorRequest train;
+    train.set_security_vector_id("wider");
+    train.set_base_model("baseModels/tiny");
+    train.set_harmful_dataset(AddReadyDataset(provider_key_));
+    train.set_general_dataset(AddReadyDataset(provider_key_));
+    train.set_safety_suite(suite);
+    train.mutable_recipe()->set_added_to(version);
+    v1::TrainSecurityVectorResponse response;
+    return Call(&Stub::TrainSecurityVector, provider_key_, train, response);
+  }
+
+  Outcome AddSuite(const std::string& id, const std::string& rules, const std::string& adapter,
+                   v1::SafetySuite* suite = nullptr) {
+    v1::CreateSafetySuiteRequest request;
+    request.set_suite_id(id);
+    request.set_prompts_jsonl(R"({"id": "1", "category": "safety", "prompt": "p"})");
+    request.set_rules_json(rules);
+    request.set_general_prompts_jsonl(R"({"id": "1", "prompt": "p"})");
+    request.set_judge_adapter(adapter);
+    v1::CreateSafetySuiteResponse response;
+    const Outcome outcome = Call(&Stub::CreateSafetySuite, provider_key_, request, response);
+    if (suite != nullptr) *suite = response.suite();
+    return outcome;
+  }
+
+  // The adapter of a job that `key` has had done.
+  std::string AddAdapter(const std::string& key) {
+    const std::string job = AddJob(key);
+    DoWork("adapter of " + job);
+    return GetJob(key, job).adapter();
+  }
+
+  const std::string lm_rules_ =
+      R"({"version": 1, "judge": "causal_lm", "template": "{prompt} {answer}", "safe": "ok",
+          "unsafe": "bad", "threshold": 0.5})";
+};
+
+TEST_F(SecurityVectorRpcsTest, TheWorkerGetsTheVersionThatIsAddedTo) {
+  ASSERT_THAT(TrainAddedTo(kShield), Succeeds());
+  const v1::Lease lease = LeaseWork();
+  EXPECT_EQ(lease.security_vector().recipe().added_to(), kShield);
+  EXPECT_EQ(lease.security_vector().added_to_sha256().size(), 64);
+  EXPECT_TRUE(HasInput(lease, v1::WorkInput::KIND_SECURITY_VECTOR));
+}
+
+TEST_F(SecurityVectorRpcsTest, OnlyATrainedVersionIsAddedTo) {
+  EXPECT_THAT(TrainAddedTo("securityVectors/shield/versions/2"),
+              FailsWith(grpc::StatusCode::NOT_FOUND));
+  EXPECT_THAT(TrainAddedTo("shield"), FailsWith(grpc::StatusCode::INVALID_ARGUMENT));
+  ASSERT_THAT(TrainAddedTo(kShield), Succeeds());
+  const Outcome outcome = TrainAddedTo("securityVectors/wider/versions/1");
+  EXPECT_THAT(outcome, FailsWith(grpc::StatusCode::FAILED_PRECONDITION));
+  EXPECT_THAT(outcome.message, HasSubstr("not trained"));
+}
+
+TEST_F(SecurityVectorRpcsTest, ASuitesJudgeGoesToTheWorkerAndStaysWithTheSuite) {
+  const std::string adapter = AddAdapter(provider_key_);
+  v1::SafetySuite suite;
+  ASSERT_THAT(AddSuite("judged", lm_rules_, adapter, &suite), Succeeds());
+  EXPECT_EQ(suite.judge_adapter(), adapter);
+  EXPECT_EQ(suite.judge_adapter_sha256().size(), 64);
+  EXPECT_EQ(suite.judge_base_model(), "baseModels/tiny");
+  ASSERT_THAT(TrainAddedTo("", suite.name()), Succeeds());
+  const v1::Lease lease = LeaseWork();
+  EXPECT_TRUE(HasInput(lease, v1::WorkInput::KIND_JUDGE_ADAPTER));
+  EXPECT_FALSE(HasInput(lease, v1::WorkInput::KIND_SECURITY_VECTOR));
+  EXPECT_EQ(lease.security_vector().added_to_sha256(), "");
+}
+
+TEST_F(SecurityVectorRpcsTest, RefusesAJudgeThatCannotJudge) {
+  const std::string foreign = AddAdapter(acme_key_);
+  EXPECT_THAT(AddSuite("foreign", lm_rules_, foreign), FailsWith(grpc::StatusCode::NOT_FOUND));
+  const std::string own = AddAdapter(provider_key_);
+  const Outcome outcome = AddSuite("ruled", R"({"version": 1, "judge": "refusal"})", own);
+  EXPECT_THAT(outcome, FailsWith(grpc::StatusCode::INVALID_ARGUMENT));
+  EXPECT_THAT(outcome.message, HasSubstr("judge_adapter"));
+}
+
+}  // namespace
+}  // namespace wardtune
