@@ -192,6 +192,16 @@ absl::StatusOr<SafetensorsContent> ParseSafetensors(std::span<const std::byte> f
   return content;
 }
 
+absl::StatusOr<SafetensorsCopy> CopySafetensors(std::string_view file) {
+  SafetensorsCopy copy;
+  copy.bytes.resize((file.size() + sizeof(uint64_t) - 1) / sizeof(uint64_t));
+  std::memcpy(copy.bytes.data(), file.data(), file.size());
+  WT_ASSIGN_OR_RETURN(
+      static_cast<SafetensorsContent&>(copy),
+      ParseSafetensors(std::as_bytes(std::span<const uint64_t>(copy.bytes)).first(file.size())));
+  return copy;
+}
+
 absl::StatusOr<std::unique_ptr<SafetensorsFile>> SafetensorsFile::Open(const std::string& path) {
   std::unique_ptr<SafetensorsFile> file(new SafetensorsFile());
   WT_ASSIGN_OR_RETURN(file->mapping_, MapFile(path));

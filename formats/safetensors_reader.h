@@ -44,6 +44,14 @@ struct SafetensorsContent {
 // Errors: INVALID_ARGUMENT naming the tensor and the rule it breaks.
 absl::StatusOr<SafetensorsContent> ParseSafetensors(std::span<const std::byte> file);
 
+// Views and the bytes that they are of, for bytes that lie anywhere.
+struct SafetensorsCopy : SafetensorsContent {
+  std::vector<uint64_t> bytes;  // keeps its place when the object moves
+};
+
+// Copies `file` to where it is aligned and checks it. Errors: those of ParseSafetensors.
+absl::StatusOr<SafetensorsCopy> CopySafetensors(std::string_view file);
+
 // A mapped file. The views live as long as this object.
 class SafetensorsFile {
  public:

@@ -107,6 +107,20 @@ TEST(SafetensorsReaderTest, SurvivesEveryTruncationAndEveryFlippedBit) {
   }
 }
 
+TEST(SafetensorsReaderTest, ReadsBytesThatLieOnAnOddAddress) {
+  const auto file = File(R"({"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 8);
+  std::string odd(1, 'x');
+  odd.append(reinterpret_cast<const char*>(file.data()), file.size());
+  WT_ASSERT_OK_AND_ASSIGN(SafetensorsCopy content,
+                          CopySafetensors(std::string_view(odd).substr(1)));
+  const SafetensorsCopy moved = std::move(content);
+  odd.clear();
+  const TensorView& view = moved.tensors.at("w");
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(view.data.data()) % 8, 0u);
+  EXPECT_EQ(std::memcmp(view.data.data(), file.data() + file.size() - 8, 8), 0);
+  EXPECT_FALSE(CopySafetensors("").ok());
+}
+
 TEST(SafetensorsReaderTest, MapsAFileAndNamesItInErrors) {
   PosixFileSystem files;
   const std::string path = ::testing::TempDir() + "/reader.safetensors";

@@ -204,12 +204,7 @@ absl::StatusOr<std::string> SerializeAdapter(const LoraAdapter& adapter) {
 }
 
 absl::StatusOr<LoraAdapter> ParseAdapter(const ModelConfig& config, std::string_view bytes) {
-  // The reader wants its input aligned.
-  std::vector<uint64_t> aligned((bytes.size() + 7) / 8);
-  std::memcpy(aligned.data(), bytes.data(), bytes.size());
-  WT_ASSIGN_OR_RETURN(
-      const SafetensorsContent content,
-      ParseSafetensors(std::as_bytes(std::span<const uint64_t>(aligned)).first(bytes.size())));
+  WT_ASSIGN_OR_RETURN(const SafetensorsCopy content, CopySafetensors(bytes));
   LoraAdapter adapter;
   WT_ASSIGN_OR_RETURN(adapter.spec, ParseSpec(content));
   WT_RETURN_IF_ERROR(ValidateLoraSpec(adapter.spec, config));

@@ -219,10 +219,7 @@ absl::StatusOr<std::string> SerializeSecurityVector(const SecurityVector& vector
 
 absl::StatusOr<SecurityVector> ParseSecurityVector(const ModelConfig& config,
                                                    std::string_view bytes) {
-  std::vector<uint64_t> aligned((bytes.size() + 7) / 8);
-  std::memcpy(aligned.data(), bytes.data(), bytes.size());
-  const auto content =
-      ParseSafetensors(std::as_bytes(std::span<const uint64_t>(aligned)).first(bytes.size()));
+  const auto content = CopySafetensors(bytes);
   if (!content.ok()) return Damaged(std::string(content.status().message()));
   SecurityVector vector;
   WT_RETURN_IF_ERROR(ReadMetadata(*content, vector));

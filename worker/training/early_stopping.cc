@@ -111,11 +111,7 @@ absl::StatusOr<std::string> EarlyStopping::Wrap(const std::string& trainer_state
 }
 
 absl::StatusOr<std::string> EarlyStopping::Unwrap(std::string_view bytes) {
-  // The reader wants its input aligned.
-  std::vector<uint64_t> aligned((bytes.size() + 7) / 8);
-  std::memcpy(aligned.data(), bytes.data(), bytes.size());
-  const auto content =
-      ParseSafetensors(std::as_bytes(std::span<const uint64_t>(aligned)).first(bytes.size()));
+  const auto content = CopySafetensors(bytes);
   if (!content.ok()) return Damaged();
   const auto made_of = content->metadata.find("validation");
   if (made_of == content->metadata.end()) return Damaged();

@@ -115,12 +115,7 @@ absl::StatusOr<std::string> LoraOptimizer::Save(
 absl::Status LoraOptimizer::Restore(
     std::string_view bytes,
     const std::function<absl::Status(const std::map<std::string, std::string>&)>& accept) {
-  // The reader wants its input aligned.
-  std::vector<uint64_t> aligned((bytes.size() + 7) / 8);
-  std::memcpy(aligned.data(), bytes.data(), bytes.size());
-  WT_ASSIGN_OR_RETURN(
-      const SafetensorsContent content,
-      ParseSafetensors(std::as_bytes(std::span<const uint64_t>(aligned)).first(bytes.size())));
+  WT_ASSIGN_OR_RETURN(const SafetensorsCopy content, CopySafetensors(bytes));
   WT_RETURN_IF_ERROR(accept({content.metadata.begin(), content.metadata.end()}));
   LoraAdapter adapter = adapter_;
   for (const AdapterTensor& tensor : AdapterTensors(adapter)) {
