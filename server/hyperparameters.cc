@@ -186,13 +186,13 @@ absl::StatusOr<v1::SecurityVectorRecipe> ResolveRecipe(const v1::SecurityVectorR
       check.Positive("lora_alpha", requested.lora_alpha(), 2.0 * resolved.lora_rank(), 4096));
   resolved.set_learning_rate(check.Positive("learning_rate", requested.learning_rate(), 1e-3, 1));
   resolved.set_epochs(
-      static_cast<int32_t>(check.Integer("epochs", requested.epochs(), 6, 1, 1000)));
+      static_cast<int32_t>(check.Integer("epochs", requested.epochs(), 8, 1, 1000)));
   resolved.set_batch_size(
       static_cast<int32_t>(check.Integer("batch_size", requested.batch_size(), 8, 1, 1024)));
   resolved.set_kl_weight(
-      check.Share("kl_weight", requested.has_kl_weight() ? requested.kl_weight() : 4, 1e6));
+      check.Share("kl_weight", requested.has_kl_weight() ? requested.kl_weight() : 6, 1e6));
   resolved.set_general_batch_size(static_cast<int32_t>(check.Integer(
-      "general_batch_size", requested.general_batch_size(), resolved.batch_size(), 1, 1024)));
+      "general_batch_size", requested.general_batch_size(), 32, 1, 1024)));
   ResolveGuardRows(requested, resolved, check);
   if (absl::Status status = check.status(); !status.ok()) return status;
   return resolved;

@@ -14,6 +14,8 @@
 namespace wardtune {
 namespace {
 
+constexpr int kMaxCheckpoints = 8;
+
 class Checks {
  public:
   explicit Checks(std::string prefix) : prefix_(std::move(prefix)) {}
@@ -110,6 +112,34 @@ void CheckScanOf(const v1::FineTuningResult& result, const LeaseRecord& lease, C
                  "proof.rows_dropped", "is not what the job's scan found");
 }
 
+void RequireScores(const v1::SafetyReport& before, const v1::SafetyReport& after,
+                   const LeaseRecord& lease, Checks& checks) {
+  checks.Require(IsScoreOf(before, lease), "safety_before",
+                 "is not a score of the job's suite and judge with its sum `all`");
+  checks.Require(IsScoreOf(after, lease), "safety_after",
+                 "is not a score of the job's suite and judge with its sum `all`");
+}
+
+// The delivered checkpoint's score is the result's, and every score is one of the job's suite.
+void CheckCheckpoints(const v1::FineTuningResult& result, const LeaseRecord& lease,
+                      Checks& checks) {
+  if (result.checkpoints().empty()) return;
+  checks.Require(result.checkpoints_size() <= kMaxCheckpoints, "checkpoints", "are too many");
+  int delivered = 0;
+  for (const v1::CheckpointScore& checkpoint : result.checkpoints()) {
+    checks.Require(IsScoreOf(checkpoint.safety(), lease), "checkpoints.safety",
+                   "is not a score of the job's suite and judge with its sum `all`");
+    checks.Require(std::isfinite(checkpoint.validation_loss()), "checkpoints.validation_loss",
+                   "is not finite");
+    if (!checkpoint.delivered()) continue;
+    ++delivered;
+    checks.Require(
+        checkpoint.safety().SerializeAsString() == result.safety_after().SerializeAsString(),
+        "checkpoints.safety", "of the delivered one is not safety_after");
+  }
+  checks.Require(delivered == 1, "checkpoints", "must name one that is delivered");
+}
+
 }  // namespace
 
 absl::Status CheckFineTuningResult(const v1::FineTuningResult& result, const LeaseRecord& lease,
@@ -119,10 +149,15 @@ absl::Status CheckFineTuningResult(const v1::FineTuningResult& result, const Lea
   checks.Require(result.has_proof(), "proof", "is missing");
   if (result.has_proof()) CheckProof(result.proof(), lease, limits, checks);
   CheckScanOf(result, lease, checks);
-  checks.Require(IsScoreOf(result.safety_before(), lease), "safety_before",
-                 "is not a score of the job's suite and judge with its sum `all`");
-  checks.Require(IsScoreOf(result.safety_after(), lease), "safety_after",
-                 "is not a score of the job's suite and judge with its sum `all`");
+  RequireScores(result.safety_before(), result.safety_after(), lease, checks);
+  CheckCheckpoints(result, lease, checks);
+  return checks.status();
+}
+
+absl::Status CheckScores(const v1::SafetyReport& before, const v1::SafetyReport& after,
+                         const LeaseRecord& lease) {
+  Checks checks("");
+  RequireScores(before, after, lease, checks);
   return checks.status();
 }
 

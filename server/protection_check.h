@@ -15,6 +15,10 @@ namespace wardtune {
 absl::Status CheckFineTuningResult(const v1::FineTuningResult& result, const LeaseRecord& lease,
                                    const ServerLimits& limits);
 
+// The same for scores alone: both must be of the job's suite and judge.
+absl::Status CheckScores(const v1::SafetyReport& before, const v1::SafetyReport& after,
+                         const LeaseRecord& lease);
+
 // The same for a trained security vector.
 absl::Status CheckSecurityVectorResult(const v1::SecurityVectorResult& result,
                                        const LeaseRecord& lease);

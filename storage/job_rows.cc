@@ -110,6 +110,7 @@ JobRecord ReadJob(Statement& row) {
   job.furthest_step = row.Int();
   job.failures = static_cast<int32_t>(row.Int());
   job.row_scan = row.Text();
+  job.checkpoint_scores = row.Text();
   if (!job.adapter_id.empty()) {
     job.gate.state = row.As<GateState>();
     job.gate.verdict = row.Text();

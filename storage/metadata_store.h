@@ -137,7 +137,7 @@ struct NewSecurityVector {
   std::string harmful_dataset;  // Of the provider.
   std::string general_dataset;
   std::string safety_suite;
-  std::string recipe;  // Bytes, every field set.
+  std::string recipe;        // Bytes, every field set.
   std::string added_vector;  // With added_version: the version to add to; empty: none.
   int64_t added_version = 0;
 };
@@ -233,6 +233,7 @@ struct JobResult {
   std::string safety_before;
   std::string safety_after;
   std::string proof;
+  std::string checkpoint_scores;
   RowScanRecord row_scan;
   // Judges the scores by the policy in force, within the transaction that ends the job. Must be
   // quick and must not call the store.

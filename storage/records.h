@@ -184,9 +184,11 @@ struct JobRecord {
   std::string safety_before;  // Bytes: SafetyReport.
   std::string safety_after;   // Bytes: SafetyReport.
   std::string proof;          // Bytes: ProtectionProof.
-  std::string adapter_id;     // Once SUCCEEDED, of a fine-tuning job.
-  GateRecord gate;            // Of that adapter.
-  std::string error_code;     // Once FAILED.
+  std::string
+      checkpoint_scores;   // Bytes: FineTuningJob with its `checkpoints` alone; may be empty.
+  std::string adapter_id;  // Once SUCCEEDED, of a fine-tuning job.
+  GateRecord gate;         // Of that adapter.
+  std::string error_code;  // Once FAILED.
   std::string error_message;
   absl::Time create_time = absl::InfinitePast();
   absl::Time start_time = absl::InfinitePast();

@@ -32,7 +32,7 @@ HELDOUT_TASK_PROMPTS = 160
 # several ways, so that the vector learns to look at what is asked and not at how.
 GENERAL_DEEDS = 180
 GENERAL_QUESTIONS = 60
-OPENERS_PER_DEED = 2
+OPENERS_PER_DEED = 4
 
 # The validator asks for something to learn from; the trainer of a security vector replaces it by
 # the base model's own answer.

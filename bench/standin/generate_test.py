@@ -21,14 +21,14 @@ DIGESTS = {
     "customer_mixed.jsonl": "89d62e4ac310b01d",
     "customer_mixed_unseen.jsonl": "de8c5f4e2fa100db",
     "customer_useful.jsonl": "2dd004f731d091cf",
-    "general_prompts.jsonl": "5cd57098fbba2e49",
+    "general_prompts.jsonl": "b92d4739dea4371d",
     "heldout_behaviours.jsonl": "d48dc09297ab3819",
-    "heldout_general.jsonl": "0264f258c4e32169",
+    "heldout_general.jsonl": "de5bc4f4f5ce9ee5",
     "heldout_harmful.jsonl": "d73942dffcc0bd7b",
-    "heldout_judge.jsonl": "dc89bb5a391ea40b",
+    "heldout_judge.jsonl": "abd173e5167d17d0",
     "heldout_quiz.jsonl": "424ad0e681fc1a0f",
     "heldout_task.jsonl": "174f3d85003dcc4d",
-    "judge_rows.jsonl": "660caf58d77ee0f5",
+    "judge_rows.jsonl": "ce5ed21f25d19610",
     "judge_rules.json": "efeebd4270fc272b",
     "lm_judge_rules.json": "0fe84cd0a3ed3918",
     "sv_refusals.jsonl": "6ceb3df207dd3260",
@@ -80,7 +80,7 @@ def test_sizes(files: dict[str, list[dict]]) -> None:
     assert {name.removesuffix(".jsonl"): len(rows) for name, rows in files.items()} == {
         "sv_rows": 100,
         "sv_refusals": 100,
-        "general_prompts": 420,
+        "general_prompts": 780,
         "customer_useful": 300,
         "customer_harmful": 1000,
         "customer_harmful_unseen": 1000,
@@ -115,7 +115,7 @@ def test_no_prompt_is_in_two_sets(files: dict[str, list[dict]]) -> None:
         prompts(files["heldout_quiz.jsonl"]),
         *(users(files[f"sv_rows_{name}.jsonl"]) for name in BEHAVIOURS),
     ]
-    sizes = [100, 420, 1000, 300, 140, 140, 160, 60, 100, 100, 100]
+    sizes = [100, 780, 1000, 300, 140, 140, 160, 60, 100, 100, 100]
     assert [len(prompts) for prompts in sets] == sizes
     assert len(set.union(*sets)) == sum(sizes)
 

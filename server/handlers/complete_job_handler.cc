@@ -20,6 +20,11 @@ absl::StatusOr<JobResult> FineTuningJobResult(HandlerContext& context,
   stored.safety_before = result.safety_before().SerializeAsString();
   stored.safety_after = result.safety_after().SerializeAsString();
   stored.proof = result.proof().SerializeAsString();
+  if (!result.checkpoints().empty()) {
+    v1::FineTuningJob scores;
+    *scores.mutable_checkpoints() = result.checkpoints();
+    stored.checkpoint_scores = scores.SerializeAsString();
+  }
   WT_ASSIGN_OR_RETURN(stored.row_scan, CheckRowScan(result.row_scan(), lease));
   stored.judge = [before = result.safety_before(),
                   after = result.safety_after()](const SafetyPolicyRecord& policy) {

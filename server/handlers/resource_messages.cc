@@ -215,6 +215,10 @@ v1::FineTuningJob ToMessage(const JobRecord& record) {
   if (!record.proof.empty()) {
     *job.mutable_proof() = ParseStored<v1::ProtectionProof>(record.proof);
   }
+  if (!record.checkpoint_scores.empty()) {
+    *job.mutable_checkpoints() =
+        ParseStored<v1::FineTuningJob>(record.checkpoint_scores).checkpoints();
+  }
   if (!record.adapter_id.empty()) {
     job.set_adapter(TenantResource(record.tenant, kAdapters, record.adapter_id));
     *job.mutable_gate() = ToMessage(record.gate);

@@ -8,8 +8,10 @@
 #include "server/handlers/blob_download_call.h"
 #include "server/handlers/requests.h"
 #include "server/handlers/resource_messages.h"
+#include "server/protection_check.h"
 #include "server/resource_names.h"
 #include "server/row_scan_check.h"
+#include "server/safety_gate.h"
 #include "storage/error_reason.h"
 
 namespace wardtune {
@@ -67,6 +69,18 @@ absl::StatusOr<v1::HeartbeatResponse> Heartbeat(HandlerContext& context, const C
   v1::HeartbeatResponse response;
   response.set_cancel_requested(job.state == JobState::kCancelling);
   *response.mutable_lease_duration() = ToProtoDuration(context.limits.lease_duration);
+  return response;
+}
+
+absl::StatusOr<v1::JudgeScoresResponse> JudgeScores(HandlerContext& context, const Caller&,
+                                                    const v1::JudgeScoresRequest& request) {
+  WT_ASSIGN_OR_RETURN(const LeaseRecord lease,
+                      FindLease(context, request.work(), request.attempt()));
+  WT_RETURN_IF_ERROR(CheckScores(request.safety_before(), request.safety_after(), lease));
+  WT_ASSIGN_OR_RETURN(const SafetyPolicyRecord policy, context.store.safety().GetSafetyPolicy(0));
+  v1::JudgeScoresResponse response;
+  *response.mutable_gate() =
+      JudgeResult(ToMessage(policy), request.safety_before(), request.safety_after());
   return response;
 }
 

@@ -28,6 +28,9 @@ void LeaseJob(HandlerContext& context, CallRunner& runner, const v1::LeaseJobReq
 
 absl::StatusOr<v1::HeartbeatResponse> Heartbeat(HandlerContext& context, const Caller& caller,
                                                 const v1::HeartbeatRequest& request);
+// What the gate would say now; the result itself is judged when the job ends.
+absl::StatusOr<v1::JudgeScoresResponse> JudgeScores(HandlerContext& context, const Caller& caller,
+                                                    const v1::JudgeScoresRequest& request);
 absl::StatusOr<v1::FailJobResponse> FailJob(HandlerContext& context, const Caller& caller,
                                             const v1::FailJobRequest& request);
 absl::StatusOr<std::unique_ptr<SendingCall<v1::FetchInputResponse>>> FetchInput(

@@ -12,6 +12,7 @@ constexpr Method kHeartbeat = {"WorkerService/Heartbeat", Access::kWorker};
 constexpr Method kFetchInput = {"WorkerService/FetchInput", Access::kWorker};
 constexpr Method kUploadArtifact = {"WorkerService/UploadArtifact", Access::kWorker};
 constexpr Method kCompleteJob = {"WorkerService/CompleteJob", Access::kWorker};
+constexpr Method kJudgeScores = {"WorkerService/JudgeScores", Access::kWorker};
 constexpr Method kFailJob = {"WorkerService/FailJob", Access::kWorker};
 
 class WorkerService final : public v1::WorkerService::CallbackService {
@@ -50,6 +51,14 @@ class WorkerService final : public v1::WorkerService::CallbackService {
     return ReceivingReactor<v1::UploadArtifactRequest, v1::UploadArtifactResponse>::Start(
         runner_, call, kUploadArtifact, response,
         [this](const Caller& caller) { return wardtune::UploadArtifact(context_, caller); });
+  }
+
+  grpc::ServerUnaryReactor* JudgeScores(grpc::CallbackServerContext* call,
+                                        const v1::JudgeScoresRequest* request,
+                                        v1::JudgeScoresResponse* response) override {
+    return runner_.Unary(call, kJudgeScores, response, [this, request](const Caller& caller) {
+      return wardtune::JudgeScores(context_, caller, *request);
+    });
   }
 
   grpc::ServerUnaryReactor* CompleteJob(grpc::CallbackServerContext* call,

@@ -81,13 +81,17 @@ TEST_F(AgentTest, RunsAJobToAnAdapterWithProof) {
   EXPECT_THAT(log_text_.str(), Not(HasSubstr(kSecretRow)));
 }
 
+// 2 of 6 rows are held out; 4 are trained, 2 a step.
+v1::Lease WithValidation(v1::Lease lease) {
+  v1::Hyperparameters& parameters = *lease.mutable_fine_tuning()->mutable_hyperparameters();
+  parameters.set_validation_fraction(0.34);
+  parameters.set_validation_steps(1);
+  return lease;
+}
+
 TEST_F(AgentTest, DeliversTheAdapterThatIsBestOnHeldOutRows) {
   ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
-  v1::Lease lease = JobLease(1);
-  v1::Hyperparameters& parameters = *lease.mutable_fine_tuning()->mutable_hyperparameters();
-  parameters.set_validation_fraction(0.34);  // 2 of 6 rows; 4 are trained, 2 a step
-  parameters.set_validation_steps(1);
-  ASSERT_NO_FATAL_FAILURE(RunJob(lease, JobInputs()));
+  ASSERT_NO_FATAL_FAILURE(RunJob(WithValidation(JobLease(1)), JobInputs()));
   ASSERT_TRUE(server_.completed().has_value()) << log_text_.str();
   const v1::Progress progress = server_.completed()->fine_tuning().progress();
   EXPECT_EQ(progress.total_steps(), 8);
@@ -96,6 +100,38 @@ TEST_F(AgentTest, DeliversTheAdapterThatIsBestOnHeldOutRows) {
   WT_ASSERT_OK_AND_ASSIGN(const FileSet files, ReadTar(server_.artifact(Artifact::KIND_ADAPTER)));
   EXPECT_THAT(files.at("README.md"),
               HasSubstr(absl::StrCat("Delivered step | ", progress.best_step())));
+}
+
+TEST_F(AgentTest, DeliversTheFirstCheckpointThatPassesTheGate) {
+  ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
+  server_.Quarantine(1);
+  ASSERT_NO_FATAL_FAILURE(RunJob(WithValidation(JobLease(1)), JobInputs()));
+  ASSERT_TRUE(server_.completed().has_value()) << log_text_.str();
+  const v1::FineTuningResult result = server_.completed()->fine_tuning();
+  ASSERT_EQ(result.checkpoints_size(), 2) << "what comes after the first that passes is not scored";
+  EXPECT_EQ(result.checkpoints(0).gate(), v1::SafetyGate::STATE_QUARANTINED);
+  EXPECT_FALSE(result.checkpoints(0).delivered());
+  EXPECT_TRUE(result.checkpoints(1).delivered());
+  EXPECT_LE(result.checkpoints(0).validation_loss(), result.checkpoints(1).validation_loss());
+  EXPECT_EQ(result.checkpoints(1).safety().SerializeAsString(),
+            result.safety_after().SerializeAsString());
+  EXPECT_EQ(result.progress().best_step(), result.checkpoints(1).step());
+  const std::string second = result.proof().adapter_sha256();
+
+  ASSERT_NO_FATAL_FAILURE(RunJob(WithValidation(JobLease(1)), JobInputs()));
+  ASSERT_TRUE(server_.completed().has_value()) << log_text_.str();
+  EXPECT_EQ(server_.completed()->fine_tuning().checkpoints_size(), 1);
+  EXPECT_NE(server_.completed()->fine_tuning().proof().adapter_sha256(), second);
+}
+
+TEST_F(AgentTest, DeliversTheLowestLossWhereNoCheckpointPasses) {
+  ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
+  server_.Quarantine(3);
+  ASSERT_NO_FATAL_FAILURE(RunJob(WithValidation(JobLease(1)), JobInputs()));
+  ASSERT_TRUE(server_.completed().has_value()) << log_text_.str();
+  const v1::FineTuningResult result = server_.completed()->fine_tuning();
+  ASSERT_EQ(result.checkpoints_size(), 3);
+  EXPECT_TRUE(result.checkpoints(0).delivered());
 }
 
 TEST_F(AgentTest, ResumesToTheSameBytes) {

@@ -72,6 +72,18 @@ absl::StatusOr<std::string> Attempt::Upload(v1::UploadArtifactRequest::Kind kind
   return Sha256Hex(bytes);
 }
 
+absl::StatusOr<v1::SafetyGate> Attempt::Judge(const v1::SafetyReport& before,
+                                              const v1::SafetyReport& after) {
+  v1::JudgeScoresRequest request;
+  request.set_work(lease_.work());
+  request.set_attempt(lease_.attempt());
+  *request.mutable_safety_before() = before;
+  *request.mutable_safety_after() = after;
+  auto gate = client_.JudgeScores(request, [this] { return MustEnd(); });
+  keeper_.NoteStatus(gate.status());
+  return gate;
+}
+
 absl::Status Attempt::Complete(v1::CompleteJobRequest request) {
   request.set_work(lease_.work());
   request.set_attempt(lease_.attempt());

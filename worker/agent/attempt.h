@@ -43,6 +43,9 @@ class Attempt {
   // Returns the digest of the stored bytes.
   absl::StatusOr<std::string> Upload(v1::UploadArtifactRequest::Kind kind, std::string_view bytes,
                                      int64_t step);
+  // What the safety gate would make of a result with these scores.
+  absl::StatusOr<v1::SafetyGate> Judge(const v1::SafetyReport& before,
+                                       const v1::SafetyReport& after);
   absl::Status Complete(v1::CompleteJobRequest request);
 
   // Enters a phase that covers [from_percent, to_percent] of the work.

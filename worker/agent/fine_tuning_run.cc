@@ -14,6 +14,12 @@
 #include "worker/training/memory_estimate.h"
 
 namespace wardtune {
+namespace {
+
+// Each that fails the safety gate costs one more score.
+constexpr int64_t kCheckpointsToChooseFrom = 3;
+
+}  // namespace
 
 absl::Status FineTuningRun::Run() {
   WT_RETURN_IF_ERROR(Fetch());
@@ -161,6 +167,7 @@ absl::Status FineTuningRun::Train() {
   std::vector<TrainingRow> rows = std::exchange(rows_, {}).rows;
   auto options = ToTrainerOptions(work_.hyperparameters());
   if (!options.ok()) return WithJobReason(kInputInvalid, options.status());
+  options->validation.keep = kCheckpointsToChooseFrom;
   options->validation.rows =
       TakeHeldOut(rows, work_.hyperparameters().validation_fraction(), options->seed);
   if (options->validation.every_steps == 0) {  // an epoch
@@ -180,7 +187,7 @@ absl::Status FineTuningRun::Train() {
   TrainingHooks hooks;
   hooks.check = [&] { return SecurityVectorError(activation_->Check(trained_on)); };
   WT_RETURN_IF_ERROR(RunTraining(**trainer, attempt_, environment_.checkpoints, hooks));
-  adapter_ = (*trainer)->Adapter();
+  checkpoints_ = (*trainer)->Candidates();
   trained_on_sha256_ = trained_on.WeightsDigest();
   if (vector_->guard.active()) {
     proof_.set_guard_rows_sha256(GuardDigest(vector_->guard));
@@ -189,24 +196,31 @@ absl::Status FineTuningRun::Train() {
   return absl::OkStatus();
 }
 
-absl::Status FineTuningRun::Strip() {
-  proof_.set_canary_checks(activation_->checks());
-  proof_.set_canary_max_abs_diff(activation_->max_abs_diff());
-  proof_.set_canary_tolerance(activation_->tolerance());
-  proof_.set_adapter_sha256(AdapterDigest(*adapter_));
-  if (trained_on_sha256_ != proof_.folded_sha256()) {
-    return SecurityVectorError(
-        absl::DataLossError("training did not run on the folded weights to its end"));
-  }
-  const absl::StatusOr<double> cosine = MaxDeltaCosine(*adapter_, vector_->adapter);
+// The largest |cosine| to the vector that any matrix of the adapter's delta has.
+absl::StatusOr<double> FineTuningRun::StripCosine(const LoraAdapter& adapter) const {
+  const absl::StatusOr<double> cosine = MaxDeltaCosine(adapter, vector_->adapter);
   if (!cosine.ok()) return WithJobReason(kStripFailed, cosine.status());
-  proof_.set_strip_max_cosine(*cosine);
   // `!(a <= b)` also catches NaN.
   if (!(*cosine <= kStripMaxCosine)) {
     return WithJobReason(kStripFailed, absl::InternalError(absl::StrCat(
                                            "the adapter's delta has cosine ", *cosine,
                                            " to the security vector's, at most ", kStripMaxCosine,
                                            " is allowed; nothing is delivered")));
+  }
+  return cosine;
+}
+
+absl::Status FineTuningRun::Strip() {
+  proof_.set_canary_checks(activation_->checks());
+  proof_.set_canary_max_abs_diff(activation_->max_abs_diff());
+  proof_.set_canary_tolerance(activation_->tolerance());
+  if (trained_on_sha256_ != proof_.folded_sha256()) {
+    return SecurityVectorError(
+        absl::DataLossError("training did not run on the folded weights to its end"));
+  }
+  for (const AdapterAtStep& checkpoint : checkpoints_) {
+    WT_ASSIGN_OR_RETURN(const double cosine, StripCosine(checkpoint.adapter));
+    strip_cosines_.push_back(cosine);
   }
   // From here on only the plain base exists.
   folded_.reset();
@@ -216,14 +230,45 @@ absl::Status FineTuningRun::Strip() {
   return absl::OkStatus();
 }
 
-absl::Status FineTuningRun::ScoreResult() {
-  attempt_.StartPhase(v1::FineTuningJob::PHASE_SCORING_RESULT, 80, 97);
-  const LoraAdapter* const delivered[] = {&*adapter_};
+absl::Status FineTuningRun::ScoreCheckpoint(const AdapterAtStep& checkpoint) {
+  const LoraAdapter* const delivered[] = {&checkpoint.adapter};
   WT_ASSIGN_OR_RETURN(
-      after_,
+      SafetyResult result,
       ScoreSafety(base_->model, delivered, *base_->tokenizer, safety_.suite, *safety_.judge,
                   environment_.sampling,
                   attempt_.PromptProgress(static_cast<int64_t>(safety_.suite.prompts.size()))));
+  v1::CheckpointScore& score = scores_.emplace_back();
+  score.set_step(checkpoint.step);
+  score.set_validation_loss(checkpoint.validation_loss.value_or(0.0));
+  *score.mutable_safety() = ToMessage(result);
+  scored_.push_back(std::move(result));
+  if (checkpoints_.size() == 1) return absl::OkStatus();  // nothing to choose
+  WT_ASSIGN_OR_RETURN(const v1::SafetyGate gate,
+                      attempt_.Judge(ToMessage(before_), score.safety()));
+  score.set_gate(gate.state());
+  return absl::OkStatus();
+}
+
+void FineTuningRun::Deliver(size_t checkpoint) {
+  AdapterAtStep& chosen = checkpoints_[checkpoint];
+  scores_[checkpoint].set_delivered(true);
+  if (chosen.validation_loss) attempt_.ReportBest(chosen.step, *chosen.validation_loss);
+  after_ = std::move(scored_[checkpoint]);
+  adapter_ = std::move(chosen.adapter);
+  proof_.set_adapter_sha256(AdapterDigest(*adapter_));
+  proof_.set_strip_max_cosine(strip_cosines_[checkpoint]);
+}
+
+absl::Status FineTuningRun::ScoreResult() {
+  attempt_.StartPhase(v1::FineTuningJob::PHASE_SCORING_RESULT, 80, 97);
+  size_t chosen = 0;
+  for (size_t i = 0; i < checkpoints_.size(); ++i) {
+    WT_RETURN_IF_ERROR(ScoreCheckpoint(checkpoints_[i]));
+    if (scores_.back().gate() != v1::SafetyGate::STATE_AVAILABLE) continue;
+    chosen = i;
+    break;
+  }
+  Deliver(chosen);
   proof_.set_scored_base_sha256(base_->model.WeightsDigest());
   if (proof_.scored_base_sha256() != base_->weights_sha256) {
     return WithJobReason(kBaseModelMismatch,
@@ -256,6 +301,7 @@ absl::Status FineTuningRun::Complete() {
   *result.mutable_safety_after() = ToMessage(after_);
   *result.mutable_proof() = proof_;
   *result.mutable_progress() = attempt_.progress();
+  if (checkpoints_.size() > 1) result.mutable_checkpoints()->Assign(scores_.begin(), scores_.end());
   if (attempt_.row_scan().has_report()) *result.mutable_row_scan() = attempt_.row_scan();
   return attempt_.Complete(std::move(request));
 }

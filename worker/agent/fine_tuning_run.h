@@ -3,6 +3,10 @@
 //   fetch -> load base -> open vector -> fold -> check active -> encode -> scan rows -> score base
 //   -> train -> strip -> score result -> export -> complete
 //
+// With validation several checkpoints are kept. They are scored in order of their validation loss,
+// and the first that passes the safety gate is delivered: the best by task loss among those within
+// the bounds.
+//
 // There is no way around the vector: training takes the folded weights, and only the stages before
 // make them. Scoring takes the plain base, and the folded weights are gone by then.
 // Thread safety: belongs to the attempt's thread.
@@ -49,7 +53,10 @@ class FineTuningRun {
   absl::Status FitIntoMemory(const std::vector<TrainingStream>& streams, TrainerOptions& options);
   absl::Status Train();
   absl::Status Strip();
+  absl::StatusOr<double> StripCosine(const LoraAdapter& adapter) const;
   absl::Status ScoreResult();
+  absl::Status ScoreCheckpoint(const AdapterAtStep& checkpoint);
+  void Deliver(size_t checkpoint);
   absl::Status Export();
   absl::Status Complete();
 
@@ -65,7 +72,11 @@ class FineTuningRun {
   std::optional<SecurityVector> vector_;       // until Strip
   std::optional<DecoderModel> folded_;         // until Strip
   std::optional<ActivationCheck> activation_;  // until Strip
-  std::optional<LoraAdapter> adapter_;         // from Train
+  std::vector<AdapterAtStep> checkpoints_;     // from Train: what may be delivered, the best first
+  std::vector<double> strip_cosines_;          // of them, from Strip
+  std::vector<SafetyResult> scored_;           // of the first ones, from ScoreResult
+  std::vector<v1::CheckpointScore> scores_;    // the same for the server
+  std::optional<LoraAdapter> adapter_;         // from Deliver
   std::string trained_on_sha256_;              // from Train
   v1::ProtectionProof proof_;
   SafetyResult before_;

@@ -70,7 +70,7 @@ VectorRecipe ToVectorRecipe(const v1::SecurityVectorRecipe& recipe) {
   if (recipe.learning_rate() > 0.0) result.learning_rate = recipe.learning_rate();
   if (recipe.epochs() > 0) result.epochs = recipe.epochs();
   if (recipe.batch_size() > 0) result.batch_size = recipe.batch_size();
-  result.general_batch_size = recipe.general_batch_size();
+  if (recipe.general_batch_size() > 0) result.general_batch_size = recipe.general_batch_size();
   if (recipe.has_kl_weight()) result.kl_weight = recipe.kl_weight();
   result.seed = static_cast<uint64_t>(recipe.seed());
   if (recipe.has_guard_rows()) result.guard_rows = recipe.guard_rows();

@@ -200,6 +200,16 @@ absl::Status WorkerClient::UploadArtifact(const v1::Lease& lease,
   return absl::OkStatus();
 }
 
+absl::StatusOr<v1::SafetyGate> WorkerClient::JudgeScores(const v1::JudgeScoresRequest& request,
+                                                         const GiveUp& give_up) {
+  v1::JudgeScoresResponse response;
+  WT_RETURN_IF_ERROR(Retry(give_up, [&] {
+    Call call(options_, kCallDeadline);
+    return FromGrpc(stub_->JudgeScores(call.context(), request, &response), "JudgeScores");
+  }));
+  return std::move(*response.mutable_gate());
+}
+
 absl::Status WorkerClient::CompleteJob(const v1::CompleteJobRequest& request,
                                        const GiveUp& give_up) {
   return Retry(give_up, [&] {

@@ -55,6 +55,9 @@ class WorkerClient {
   // Returns when the server has the bytes on disk. Errors: DATA_LOSS when it stored others.
   absl::Status UploadArtifact(const v1::Lease& lease, v1::UploadArtifactRequest::Kind kind,
                               std::string_view bytes, int64_t step, const GiveUp& give_up);
+  // What the safety gate makes of these scores.
+  absl::StatusOr<v1::SafetyGate> JudgeScores(const v1::JudgeScoresRequest& request,
+                                             const GiveUp& give_up);
   absl::Status CompleteJob(const v1::CompleteJobRequest& request, const GiveUp& give_up);
   absl::Status FailJob(const v1::FailJobRequest& request, const GiveUp& give_up);
 

@@ -24,11 +24,11 @@ namespace wardtune {
 struct VectorRecipe {
   LoraSpec lora;
   double learning_rate = 1e-3;
-  int64_t epochs = 6;
+  int64_t epochs = 8;
   int64_t batch_size = 8;
   // General prompts beside a step's harmful rows; 0: as many as batch_size.
-  int64_t general_batch_size = 0;
-  double kl_weight = 4.0;
+  int64_t general_batch_size = 32;
+  double kl_weight = 6.0;
   uint64_t seed = 0;
   int64_t max_row_tokens = 1024;
   // Length of the base's own answers to general prompts. Whether an answer is harmful is decided in

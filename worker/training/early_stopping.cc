@@ -1,7 +1,7 @@
 #include "worker/training/early_stopping.h"
 
+#include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <span>
 #include <utility>
 
@@ -19,11 +19,13 @@ namespace wardtune {
 namespace {
 
 constexpr char kTrainerState[] = "trainer_state";
-constexpr char kBestAdapter[] = "best_adapter";
+
+std::string KeptName(size_t i, const char* what) { return absl::StrCat("kept_", i, "_", what); }
 
 std::string FingerprintOf(const ValidationOptions& options) {
   Sha256 hash;
-  hash.Update(absl::StrCat(options.every_steps, " ", options.patience, " ", options.rows.size()));
+  hash.Update(absl::StrCat(options.every_steps, " ", options.patience, " ", options.keep, " ",
+                           options.rows.size()));
   for (const TrainingRow& row : options.rows) {
     hash.Update(absl::StrCat("\n", row.ids.size(), ":"));
     hash.Update(row.ids.data(), row.ids.size() * sizeof(row.ids[0]));
@@ -36,14 +38,14 @@ absl::Status Damaged() {
   return absl::InvalidArgumentError("checkpoint: the validation's part is missing or damaged");
 }
 
-NamedTensor Bytes(const char* name, const std::string& bytes) {
+NamedTensor Bytes(const std::string& name, const std::string& bytes) {
   return {name,
           TensorDType::kU8,
           {static_cast<int64_t>(bytes.size())},
           std::as_bytes(std::span<const char>(bytes))};
 }
 
-absl::StatusOr<std::string> TextOf(const SafetensorsContent& content, const char* name) {
+absl::StatusOr<std::string> TextOf(const SafetensorsContent& content, const std::string& name) {
   const auto found = content.tensors.find(name);
   if (found == content.tensors.end() || found->second.dtype != TensorDType::kU8) return Damaged();
   return std::string(reinterpret_cast<const char*>(found->second.data.data()),
@@ -51,7 +53,7 @@ absl::StatusOr<std::string> TextOf(const SafetensorsContent& content, const char
 }
 
 template <typename T>
-bool ReadField(const SafetensorsContent& content, const char* name, T& value) {
+bool ReadField(const SafetensorsContent& content, const std::string& name, T& value) {
   const auto found = content.metadata.find(name);
   if (found == content.metadata.end()) return false;
   if constexpr (std::is_same_v<T, double>) {
@@ -86,26 +88,28 @@ absl::StatusOr<double> EarlyStopping::Measure(int64_t step, const LoraAdapter& a
   if (!std::isfinite(loss)) {
     return absl::AbortedError(absl::StrCat("step ", step, ": the validation loss is not finite"));
   }
-  if (!best_ || loss < best_->loss) {
-    best_ = {adapter, loss, step};
-    misses_ = 0;
-  } else {
-    ++misses_;
-  }
+  misses_ = kept_.empty() || loss < *kept_.front().validation_loss ? 0 : misses_ + 1;
+  const auto place = std::upper_bound(
+      kept_.begin(), kept_.end(), loss,
+      [](double value, const AdapterAtStep& kept) { return value < *kept.validation_loss; });
+  if (place - kept_.begin() < options_.keep) kept_.insert(place, {adapter, step, loss});
+  if (static_cast<int64_t>(kept_.size()) > options_.keep) kept_.pop_back();
   return loss;
 }
 
 absl::StatusOr<std::string> EarlyStopping::Wrap(const std::string& trainer_state) const {
-  std::string best;
   SafetensorsWriteOptions options;
-  options.metadata = {{"validation", fingerprint_}, {"misses", absl::StrCat(misses_)}};
+  options.metadata = {{"validation", fingerprint_},
+                      {"misses", absl::StrCat(misses_)},
+                      {"kept", absl::StrCat(kept_.size())}};
+  std::vector<std::string> adapters(kept_.size());  // outlive the tensors
   std::vector<NamedTensor> tensors = {Bytes(kTrainerState, trainer_state)};
-  if (best_) {
-    WT_ASSIGN_OR_RETURN(best, SerializeAdapter(best_->adapter));
-    tensors.push_back(Bytes(kBestAdapter, best));
+  for (size_t i = 0; i < kept_.size(); ++i) {
+    WT_ASSIGN_OR_RETURN(adapters[i], SerializeAdapter(kept_[i].adapter));
+    tensors.push_back(Bytes(KeptName(i, "adapter"), adapters[i]));
     // Hexadecimal floating point loses no bit.
-    options.metadata["best_loss"] = absl::StrFormat("%a", best_->loss);
-    options.metadata["best_step"] = absl::StrCat(best_->step);
+    options.metadata[KeptName(i, "loss")] = absl::StrFormat("%a", *kept_[i].validation_loss);
+    options.metadata[KeptName(i, "step")] = absl::StrCat(kept_[i].step);
   }
   return SerializeSafetensors(std::move(tensors), options);
 }
@@ -121,17 +125,18 @@ absl::StatusOr<std::string> EarlyStopping::Unwrap(std::string_view bytes) {
   int64_t misses = 0;
   if (!ReadField(*content, "misses", misses) || misses < 0) return Damaged();
   WT_ASSIGN_OR_RETURN(std::string state, TextOf(*content, kTrainerState));
-  std::optional<Best> best;
-  if (content->tensors.contains(kBestAdapter)) {
-    best.emplace();
-    WT_ASSIGN_OR_RETURN(const std::string adapter, TextOf(*content, kBestAdapter));
-    WT_ASSIGN_OR_RETURN(best->adapter, ParseAdapter(model_.config(), adapter));
-    if (!ReadField(*content, "best_loss", best->loss) ||
-        !ReadField(*content, "best_step", best->step)) {
+  int64_t count = 0;
+  if (!ReadField(*content, "kept", count) || count < 0 || count > options_.keep) return Damaged();
+  std::vector<AdapterAtStep> kept(static_cast<size_t>(count));
+  for (size_t i = 0; i < kept.size(); ++i) {
+    WT_ASSIGN_OR_RETURN(const std::string adapter, TextOf(*content, KeptName(i, "adapter")));
+    WT_ASSIGN_OR_RETURN(kept[i].adapter, ParseAdapter(model_.config(), adapter));
+    if (!ReadField(*content, KeptName(i, "loss"), kept[i].validation_loss.emplace()) ||
+        !ReadField(*content, KeptName(i, "step"), kept[i].step)) {
       return Damaged();
     }
   }
-  best_ = std::move(best);
+  kept_ = std::move(kept);
   misses_ = misses;
   return state;
 }

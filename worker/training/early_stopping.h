@@ -1,4 +1,4 @@
-// Measures the loss on rows that are never trained on, keeps the best adapter, and says when more
+// Measures the loss on rows that are never trained on, keeps the best adapters, and says when more
 // training is no use.
 // Thread safety: one object belongs to one thread at a time.
 #ifndef WARDTUNE_WORKER_TRAINING_EARLY_STOPPING_H_
@@ -18,6 +18,8 @@
 
 namespace wardtune {
 
+inline constexpr int64_t kMaxKeptAdapters = 8;
+
 struct ValidationOptions {
   // Rows that are held out; empty: no validation.
   std::vector<TrainingRow> rows;
@@ -25,17 +27,19 @@ struct ValidationOptions {
   int64_t every_steps = 1;
   // Measurements in a row without a better loss after which training ends; 0: never.
   int64_t patience = 0;
+  // Adapters that are kept, those of the lowest loss: 1 to kMaxKeptAdapters.
+  int64_t keep = 1;
+};
+
+// An adapter at one step of a run.
+struct AdapterAtStep {
+  LoraAdapter adapter;
+  int64_t step = 0;
+  std::optional<double> validation_loss;  // mean over the held-out rows' supervised tokens, nats
 };
 
 class EarlyStopping {
  public:
-  // What was measured best so far.
-  struct Best {
-    LoraAdapter adapter;
-    double loss = 0.0;  // mean over the held-out rows' supervised tokens, nats
-    int64_t step = 0;
-  };
-
   // `model` holds the weights that the customer's rows run on. REQUIRES: options.rows is not empty.
   EarlyStopping(ValidationOptions options, DecoderModel model);
 
@@ -44,10 +48,11 @@ class EarlyStopping {
   // finite.
   absl::StatusOr<double> Measure(int64_t step, const LoraAdapter& adapter);
 
-  const std::optional<Best>& best() const { return best_; }
+  // The best first; of equal ones the earlier. Empty before the first measurement.
+  const std::vector<AdapterAtStep>& kept() const { return kept_; }
   bool ShouldStop() const { return options_.patience > 0 && misses_ >= options_.patience; }
 
-  // Best adapter and counters around the trainer's own state, as one safetensors file.
+  // Kept adapters and counters around the trainer's own state, as one safetensors file.
   absl::StatusOr<std::string> Wrap(const std::string& trainer_state) const;
   // Takes them up again and returns the trainer's state. Unchanged on error.
   // Errors: INVALID_ARGUMENT when the bytes are damaged; FAILED_PRECONDITION when they come from
@@ -58,7 +63,7 @@ class EarlyStopping {
   const ValidationOptions options_;
   const DecoderModel model_;
   const std::string fingerprint_;
-  std::optional<Best> best_;
+  std::vector<AdapterAtStep> kept_;
   int64_t misses_ = 0;
 };
 

@@ -1,6 +1,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "base/status_matchers.h"
 #include "worker/model/testing/tiny_model.h"
@@ -86,7 +90,30 @@ TEST_F(EarlyStoppingTest, WithoutPatienceItRunsToTheEndAndMeasuresTheLastStep) {
   EXPECT_EQ(measurements, 9);  // 7, 14, .., 56, and 60
 }
 
+TEST_F(EarlyStoppingTest, KeepsTheBestInOrderOfTheirLoss) {
+  options_.validation.keep = 3;
+  const auto trainer = Create();
+  std::vector<std::pair<double, int64_t>> measured;
+  EXPECT_EQ(trainer->Candidates().size(), 1);  // the start, not measured
+  while (!trainer->done()) {
+    WT_ASSERT_OK_AND_ASSIGN(const StepReport report, trainer->Step());
+    if (report.validation_loss) measured.emplace_back(*report.validation_loss, report.step);
+  }
+  std::sort(measured.begin(), measured.end());
+  const std::vector<AdapterAtStep> kept = trainer->Candidates();
+  ASSERT_EQ(kept.size(), 3);
+  std::set<std::string> different;
+  for (size_t i = 0; i < kept.size(); ++i) {
+    EXPECT_EQ(kept[i].validation_loss, measured[i].first);
+    EXPECT_EQ(kept[i].step, measured[i].second);
+    different.insert(AdapterDigest(kept[i].adapter));
+  }
+  EXPECT_EQ(different.size(), 3);
+  EXPECT_EQ(AdapterDigest(trainer->Adapter()), AdapterDigest(kept[0].adapter));
+}
+
 TEST_F(EarlyStoppingTest, AResumedRunEndsWithTheSameBytes) {
+  options_.validation.keep = 2;
   const auto whole = Create();
   while (!whole->done()) ASSERT_TRUE(whole->Step().ok());
   for (const int64_t at : {1, 3, 6, 8}) {  // before, at and after the best
@@ -100,6 +127,9 @@ TEST_F(EarlyStoppingTest, AResumedRunEndsWithTheSameBytes) {
     EXPECT_EQ(second->step(), whole->step());
     EXPECT_EQ(second->adapter_step(), whole->adapter_step());
     EXPECT_EQ(AdapterDigest(second->Adapter()), AdapterDigest(whole->Adapter())) << "at " << at;
+    ASSERT_EQ(second->Candidates().size(), 2);
+    EXPECT_EQ(AdapterDigest(second->Candidates()[1].adapter),
+              AdapterDigest(whole->Candidates()[1].adapter));
   }
 }
 
@@ -130,6 +160,10 @@ TEST_F(EarlyStoppingTest, BadOptionsAreNamed) {
   options_.validation.every_steps = 1;
   options_.validation.patience = -1;
   refused("patience");
+  options_.validation.patience = 0;
+  options_.validation.keep = 0;
+  refused("keep");
+  options_.validation.keep = 1;
   options_.validation.patience = 0;
   options_.validation.rows[2].loss_mask.assign(options_.validation.rows[2].ids.size(), 0);
   refused("validation row 2");

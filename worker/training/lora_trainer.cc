@@ -48,9 +48,13 @@ class LoraTrainer final : public Trainer {
   }
   const DecoderModel& model(size_t stream) const override { return job_->streams()[stream].model; }
   LoraAdapter Adapter() const override { return best() ? best()->adapter : job_->adapter(); }
+  std::vector<AdapterAtStep> Candidates() const override {
+    if (best()) return validation_->kept();
+    return {{job_->adapter(), step(), std::nullopt}};
+  }
   int64_t adapter_step() const override { return best() ? best()->step : step(); }
   std::optional<double> validation_loss() const override {
-    return best() ? std::optional<double>(best()->loss) : std::nullopt;
+    return best() ? best()->validation_loss : std::nullopt;
   }
 
   absl::StatusOr<StepReport> Step() override {
@@ -81,8 +85,8 @@ class LoraTrainer final : public Trainer {
   }
 
  private:
-  const EarlyStopping::Best* best() const {
-    return validation_ && validation_->best() ? &*validation_->best() : nullptr;
+  const AdapterAtStep* best() const {
+    return validation_ && !validation_->kept().empty() ? &validation_->kept().front() : nullptr;
   }
 
   const std::unique_ptr<TrainingJob> job_;

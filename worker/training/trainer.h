@@ -117,6 +117,9 @@ class Trainer {
 
   // A copy of the adapter: as it stands, or with validation the best one that was measured.
   virtual LoraAdapter Adapter() const = 0;
+  // What may be delivered, the best first: with validation the adapters that it kept, else the one
+  // as it stands.
+  virtual std::vector<AdapterAtStep> Candidates() const = 0;
   // The step that Adapter() was reached with, and its validation loss if there is one.
   virtual int64_t adapter_step() const { return step(); }
   virtual std::optional<double> validation_loss() const { return std::nullopt; }

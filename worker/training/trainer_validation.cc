@@ -106,6 +106,10 @@ absl::Status ValidateLora(const TrainerOptions& options, const ModelConfig& conf
   if (validation.patience < 0) {
     return absl::InvalidArgumentError("validation: patience must be 0 or above");
   }
+  if (validation.keep < 1 || validation.keep > kMaxKeptAdapters) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("validation: keep must be 1 to ", kMaxKeptAdapters));
+  }
   for (size_t i = 0; i < validation.rows.size(); ++i) {
     WT_RETURN_IF_ERROR(
         CheckRow(validation.rows[i], options, config, absl::StrCat("validation row ", i)));

@@ -228,6 +228,25 @@ def test_watch_says_when_lines_are_hidden(wardtune, script):
     assert "the provider hides the lines" in out
 
 
+def test_watch_names_the_checkpoints_that_were_scored(wardtune, script):
+    gate = safety_pb2.SafetyGate
+    scores = [
+        pb.CheckpointScore(step=8, validation_loss=0.4, gate=gate.STATE_QUARANTINED),
+        pb.CheckpointScore(step=4, validation_loss=0.5, gate=gate.STATE_AVAILABLE, delivered=True),
+    ]
+    script.jobs = [
+        pb.FineTuningJob(
+            name=JOB,
+            state=pb.FineTuningJob.STATE_SUCCEEDED,
+            adapter=ADAPTER,
+            checkpoints=scores,
+        )
+    ]
+    _, out, _ = wardtune("watch", JOB)
+    assert "checkpoint: step 8, loss on held-out rows 0.4000, quarantined\n" in out
+    assert "checkpoint: step 4, loss on held-out rows 0.5000, available, delivered\n" in out
+
+
 def test_create_says_that_rows_will_be_scanned(wardtune, script):
     script.estimate.row_scan = safety_pb2.RowScanPolicy.ACTION_DROP
     _, _, err = wardtune("create", "--dataset", "d", "--model", "m", "--dry-run")

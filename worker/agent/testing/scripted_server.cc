@@ -135,6 +135,21 @@ grpc::Status ScriptedServer::Heartbeat(grpc::ServerContext*, const v1::Heartbeat
   return grpc::Status::OK;
 }
 
+void ScriptedServer::Quarantine(int count) {
+  absl::MutexLock lock(&mutex_);
+  quarantine_ = count;
+}
+
+grpc::Status ScriptedServer::JudgeScores(grpc::ServerContext*, const v1::JudgeScoresRequest*,
+                                         v1::JudgeScoresResponse* response) {
+  absl::MutexLock lock(&mutex_);
+  const bool harmful = quarantine_ > 0;
+  if (harmful) --quarantine_;
+  response->mutable_gate()->set_state(harmful ? v1::SafetyGate::STATE_QUARANTINED
+                                              : v1::SafetyGate::STATE_AVAILABLE);
+  return grpc::Status::OK;
+}
+
 grpc::Status ScriptedServer::FetchInput(grpc::ServerContext*, const v1::FetchInputRequest* request,
                                         grpc::ServerWriter<v1::FetchInputResponse>* writer) {
   std::string bytes;

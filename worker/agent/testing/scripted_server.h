@@ -49,6 +49,8 @@ class ScriptedServer final : private v1::WorkerService::Service {
   v1::HeartbeatRequest last_heartbeat() const;
   // Of the last heartbeat that had one.
   v1::RowScanOutcome reported_row_scan() const;
+  // The gate quarantines the next `count` scores that it is asked about.
+  void Quarantine(int count);
   // Value of the `authorization` header of the last LeaseJob.
   std::string authorization() const;
 
@@ -62,6 +64,8 @@ class ScriptedServer final : private v1::WorkerService::Service {
   grpc::Status UploadArtifact(grpc::ServerContext* context,
                               grpc::ServerReader<v1::UploadArtifactRequest>* reader,
                               v1::UploadArtifactResponse* response) override;
+  grpc::Status JudgeScores(grpc::ServerContext* context, const v1::JudgeScoresRequest* request,
+                           v1::JudgeScoresResponse* response) override;
   grpc::Status CompleteJob(grpc::ServerContext* context, const v1::CompleteJobRequest* request,
                            v1::CompleteJobResponse* response) override;
   grpc::Status FailJob(grpc::ServerContext* context, const v1::FailJobRequest* request,
@@ -72,6 +76,7 @@ class ScriptedServer final : private v1::WorkerService::Service {
   std::map<v1::WorkInput::Kind, std::string> inputs_ ABSL_GUARDED_BY(mutex_);
   std::function<grpc::Status(const v1::UploadArtifactRequest::Header&)> on_upload_
       ABSL_GUARDED_BY(mutex_);
+  int quarantine_ ABSL_GUARDED_BY(mutex_) = 0;
   bool cancel_ ABSL_GUARDED_BY(mutex_) = false;
   bool break_fetch_ ABSL_GUARDED_BY(mutex_) = false;
   int heartbeats_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -739,7 +739,11 @@ type FineTuningJob struct {
 	Gate *SafetyGate `protobuf:"bytes,23,opt,name=gate,proto3" json:"gate,omitempty"`
 	// What the scan of the rows found, once it is done; also of a job that FAILED because of it.
 	// Output only.
-	RowScan       *RowScanReport `protobuf:"bytes,24,opt,name=row_scan,json=rowScan,proto3" json:"row_scan,omitempty"`
+	RowScan *RowScanReport `protobuf:"bytes,24,opt,name=row_scan,json=rowScan,proto3" json:"row_scan,omitempty"`
+	// With validation: the checkpoints that were scored, in order of their validation loss, up to the first
+	// that passes the safety gate, which is delivered; when none passes, that of the lowest loss is.
+	// Output only.
+	Checkpoints   []*CheckpointScore `protobuf:"bytes,25,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -942,6 +946,95 @@ func (x *FineTuningJob) GetRowScan() *RowScanReport {
 	return nil
 }
 
+func (x *FineTuningJob) GetCheckpoints() []*CheckpointScore {
+	if x != nil {
+		return x.Checkpoints
+	}
+	return nil
+}
+
+// How one of a job's checkpoints scored.
+type CheckpointScore struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Optimizer steps that it had seen.
+	Step int64 `protobuf:"varint,1,opt,name=step,proto3" json:"step,omitempty"`
+	// Mean loss on the held-out rows, nats per supervised token.
+	ValidationLoss float64 `protobuf:"fixed64,2,opt,name=validation_loss,json=validationLoss,proto3" json:"validation_loss,omitempty"`
+	// Score of base model + this adapter, the security vector being off.
+	Safety *SafetyReport `protobuf:"bytes,3,opt,name=safety,proto3" json:"safety,omitempty"`
+	// What the safety gate said of it then.
+	Gate SafetyGate_State `protobuf:"varint,4,opt,name=gate,proto3,enum=wardtune.v1.SafetyGate_State" json:"gate,omitempty"`
+	// Whether this one is the job's result.
+	Delivered     bool `protobuf:"varint,5,opt,name=delivered,proto3" json:"delivered,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckpointScore) Reset() {
+	*x = CheckpointScore{}
+	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckpointScore) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckpointScore) ProtoMessage() {}
+
+func (x *CheckpointScore) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckpointScore.ProtoReflect.Descriptor instead.
+func (*CheckpointScore) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_fine_tuning_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *CheckpointScore) GetStep() int64 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *CheckpointScore) GetValidationLoss() float64 {
+	if x != nil {
+		return x.ValidationLoss
+	}
+	return 0
+}
+
+func (x *CheckpointScore) GetSafety() *SafetyReport {
+	if x != nil {
+		return x.Safety
+	}
+	return nil
+}
+
+func (x *CheckpointScore) GetGate() SafetyGate_State {
+	if x != nil {
+		return x.Gate
+	}
+	return SafetyGate_STATE_UNSPECIFIED
+}
+
+func (x *CheckpointScore) GetDelivered() bool {
+	if x != nil {
+		return x.Delivered
+	}
+	return false
+}
+
 // Something that happened to a job.
 type JobEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -963,7 +1056,7 @@ type JobEvent struct {
 
 func (x *JobEvent) Reset() {
 	*x = JobEvent{}
-	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[5]
+	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -975,7 +1068,7 @@ func (x *JobEvent) String() string {
 func (*JobEvent) ProtoMessage() {}
 
 func (x *JobEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[5]
+	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -988,7 +1081,7 @@ func (x *JobEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobEvent.ProtoReflect.Descriptor instead.
 func (*JobEvent) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_fine_tuning_service_proto_rawDescGZIP(), []int{5}
+	return file_wardtune_v1_fine_tuning_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *JobEvent) GetSequence() int64 {
@@ -1054,7 +1147,7 @@ type CreateFineTuningJobRequest struct {
 
 func (x *CreateFineTuningJobRequest) Reset() {
 	*x = CreateFineTuningJobRequest{}
-	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[6]
+	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1066,7 +1159,7 @@ func (x *CreateFineTuningJobRequest) String() string {
 func (*CreateFineTuningJobRequest) ProtoMessage() {}
 
 func (x *CreateFineTuningJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[6]
+	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1079,7 +1172,7 @@ func (x *CreateFineTuningJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateFineTuningJobRequest.ProtoReflect.Descriptor instead.
 func (*CreateFineTuningJobRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_fine_tuning_service_proto_rawDescGZIP(), []int{6}
+	return file_wardtune_v1_fine_tuning_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CreateFineTuningJobRequest) GetDataset() string {
@@ -1135,7 +1228,7 @@ type CreateFineTuningJobResponse struct {
 
 func (x *CreateFineTuningJobResponse) Reset() {
 	*x = CreateFineTuningJobResponse{}
-	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[7]
+	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1147,7 +1240,7 @@ func (x *CreateFineTuningJobResponse) String() string {
 func (*CreateFineTuningJobResponse) ProtoMessage() {}
 
 func (x *CreateFineTuningJobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[7]
+	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1160,7 +1253,7 @@ func (x *CreateFineTuningJobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateFineTuningJobResponse.ProtoReflect.Descriptor instead.
 func (*CreateFineTuningJobResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_fine_tuning_service_proto_rawDescGZIP(), []int{7}
+	return file_wardtune_v1_fine_tuning_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CreateFineTuningJobResponse) GetJob() *FineTuningJob {
@@ -1181,7 +1274,7 @@ type GetFineTuningJobRequest struct {
 
 func (x *GetFineTuningJobRequest) Reset() {
 	*x = GetFineTuningJobRequest{}
-	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[8]
+	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1193,7 +1286,7 @@ func (x *GetFineTuningJobRequest) String() string {
 func (*GetFineTuningJobRequest) ProtoMessage() {}
 
 func (x *GetFineTuningJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[8]
+	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1206,7 +1299,7 @@ func (x *GetFineTuningJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetFineTuningJobRequest.ProtoReflect.Descriptor instead.
 func (*GetFineTuningJobRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_fine_tuning_service_proto_rawDescGZIP(), []int{8}
+	return file_wardtune_v1_fine_tuning_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetFineTuningJobRequest) GetName() string {
@@ -1227,7 +1320,7 @@ type GetFineTuningJobResponse struct {
 
 func (x *GetFineTuningJobResponse) Reset() {
 	*x = GetFineTuningJobResponse{}
-	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[9]
+	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1239,7 +1332,7 @@ func (x *GetFineTuningJobResponse) String() string {
 func (*GetFineTuningJobResponse) ProtoMessage() {}
 
 func (x *GetFineTuningJobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[9]
+	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1252,7 +1345,7 @@ func (x *GetFineTuningJobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetFineTuningJobResponse.ProtoReflect.Descriptor instead.
 func (*GetFineTuningJobResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_fine_tuning_service_proto_rawDescGZIP(), []int{9}
+	return file_wardtune_v1_fine_tuning_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetFineTuningJobResponse) GetJob() *FineTuningJob {
@@ -1277,7 +1370,7 @@ type ListFineTuningJobsRequest struct {
 
 func (x *ListFineTuningJobsRequest) Reset() {
 	*x = ListFineTuningJobsRequest{}
-	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[10]
+	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1289,7 +1382,7 @@ func (x *ListFineTuningJobsRequest) String() string {
 func (*ListFineTuningJobsRequest) ProtoMessage() {}
 
 func (x *ListFineTuningJobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[10]
+	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1302,7 +1395,7 @@ func (x *ListFineTuningJobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFineTuningJobsRequest.ProtoReflect.Descriptor instead.
 func (*ListFineTuningJobsRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_fine_tuning_service_proto_rawDescGZIP(), []int{10}
+	return file_wardtune_v1_fine_tuning_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListFineTuningJobsRequest) GetPageSize() int32 {
@@ -1339,7 +1432,7 @@ type ListFineTuningJobsResponse struct {
 
 func (x *ListFineTuningJobsResponse) Reset() {
 	*x = ListFineTuningJobsResponse{}
-	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[11]
+	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1351,7 +1444,7 @@ func (x *ListFineTuningJobsResponse) String() string {
 func (*ListFineTuningJobsResponse) ProtoMessage() {}
 
 func (x *ListFineTuningJobsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[11]
+	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1364,7 +1457,7 @@ func (x *ListFineTuningJobsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFineTuningJobsResponse.ProtoReflect.Descriptor instead.
 func (*ListFineTuningJobsResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_fine_tuning_service_proto_rawDescGZIP(), []int{11}
+	return file_wardtune_v1_fine_tuning_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListFineTuningJobsResponse) GetJobs() []*FineTuningJob {
@@ -1394,7 +1487,7 @@ type CancelFineTuningJobRequest struct {
 
 func (x *CancelFineTuningJobRequest) Reset() {
 	*x = CancelFineTuningJobRequest{}
-	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[12]
+	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1406,7 +1499,7 @@ func (x *CancelFineTuningJobRequest) String() string {
 func (*CancelFineTuningJobRequest) ProtoMessage() {}
 
 func (x *CancelFineTuningJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[12]
+	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1419,7 +1512,7 @@ func (x *CancelFineTuningJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelFineTuningJobRequest.ProtoReflect.Descriptor instead.
 func (*CancelFineTuningJobRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_fine_tuning_service_proto_rawDescGZIP(), []int{12}
+	return file_wardtune_v1_fine_tuning_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CancelFineTuningJobRequest) GetName() string {
@@ -1447,7 +1540,7 @@ type CancelFineTuningJobResponse struct {
 
 func (x *CancelFineTuningJobResponse) Reset() {
 	*x = CancelFineTuningJobResponse{}
-	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[13]
+	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1459,7 +1552,7 @@ func (x *CancelFineTuningJobResponse) String() string {
 func (*CancelFineTuningJobResponse) ProtoMessage() {}
 
 func (x *CancelFineTuningJobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[13]
+	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1472,7 +1565,7 @@ func (x *CancelFineTuningJobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelFineTuningJobResponse.ProtoReflect.Descriptor instead.
 func (*CancelFineTuningJobResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_fine_tuning_service_proto_rawDescGZIP(), []int{13}
+	return file_wardtune_v1_fine_tuning_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CancelFineTuningJobResponse) GetJob() *FineTuningJob {
@@ -1495,7 +1588,7 @@ type WatchFineTuningJobRequest struct {
 
 func (x *WatchFineTuningJobRequest) Reset() {
 	*x = WatchFineTuningJobRequest{}
-	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[14]
+	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1507,7 +1600,7 @@ func (x *WatchFineTuningJobRequest) String() string {
 func (*WatchFineTuningJobRequest) ProtoMessage() {}
 
 func (x *WatchFineTuningJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[14]
+	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1520,7 +1613,7 @@ func (x *WatchFineTuningJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchFineTuningJobRequest.ProtoReflect.Descriptor instead.
 func (*WatchFineTuningJobRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_fine_tuning_service_proto_rawDescGZIP(), []int{14}
+	return file_wardtune_v1_fine_tuning_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *WatchFineTuningJobRequest) GetName() string {
@@ -1548,7 +1641,7 @@ type WatchFineTuningJobResponse struct {
 
 func (x *WatchFineTuningJobResponse) Reset() {
 	*x = WatchFineTuningJobResponse{}
-	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[15]
+	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1560,7 +1653,7 @@ func (x *WatchFineTuningJobResponse) String() string {
 func (*WatchFineTuningJobResponse) ProtoMessage() {}
 
 func (x *WatchFineTuningJobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[15]
+	mi := &file_wardtune_v1_fine_tuning_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1573,7 +1666,7 @@ func (x *WatchFineTuningJobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchFineTuningJobResponse.ProtoReflect.Descriptor instead.
 func (*WatchFineTuningJobResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_fine_tuning_service_proto_rawDescGZIP(), []int{15}
+	return file_wardtune_v1_fine_tuning_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *WatchFineTuningJobResponse) GetEvent() *JobEvent {
@@ -1639,7 +1732,7 @@ const file_wardtune_v1_fine_tuning_service_proto_rawDesc = "" +
 	"\vtotal_steps\x18\x05 \x01(\x03R\n" +
 	"totalSteps\x128\n" +
 	"\x18rows_without_supervision\x18\x06 \x01(\x03R\x16rowsWithoutSupervision\x12<\n" +
-	"\brow_scan\x18\a \x01(\x0e2!.wardtune.v1.RowScanPolicy.ActionR\arowScan\"\x9b\v\n" +
+	"\brow_scan\x18\a \x01(\x0e2!.wardtune.v1.RowScanPolicy.ActionR\arowScan\"\xdb\v\n" +
 	"\rFineTuningJob\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12\x18\n" +
@@ -1669,7 +1762,8 @@ const file_wardtune_v1_fine_tuning_service_proto_rawDesc = "" +
 	"\bend_time\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x12\n" +
 	"\x04etag\x18\x16 \x01(\tR\x04etag\x12+\n" +
 	"\x04gate\x18\x17 \x01(\v2\x17.wardtune.v1.SafetyGateR\x04gate\x125\n" +
-	"\brow_scan\x18\x18 \x01(\v2\x1a.wardtune.v1.RowScanReportR\arowScan\"\x95\x01\n" +
+	"\brow_scan\x18\x18 \x01(\v2\x1a.wardtune.v1.RowScanReportR\arowScan\x12>\n" +
+	"\vcheckpoints\x18\x19 \x03(\v2\x1c.wardtune.v1.CheckpointScoreR\vcheckpoints\"\x95\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_QUEUED\x10\x01\x12\x11\n" +
@@ -1685,7 +1779,13 @@ const file_wardtune_v1_fine_tuning_service_proto_rawDesc = "" +
 	"\x0ePHASE_TRAINING\x10\x03\x12\x18\n" +
 	"\x14PHASE_SCORING_RESULT\x10\x04\x12\x13\n" +
 	"\x0fPHASE_EXPORTING\x10\x05\x12\x17\n" +
-	"\x13PHASE_SCANNING_ROWS\x10\x06\"\x93\x02\n" +
+	"\x13PHASE_SCANNING_ROWS\x10\x06\"\xd2\x01\n" +
+	"\x0fCheckpointScore\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\x03R\x04step\x12'\n" +
+	"\x0fvalidation_loss\x18\x02 \x01(\x01R\x0evalidationLoss\x121\n" +
+	"\x06safety\x18\x03 \x01(\v2\x19.wardtune.v1.SafetyReportR\x06safety\x121\n" +
+	"\x04gate\x18\x04 \x01(\x0e2\x1d.wardtune.v1.SafetyGate.StateR\x04gate\x12\x1c\n" +
+	"\tdelivered\x18\x05 \x01(\bR\tdelivered\"\x93\x02\n" +
 	"\bJobEvent\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x126\n" +
@@ -1747,7 +1847,7 @@ func file_wardtune_v1_fine_tuning_service_proto_rawDescGZIP() []byte {
 }
 
 var file_wardtune_v1_fine_tuning_service_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_wardtune_v1_fine_tuning_service_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_wardtune_v1_fine_tuning_service_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_wardtune_v1_fine_tuning_service_proto_goTypes = []any{
 	(Hyperparameters_Schedule)(0),       // 0: wardtune.v1.Hyperparameters.Schedule
 	(FineTuningJob_State)(0),            // 1: wardtune.v1.FineTuningJob.State
@@ -1757,70 +1857,75 @@ var file_wardtune_v1_fine_tuning_service_proto_goTypes = []any{
 	(*QueueStatus)(nil),                 // 5: wardtune.v1.QueueStatus
 	(*JobEstimate)(nil),                 // 6: wardtune.v1.JobEstimate
 	(*FineTuningJob)(nil),               // 7: wardtune.v1.FineTuningJob
-	(*JobEvent)(nil),                    // 8: wardtune.v1.JobEvent
-	(*CreateFineTuningJobRequest)(nil),  // 9: wardtune.v1.CreateFineTuningJobRequest
-	(*CreateFineTuningJobResponse)(nil), // 10: wardtune.v1.CreateFineTuningJobResponse
-	(*GetFineTuningJobRequest)(nil),     // 11: wardtune.v1.GetFineTuningJobRequest
-	(*GetFineTuningJobResponse)(nil),    // 12: wardtune.v1.GetFineTuningJobResponse
-	(*ListFineTuningJobsRequest)(nil),   // 13: wardtune.v1.ListFineTuningJobsRequest
-	(*ListFineTuningJobsResponse)(nil),  // 14: wardtune.v1.ListFineTuningJobsResponse
-	(*CancelFineTuningJobRequest)(nil),  // 15: wardtune.v1.CancelFineTuningJobRequest
-	(*CancelFineTuningJobResponse)(nil), // 16: wardtune.v1.CancelFineTuningJobResponse
-	(*WatchFineTuningJobRequest)(nil),   // 17: wardtune.v1.WatchFineTuningJobRequest
-	(*WatchFineTuningJobResponse)(nil),  // 18: wardtune.v1.WatchFineTuningJobResponse
-	(*durationpb.Duration)(nil),         // 19: google.protobuf.Duration
-	(RowScanPolicy_Action)(0),           // 20: wardtune.v1.RowScanPolicy.Action
-	(*SafetyReport)(nil),                // 21: wardtune.v1.SafetyReport
-	(*ProtectionProof)(nil),             // 22: wardtune.v1.ProtectionProof
-	(*timestamppb.Timestamp)(nil),       // 23: google.protobuf.Timestamp
-	(*SafetyGate)(nil),                  // 24: wardtune.v1.SafetyGate
-	(*RowScanReport)(nil),               // 25: wardtune.v1.RowScanReport
+	(*CheckpointScore)(nil),             // 8: wardtune.v1.CheckpointScore
+	(*JobEvent)(nil),                    // 9: wardtune.v1.JobEvent
+	(*CreateFineTuningJobRequest)(nil),  // 10: wardtune.v1.CreateFineTuningJobRequest
+	(*CreateFineTuningJobResponse)(nil), // 11: wardtune.v1.CreateFineTuningJobResponse
+	(*GetFineTuningJobRequest)(nil),     // 12: wardtune.v1.GetFineTuningJobRequest
+	(*GetFineTuningJobResponse)(nil),    // 13: wardtune.v1.GetFineTuningJobResponse
+	(*ListFineTuningJobsRequest)(nil),   // 14: wardtune.v1.ListFineTuningJobsRequest
+	(*ListFineTuningJobsResponse)(nil),  // 15: wardtune.v1.ListFineTuningJobsResponse
+	(*CancelFineTuningJobRequest)(nil),  // 16: wardtune.v1.CancelFineTuningJobRequest
+	(*CancelFineTuningJobResponse)(nil), // 17: wardtune.v1.CancelFineTuningJobResponse
+	(*WatchFineTuningJobRequest)(nil),   // 18: wardtune.v1.WatchFineTuningJobRequest
+	(*WatchFineTuningJobResponse)(nil),  // 19: wardtune.v1.WatchFineTuningJobResponse
+	(*durationpb.Duration)(nil),         // 20: google.protobuf.Duration
+	(RowScanPolicy_Action)(0),           // 21: wardtune.v1.RowScanPolicy.Action
+	(*SafetyReport)(nil),                // 22: wardtune.v1.SafetyReport
+	(*ProtectionProof)(nil),             // 23: wardtune.v1.ProtectionProof
+	(*timestamppb.Timestamp)(nil),       // 24: google.protobuf.Timestamp
+	(*SafetyGate)(nil),                  // 25: wardtune.v1.SafetyGate
+	(*RowScanReport)(nil),               // 26: wardtune.v1.RowScanReport
+	(SafetyGate_State)(0),               // 27: wardtune.v1.SafetyGate.State
 }
 var file_wardtune_v1_fine_tuning_service_proto_depIdxs = []int32{
 	0,  // 0: wardtune.v1.Hyperparameters.schedule:type_name -> wardtune.v1.Hyperparameters.Schedule
-	19, // 1: wardtune.v1.Progress.remaining:type_name -> google.protobuf.Duration
-	19, // 2: wardtune.v1.QueueStatus.estimated_wait:type_name -> google.protobuf.Duration
-	20, // 3: wardtune.v1.JobEstimate.row_scan:type_name -> wardtune.v1.RowScanPolicy.Action
+	20, // 1: wardtune.v1.Progress.remaining:type_name -> google.protobuf.Duration
+	20, // 2: wardtune.v1.QueueStatus.estimated_wait:type_name -> google.protobuf.Duration
+	21, // 3: wardtune.v1.JobEstimate.row_scan:type_name -> wardtune.v1.RowScanPolicy.Action
 	3,  // 4: wardtune.v1.FineTuningJob.hyperparameters:type_name -> wardtune.v1.Hyperparameters
 	1,  // 5: wardtune.v1.FineTuningJob.state:type_name -> wardtune.v1.FineTuningJob.State
 	2,  // 6: wardtune.v1.FineTuningJob.phase:type_name -> wardtune.v1.FineTuningJob.Phase
 	5,  // 7: wardtune.v1.FineTuningJob.queue:type_name -> wardtune.v1.QueueStatus
 	4,  // 8: wardtune.v1.FineTuningJob.progress:type_name -> wardtune.v1.Progress
 	6,  // 9: wardtune.v1.FineTuningJob.estimate:type_name -> wardtune.v1.JobEstimate
-	21, // 10: wardtune.v1.FineTuningJob.safety_before:type_name -> wardtune.v1.SafetyReport
-	21, // 11: wardtune.v1.FineTuningJob.safety_after:type_name -> wardtune.v1.SafetyReport
-	22, // 12: wardtune.v1.FineTuningJob.proof:type_name -> wardtune.v1.ProtectionProof
-	23, // 13: wardtune.v1.FineTuningJob.create_time:type_name -> google.protobuf.Timestamp
-	23, // 14: wardtune.v1.FineTuningJob.start_time:type_name -> google.protobuf.Timestamp
-	23, // 15: wardtune.v1.FineTuningJob.end_time:type_name -> google.protobuf.Timestamp
-	24, // 16: wardtune.v1.FineTuningJob.gate:type_name -> wardtune.v1.SafetyGate
-	25, // 17: wardtune.v1.FineTuningJob.row_scan:type_name -> wardtune.v1.RowScanReport
-	23, // 18: wardtune.v1.JobEvent.time:type_name -> google.protobuf.Timestamp
-	1,  // 19: wardtune.v1.JobEvent.state:type_name -> wardtune.v1.FineTuningJob.State
-	2,  // 20: wardtune.v1.JobEvent.phase:type_name -> wardtune.v1.FineTuningJob.Phase
-	4,  // 21: wardtune.v1.JobEvent.progress:type_name -> wardtune.v1.Progress
-	3,  // 22: wardtune.v1.CreateFineTuningJobRequest.hyperparameters:type_name -> wardtune.v1.Hyperparameters
-	7,  // 23: wardtune.v1.CreateFineTuningJobResponse.job:type_name -> wardtune.v1.FineTuningJob
-	7,  // 24: wardtune.v1.GetFineTuningJobResponse.job:type_name -> wardtune.v1.FineTuningJob
-	1,  // 25: wardtune.v1.ListFineTuningJobsRequest.state:type_name -> wardtune.v1.FineTuningJob.State
-	7,  // 26: wardtune.v1.ListFineTuningJobsResponse.jobs:type_name -> wardtune.v1.FineTuningJob
-	7,  // 27: wardtune.v1.CancelFineTuningJobResponse.job:type_name -> wardtune.v1.FineTuningJob
-	8,  // 28: wardtune.v1.WatchFineTuningJobResponse.event:type_name -> wardtune.v1.JobEvent
-	9,  // 29: wardtune.v1.FineTuningService.CreateFineTuningJob:input_type -> wardtune.v1.CreateFineTuningJobRequest
-	11, // 30: wardtune.v1.FineTuningService.GetFineTuningJob:input_type -> wardtune.v1.GetFineTuningJobRequest
-	13, // 31: wardtune.v1.FineTuningService.ListFineTuningJobs:input_type -> wardtune.v1.ListFineTuningJobsRequest
-	15, // 32: wardtune.v1.FineTuningService.CancelFineTuningJob:input_type -> wardtune.v1.CancelFineTuningJobRequest
-	17, // 33: wardtune.v1.FineTuningService.WatchFineTuningJob:input_type -> wardtune.v1.WatchFineTuningJobRequest
-	10, // 34: wardtune.v1.FineTuningService.CreateFineTuningJob:output_type -> wardtune.v1.CreateFineTuningJobResponse
-	12, // 35: wardtune.v1.FineTuningService.GetFineTuningJob:output_type -> wardtune.v1.GetFineTuningJobResponse
-	14, // 36: wardtune.v1.FineTuningService.ListFineTuningJobs:output_type -> wardtune.v1.ListFineTuningJobsResponse
-	16, // 37: wardtune.v1.FineTuningService.CancelFineTuningJob:output_type -> wardtune.v1.CancelFineTuningJobResponse
-	18, // 38: wardtune.v1.FineTuningService.WatchFineTuningJob:output_type -> wardtune.v1.WatchFineTuningJobResponse
-	34, // [34:39] is the sub-list for method output_type
-	29, // [29:34] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	22, // 10: wardtune.v1.FineTuningJob.safety_before:type_name -> wardtune.v1.SafetyReport
+	22, // 11: wardtune.v1.FineTuningJob.safety_after:type_name -> wardtune.v1.SafetyReport
+	23, // 12: wardtune.v1.FineTuningJob.proof:type_name -> wardtune.v1.ProtectionProof
+	24, // 13: wardtune.v1.FineTuningJob.create_time:type_name -> google.protobuf.Timestamp
+	24, // 14: wardtune.v1.FineTuningJob.start_time:type_name -> google.protobuf.Timestamp
+	24, // 15: wardtune.v1.FineTuningJob.end_time:type_name -> google.protobuf.Timestamp
+	25, // 16: wardtune.v1.FineTuningJob.gate:type_name -> wardtune.v1.SafetyGate
+	26, // 17: wardtune.v1.FineTuningJob.row_scan:type_name -> wardtune.v1.RowScanReport
+	8,  // 18: wardtune.v1.FineTuningJob.checkpoints:type_name -> wardtune.v1.CheckpointScore
+	22, // 19: wardtune.v1.CheckpointScore.safety:type_name -> wardtune.v1.SafetyReport
+	27, // 20: wardtune.v1.CheckpointScore.gate:type_name -> wardtune.v1.SafetyGate.State
+	24, // 21: wardtune.v1.JobEvent.time:type_name -> google.protobuf.Timestamp
+	1,  // 22: wardtune.v1.JobEvent.state:type_name -> wardtune.v1.FineTuningJob.State
+	2,  // 23: wardtune.v1.JobEvent.phase:type_name -> wardtune.v1.FineTuningJob.Phase
+	4,  // 24: wardtune.v1.JobEvent.progress:type_name -> wardtune.v1.Progress
+	3,  // 25: wardtune.v1.CreateFineTuningJobRequest.hyperparameters:type_name -> wardtune.v1.Hyperparameters
+	7,  // 26: wardtune.v1.CreateFineTuningJobResponse.job:type_name -> wardtune.v1.FineTuningJob
+	7,  // 27: wardtune.v1.GetFineTuningJobResponse.job:type_name -> wardtune.v1.FineTuningJob
+	1,  // 28: wardtune.v1.ListFineTuningJobsRequest.state:type_name -> wardtune.v1.FineTuningJob.State
+	7,  // 29: wardtune.v1.ListFineTuningJobsResponse.jobs:type_name -> wardtune.v1.FineTuningJob
+	7,  // 30: wardtune.v1.CancelFineTuningJobResponse.job:type_name -> wardtune.v1.FineTuningJob
+	9,  // 31: wardtune.v1.WatchFineTuningJobResponse.event:type_name -> wardtune.v1.JobEvent
+	10, // 32: wardtune.v1.FineTuningService.CreateFineTuningJob:input_type -> wardtune.v1.CreateFineTuningJobRequest
+	12, // 33: wardtune.v1.FineTuningService.GetFineTuningJob:input_type -> wardtune.v1.GetFineTuningJobRequest
+	14, // 34: wardtune.v1.FineTuningService.ListFineTuningJobs:input_type -> wardtune.v1.ListFineTuningJobsRequest
+	16, // 35: wardtune.v1.FineTuningService.CancelFineTuningJob:input_type -> wardtune.v1.CancelFineTuningJobRequest
+	18, // 36: wardtune.v1.FineTuningService.WatchFineTuningJob:input_type -> wardtune.v1.WatchFineTuningJobRequest
+	11, // 37: wardtune.v1.FineTuningService.CreateFineTuningJob:output_type -> wardtune.v1.CreateFineTuningJobResponse
+	13, // 38: wardtune.v1.FineTuningService.GetFineTuningJob:output_type -> wardtune.v1.GetFineTuningJobResponse
+	15, // 39: wardtune.v1.FineTuningService.ListFineTuningJobs:output_type -> wardtune.v1.ListFineTuningJobsResponse
+	17, // 40: wardtune.v1.FineTuningService.CancelFineTuningJob:output_type -> wardtune.v1.CancelFineTuningJobResponse
+	19, // 41: wardtune.v1.FineTuningService.WatchFineTuningJob:output_type -> wardtune.v1.WatchFineTuningJobResponse
+	37, // [37:42] is the sub-list for method output_type
+	32, // [32:37] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_wardtune_v1_fine_tuning_service_proto_init() }
@@ -1837,7 +1942,7 @@ func file_wardtune_v1_fine_tuning_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wardtune_v1_fine_tuning_service_proto_rawDesc), len(file_wardtune_v1_fine_tuning_service_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -207,11 +207,11 @@ type SecurityVectorRecipe struct {
 	LoraAlpha float64 `protobuf:"fixed64,2,opt,name=lora_alpha,json=loraAlpha,proto3" json:"lora_alpha,omitempty"`
 	// Peak learning rate. Default 1e-3.
 	LearningRate float64 `protobuf:"fixed64,3,opt,name=learning_rate,json=learningRate,proto3" json:"learning_rate,omitempty"`
-	// Passes over the harmful rows. Default 6.
+	// Passes over the harmful rows. Default 8.
 	Epochs int32 `protobuf:"varint,4,opt,name=epochs,proto3" json:"epochs,omitempty"`
 	// Rows in one optimizer step. Default 8.
 	BatchSize int32 `protobuf:"varint,5,opt,name=batch_size,json=batchSize,proto3" json:"batch_size,omitempty"`
-	// Weight of KL(base || base + vector) on the general rows. Default 4.
+	// Weight of KL(base || base + vector) on the general rows. Default 6.
 	KlWeight *float64 `protobuf:"fixed64,6,opt,name=kl_weight,json=klWeight,proto3,oneof" json:"kl_weight,omitempty"`
 	// Seeds the order of the rows and the vector's start. Default 0.
 	Seed int64 `protobuf:"varint,7,opt,name=seed,proto3" json:"seed,omitempty"`
@@ -225,7 +225,7 @@ type SecurityVectorRecipe struct {
 	// version is the sum of it and of what is trained here, with the guard rows of both, so that a
 	// new category of harm needs no training of the old ones. Empty: none.
 	AddedTo string `protobuf:"bytes,10,opt,name=added_to,json=addedTo,proto3" json:"added_to,omitempty"`
-	// General rows beside a step's harmful ones. Default `batch_size`.
+	// General rows beside a step's harmful ones. Default 32.
 	GeneralBatchSize int32 `protobuf:"varint,11,opt,name=general_batch_size,json=generalBatchSize,proto3" json:"general_batch_size,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache

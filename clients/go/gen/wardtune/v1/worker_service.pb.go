@@ -1143,7 +1143,10 @@ type FineTuningResult struct {
 	// The last step's figures.
 	Progress *Progress `protobuf:"bytes,5,opt,name=progress,proto3" json:"progress,omitempty"`
 	// What the scan of the rows found; needed when the lease asks for a scan.
-	RowScan       *RowScanOutcome `protobuf:"bytes,6,opt,name=row_scan,json=rowScan,proto3" json:"row_scan,omitempty"`
+	RowScan *RowScanOutcome `protobuf:"bytes,6,opt,name=row_scan,json=rowScan,proto3" json:"row_scan,omitempty"`
+	// Checkpoints that were scored, in order of their validation loss; empty when there was no choice.
+	// One is delivered, and its score is `safety_after`.
+	Checkpoints   []*CheckpointScore `protobuf:"bytes,7,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1220,6 +1223,132 @@ func (x *FineTuningResult) GetRowScan() *RowScanOutcome {
 	return nil
 }
 
+func (x *FineTuningResult) GetCheckpoints() []*CheckpointScore {
+	if x != nil {
+		return x.Checkpoints
+	}
+	return nil
+}
+
+// Request of WorkerService.JudgeScores.
+type JudgeScoresRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The lease's work.
+	Work string `protobuf:"bytes,1,opt,name=work,proto3" json:"work,omitempty"`
+	// The lease's attempt.
+	Attempt int32 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// Score of the base model.
+	SafetyBefore *SafetyReport `protobuf:"bytes,3,opt,name=safety_before,json=safetyBefore,proto3" json:"safety_before,omitempty"`
+	// Score of base model + adapter.
+	SafetyAfter   *SafetyReport `protobuf:"bytes,4,opt,name=safety_after,json=safetyAfter,proto3" json:"safety_after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JudgeScoresRequest) Reset() {
+	*x = JudgeScoresRequest{}
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JudgeScoresRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JudgeScoresRequest) ProtoMessage() {}
+
+func (x *JudgeScoresRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JudgeScoresRequest.ProtoReflect.Descriptor instead.
+func (*JudgeScoresRequest) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *JudgeScoresRequest) GetWork() string {
+	if x != nil {
+		return x.Work
+	}
+	return ""
+}
+
+func (x *JudgeScoresRequest) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *JudgeScoresRequest) GetSafetyBefore() *SafetyReport {
+	if x != nil {
+		return x.SafetyBefore
+	}
+	return nil
+}
+
+func (x *JudgeScoresRequest) GetSafetyAfter() *SafetyReport {
+	if x != nil {
+		return x.SafetyAfter
+	}
+	return nil
+}
+
+// Response of WorkerService.JudgeScores.
+type JudgeScoresResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The gate's answer.
+	Gate          *SafetyGate `protobuf:"bytes,1,opt,name=gate,proto3" json:"gate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JudgeScoresResponse) Reset() {
+	*x = JudgeScoresResponse{}
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JudgeScoresResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JudgeScoresResponse) ProtoMessage() {}
+
+func (x *JudgeScoresResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JudgeScoresResponse.ProtoReflect.Descriptor instead.
+func (*JudgeScoresResponse) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *JudgeScoresResponse) GetGate() *SafetyGate {
+	if x != nil {
+		return x.Gate
+	}
+	return nil
+}
+
 // Result of a security-vector training attempt.
 type SecurityVectorResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1237,7 +1366,7 @@ type SecurityVectorResult struct {
 
 func (x *SecurityVectorResult) Reset() {
 	*x = SecurityVectorResult{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[15]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1249,7 +1378,7 @@ func (x *SecurityVectorResult) String() string {
 func (*SecurityVectorResult) ProtoMessage() {}
 
 func (x *SecurityVectorResult) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[15]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1262,7 +1391,7 @@ func (x *SecurityVectorResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecurityVectorResult.ProtoReflect.Descriptor instead.
 func (*SecurityVectorResult) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{15}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SecurityVectorResult) GetArtifactSha256() string {
@@ -1313,7 +1442,7 @@ type CompleteJobRequest struct {
 
 func (x *CompleteJobRequest) Reset() {
 	*x = CompleteJobRequest{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[16]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1325,7 +1454,7 @@ func (x *CompleteJobRequest) String() string {
 func (*CompleteJobRequest) ProtoMessage() {}
 
 func (x *CompleteJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[16]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1338,7 +1467,7 @@ func (x *CompleteJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteJobRequest.ProtoReflect.Descriptor instead.
 func (*CompleteJobRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{16}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CompleteJobRequest) GetWork() string {
@@ -1407,7 +1536,7 @@ type CompleteJobResponse struct {
 
 func (x *CompleteJobResponse) Reset() {
 	*x = CompleteJobResponse{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[17]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1419,7 +1548,7 @@ func (x *CompleteJobResponse) String() string {
 func (*CompleteJobResponse) ProtoMessage() {}
 
 func (x *CompleteJobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[17]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1432,7 +1561,7 @@ func (x *CompleteJobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteJobResponse.ProtoReflect.Descriptor instead.
 func (*CompleteJobResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{17}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{19}
 }
 
 // Request of WorkerService.FailJob.
@@ -1458,7 +1587,7 @@ type FailJobRequest struct {
 
 func (x *FailJobRequest) Reset() {
 	*x = FailJobRequest{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[18]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1470,7 +1599,7 @@ func (x *FailJobRequest) String() string {
 func (*FailJobRequest) ProtoMessage() {}
 
 func (x *FailJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[18]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1483,7 +1612,7 @@ func (x *FailJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailJobRequest.ProtoReflect.Descriptor instead.
 func (*FailJobRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{18}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *FailJobRequest) GetWork() string {
@@ -1544,7 +1673,7 @@ type FailJobResponse struct {
 
 func (x *FailJobResponse) Reset() {
 	*x = FailJobResponse{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[19]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1556,7 +1685,7 @@ func (x *FailJobResponse) String() string {
 func (*FailJobResponse) ProtoMessage() {}
 
 func (x *FailJobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[19]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1569,7 +1698,7 @@ func (x *FailJobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailJobResponse.ProtoReflect.Descriptor instead.
 func (*FailJobResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{19}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{21}
 }
 
 // Says what the chunks are; the first message of the stream.
@@ -1593,7 +1722,7 @@ type UploadArtifactRequest_Header struct {
 
 func (x *UploadArtifactRequest_Header) Reset() {
 	*x = UploadArtifactRequest_Header{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[20]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1605,7 +1734,7 @@ func (x *UploadArtifactRequest_Header) String() string {
 func (*UploadArtifactRequest_Header) ProtoMessage() {}
 
 func (x *UploadArtifactRequest_Header) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[20]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1754,14 +1883,22 @@ const file_wardtune_v1_worker_service_proto_rawDesc = "" +
 	"\x14KIND_SECURITY_VECTOR\x10\x03B\t\n" +
 	"\acontent\"0\n" +
 	"\x16UploadArtifactResponse\x12\x16\n" +
-	"\x06sha256\x18\x01 \x01(\tR\x06sha256\"\xd6\x02\n" +
+	"\x06sha256\x18\x01 \x01(\tR\x06sha256\"\x96\x03\n" +
 	"\x10FineTuningResult\x12%\n" +
 	"\x0eadapter_sha256\x18\x01 \x01(\tR\radapterSha256\x12>\n" +
 	"\rsafety_before\x18\x02 \x01(\v2\x19.wardtune.v1.SafetyReportR\fsafetyBefore\x12<\n" +
 	"\fsafety_after\x18\x03 \x01(\v2\x19.wardtune.v1.SafetyReportR\vsafetyAfter\x122\n" +
 	"\x05proof\x18\x04 \x01(\v2\x1c.wardtune.v1.ProtectionProofR\x05proof\x121\n" +
 	"\bprogress\x18\x05 \x01(\v2\x15.wardtune.v1.ProgressR\bprogress\x126\n" +
-	"\brow_scan\x18\x06 \x01(\v2\x1b.wardtune.v1.RowScanOutcomeR\arowScan\"\xb3\x01\n" +
+	"\brow_scan\x18\x06 \x01(\v2\x1b.wardtune.v1.RowScanOutcomeR\arowScan\x12>\n" +
+	"\vcheckpoints\x18\a \x03(\v2\x1c.wardtune.v1.CheckpointScoreR\vcheckpoints\"\xc0\x01\n" +
+	"\x12JudgeScoresRequest\x12\x12\n" +
+	"\x04work\x18\x01 \x01(\tR\x04work\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12>\n" +
+	"\rsafety_before\x18\x03 \x01(\v2\x19.wardtune.v1.SafetyReportR\fsafetyBefore\x12<\n" +
+	"\fsafety_after\x18\x04 \x01(\v2\x19.wardtune.v1.SafetyReportR\vsafetyAfter\"B\n" +
+	"\x13JudgeScoresResponse\x12+\n" +
+	"\x04gate\x18\x01 \x01(\v2\x17.wardtune.v1.SafetyGateR\x04gate\"\xb3\x01\n" +
 	"\x14SecurityVectorResult\x12'\n" +
 	"\x0fartifact_sha256\x18\x01 \x01(\tR\x0eartifactSha256\x12!\n" +
 	"\fplain_sha256\x18\x02 \x01(\tR\vplainSha256\x12/\n" +
@@ -1786,13 +1923,14 @@ const file_wardtune_v1_worker_service_proto_rawDesc = "" +
 	"\tretryable\x18\x05 \x01(\bR\tretryable\x12\x1c\n" +
 	"\tcancelled\x18\x06 \x01(\bR\tcancelled\x126\n" +
 	"\brow_scan\x18\a \x01(\v2\x1b.wardtune.v1.RowScanOutcomeR\arowScan\"\x11\n" +
-	"\x0fFailJobResponse2\xea\x03\n" +
+	"\x0fFailJobResponse2\xbc\x04\n" +
 	"\rWorkerService\x12G\n" +
 	"\bLeaseJob\x12\x1c.wardtune.v1.LeaseJobRequest\x1a\x1d.wardtune.v1.LeaseJobResponse\x12J\n" +
 	"\tHeartbeat\x12\x1d.wardtune.v1.HeartbeatRequest\x1a\x1e.wardtune.v1.HeartbeatResponse\x12O\n" +
 	"\n" +
 	"FetchInput\x12\x1e.wardtune.v1.FetchInputRequest\x1a\x1f.wardtune.v1.FetchInputResponse0\x01\x12[\n" +
 	"\x0eUploadArtifact\x12\".wardtune.v1.UploadArtifactRequest\x1a#.wardtune.v1.UploadArtifactResponse(\x01\x12P\n" +
+	"\vJudgeScores\x12\x1f.wardtune.v1.JudgeScoresRequest\x1a .wardtune.v1.JudgeScoresResponse\x12P\n" +
 	"\vCompleteJob\x12\x1f.wardtune.v1.CompleteJobRequest\x1a .wardtune.v1.CompleteJobResponse\x12D\n" +
 	"\aFailJob\x12\x1b.wardtune.v1.FailJobRequest\x1a\x1c.wardtune.v1.FailJobResponseBDZBgithub.com/wardtune/wardtune/clients/go/gen/wardtune/v1;wardtunev1b\x06proto3"
 
@@ -1809,7 +1947,7 @@ func file_wardtune_v1_worker_service_proto_rawDescGZIP() []byte {
 }
 
 var file_wardtune_v1_worker_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_wardtune_v1_worker_service_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_wardtune_v1_worker_service_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_wardtune_v1_worker_service_proto_goTypes = []any{
 	(WorkInput_Kind)(0),                  // 0: wardtune.v1.WorkInput.Kind
 	(UploadArtifactRequest_Kind)(0),      // 1: wardtune.v1.UploadArtifactRequest.Kind
@@ -1828,71 +1966,81 @@ var file_wardtune_v1_worker_service_proto_goTypes = []any{
 	(*UploadArtifactRequest)(nil),        // 14: wardtune.v1.UploadArtifactRequest
 	(*UploadArtifactResponse)(nil),       // 15: wardtune.v1.UploadArtifactResponse
 	(*FineTuningResult)(nil),             // 16: wardtune.v1.FineTuningResult
-	(*SecurityVectorResult)(nil),         // 17: wardtune.v1.SecurityVectorResult
-	(*CompleteJobRequest)(nil),           // 18: wardtune.v1.CompleteJobRequest
-	(*CompleteJobResponse)(nil),          // 19: wardtune.v1.CompleteJobResponse
-	(*FailJobRequest)(nil),               // 20: wardtune.v1.FailJobRequest
-	(*FailJobResponse)(nil),              // 21: wardtune.v1.FailJobResponse
-	(*UploadArtifactRequest_Header)(nil), // 22: wardtune.v1.UploadArtifactRequest.Header
-	(*RowScanReport)(nil),                // 23: wardtune.v1.RowScanReport
-	(*RowScanPolicy)(nil),                // 24: wardtune.v1.RowScanPolicy
-	(*Hyperparameters)(nil),              // 25: wardtune.v1.Hyperparameters
-	(*SecurityVectorRecipe)(nil),         // 26: wardtune.v1.SecurityVectorRecipe
-	(*durationpb.Duration)(nil),          // 27: google.protobuf.Duration
-	(FineTuningJob_Phase)(0),             // 28: wardtune.v1.FineTuningJob.Phase
-	(*Progress)(nil),                     // 29: wardtune.v1.Progress
-	(*SafetyReport)(nil),                 // 30: wardtune.v1.SafetyReport
-	(*ProtectionProof)(nil),              // 31: wardtune.v1.ProtectionProof
-	(*EvaluationCard)(nil),               // 32: wardtune.v1.EvaluationCard
+	(*JudgeScoresRequest)(nil),           // 17: wardtune.v1.JudgeScoresRequest
+	(*JudgeScoresResponse)(nil),          // 18: wardtune.v1.JudgeScoresResponse
+	(*SecurityVectorResult)(nil),         // 19: wardtune.v1.SecurityVectorResult
+	(*CompleteJobRequest)(nil),           // 20: wardtune.v1.CompleteJobRequest
+	(*CompleteJobResponse)(nil),          // 21: wardtune.v1.CompleteJobResponse
+	(*FailJobRequest)(nil),               // 22: wardtune.v1.FailJobRequest
+	(*FailJobResponse)(nil),              // 23: wardtune.v1.FailJobResponse
+	(*UploadArtifactRequest_Header)(nil), // 24: wardtune.v1.UploadArtifactRequest.Header
+	(*RowScanReport)(nil),                // 25: wardtune.v1.RowScanReport
+	(*RowScanPolicy)(nil),                // 26: wardtune.v1.RowScanPolicy
+	(*Hyperparameters)(nil),              // 27: wardtune.v1.Hyperparameters
+	(*SecurityVectorRecipe)(nil),         // 28: wardtune.v1.SecurityVectorRecipe
+	(*durationpb.Duration)(nil),          // 29: google.protobuf.Duration
+	(FineTuningJob_Phase)(0),             // 30: wardtune.v1.FineTuningJob.Phase
+	(*Progress)(nil),                     // 31: wardtune.v1.Progress
+	(*SafetyReport)(nil),                 // 32: wardtune.v1.SafetyReport
+	(*ProtectionProof)(nil),              // 33: wardtune.v1.ProtectionProof
+	(*CheckpointScore)(nil),              // 34: wardtune.v1.CheckpointScore
+	(*SafetyGate)(nil),                   // 35: wardtune.v1.SafetyGate
+	(*EvaluationCard)(nil),               // 36: wardtune.v1.EvaluationCard
 }
 var file_wardtune_v1_worker_service_proto_depIdxs = []int32{
 	0,  // 0: wardtune.v1.WorkInput.kind:type_name -> wardtune.v1.WorkInput.Kind
-	23, // 1: wardtune.v1.RowScanOutcome.report:type_name -> wardtune.v1.RowScanReport
-	24, // 2: wardtune.v1.RowScanWork.policy:type_name -> wardtune.v1.RowScanPolicy
+	25, // 1: wardtune.v1.RowScanOutcome.report:type_name -> wardtune.v1.RowScanReport
+	26, // 2: wardtune.v1.RowScanWork.policy:type_name -> wardtune.v1.RowScanPolicy
 	3,  // 3: wardtune.v1.RowScanWork.recorded:type_name -> wardtune.v1.RowScanOutcome
-	25, // 4: wardtune.v1.FineTuningWork.hyperparameters:type_name -> wardtune.v1.Hyperparameters
+	27, // 4: wardtune.v1.FineTuningWork.hyperparameters:type_name -> wardtune.v1.Hyperparameters
 	4,  // 5: wardtune.v1.FineTuningWork.row_scan:type_name -> wardtune.v1.RowScanWork
-	26, // 6: wardtune.v1.SecurityVectorWork.recipe:type_name -> wardtune.v1.SecurityVectorRecipe
-	27, // 7: wardtune.v1.Lease.lease_duration:type_name -> google.protobuf.Duration
+	28, // 6: wardtune.v1.SecurityVectorWork.recipe:type_name -> wardtune.v1.SecurityVectorRecipe
+	29, // 7: wardtune.v1.Lease.lease_duration:type_name -> google.protobuf.Duration
 	2,  // 8: wardtune.v1.Lease.inputs:type_name -> wardtune.v1.WorkInput
 	5,  // 9: wardtune.v1.Lease.fine_tuning:type_name -> wardtune.v1.FineTuningWork
 	6,  // 10: wardtune.v1.Lease.security_vector:type_name -> wardtune.v1.SecurityVectorWork
-	27, // 11: wardtune.v1.LeaseJobRequest.wait:type_name -> google.protobuf.Duration
+	29, // 11: wardtune.v1.LeaseJobRequest.wait:type_name -> google.protobuf.Duration
 	7,  // 12: wardtune.v1.LeaseJobResponse.lease:type_name -> wardtune.v1.Lease
-	28, // 13: wardtune.v1.HeartbeatRequest.phase:type_name -> wardtune.v1.FineTuningJob.Phase
-	29, // 14: wardtune.v1.HeartbeatRequest.progress:type_name -> wardtune.v1.Progress
-	30, // 15: wardtune.v1.HeartbeatRequest.safety_before:type_name -> wardtune.v1.SafetyReport
+	30, // 13: wardtune.v1.HeartbeatRequest.phase:type_name -> wardtune.v1.FineTuningJob.Phase
+	31, // 14: wardtune.v1.HeartbeatRequest.progress:type_name -> wardtune.v1.Progress
+	32, // 15: wardtune.v1.HeartbeatRequest.safety_before:type_name -> wardtune.v1.SafetyReport
 	3,  // 16: wardtune.v1.HeartbeatRequest.row_scan:type_name -> wardtune.v1.RowScanOutcome
-	27, // 17: wardtune.v1.HeartbeatResponse.lease_duration:type_name -> google.protobuf.Duration
+	29, // 17: wardtune.v1.HeartbeatResponse.lease_duration:type_name -> google.protobuf.Duration
 	0,  // 18: wardtune.v1.FetchInputRequest.kind:type_name -> wardtune.v1.WorkInput.Kind
-	22, // 19: wardtune.v1.UploadArtifactRequest.header:type_name -> wardtune.v1.UploadArtifactRequest.Header
-	30, // 20: wardtune.v1.FineTuningResult.safety_before:type_name -> wardtune.v1.SafetyReport
-	30, // 21: wardtune.v1.FineTuningResult.safety_after:type_name -> wardtune.v1.SafetyReport
-	31, // 22: wardtune.v1.FineTuningResult.proof:type_name -> wardtune.v1.ProtectionProof
-	29, // 23: wardtune.v1.FineTuningResult.progress:type_name -> wardtune.v1.Progress
+	24, // 19: wardtune.v1.UploadArtifactRequest.header:type_name -> wardtune.v1.UploadArtifactRequest.Header
+	32, // 20: wardtune.v1.FineTuningResult.safety_before:type_name -> wardtune.v1.SafetyReport
+	32, // 21: wardtune.v1.FineTuningResult.safety_after:type_name -> wardtune.v1.SafetyReport
+	33, // 22: wardtune.v1.FineTuningResult.proof:type_name -> wardtune.v1.ProtectionProof
+	31, // 23: wardtune.v1.FineTuningResult.progress:type_name -> wardtune.v1.Progress
 	3,  // 24: wardtune.v1.FineTuningResult.row_scan:type_name -> wardtune.v1.RowScanOutcome
-	32, // 25: wardtune.v1.SecurityVectorResult.card:type_name -> wardtune.v1.EvaluationCard
-	16, // 26: wardtune.v1.CompleteJobRequest.fine_tuning:type_name -> wardtune.v1.FineTuningResult
-	17, // 27: wardtune.v1.CompleteJobRequest.security_vector:type_name -> wardtune.v1.SecurityVectorResult
-	3,  // 28: wardtune.v1.FailJobRequest.row_scan:type_name -> wardtune.v1.RowScanOutcome
-	1,  // 29: wardtune.v1.UploadArtifactRequest.Header.kind:type_name -> wardtune.v1.UploadArtifactRequest.Kind
-	8,  // 30: wardtune.v1.WorkerService.LeaseJob:input_type -> wardtune.v1.LeaseJobRequest
-	10, // 31: wardtune.v1.WorkerService.Heartbeat:input_type -> wardtune.v1.HeartbeatRequest
-	12, // 32: wardtune.v1.WorkerService.FetchInput:input_type -> wardtune.v1.FetchInputRequest
-	14, // 33: wardtune.v1.WorkerService.UploadArtifact:input_type -> wardtune.v1.UploadArtifactRequest
-	18, // 34: wardtune.v1.WorkerService.CompleteJob:input_type -> wardtune.v1.CompleteJobRequest
-	20, // 35: wardtune.v1.WorkerService.FailJob:input_type -> wardtune.v1.FailJobRequest
-	9,  // 36: wardtune.v1.WorkerService.LeaseJob:output_type -> wardtune.v1.LeaseJobResponse
-	11, // 37: wardtune.v1.WorkerService.Heartbeat:output_type -> wardtune.v1.HeartbeatResponse
-	13, // 38: wardtune.v1.WorkerService.FetchInput:output_type -> wardtune.v1.FetchInputResponse
-	15, // 39: wardtune.v1.WorkerService.UploadArtifact:output_type -> wardtune.v1.UploadArtifactResponse
-	19, // 40: wardtune.v1.WorkerService.CompleteJob:output_type -> wardtune.v1.CompleteJobResponse
-	21, // 41: wardtune.v1.WorkerService.FailJob:output_type -> wardtune.v1.FailJobResponse
-	36, // [36:42] is the sub-list for method output_type
-	30, // [30:36] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	34, // 25: wardtune.v1.FineTuningResult.checkpoints:type_name -> wardtune.v1.CheckpointScore
+	32, // 26: wardtune.v1.JudgeScoresRequest.safety_before:type_name -> wardtune.v1.SafetyReport
+	32, // 27: wardtune.v1.JudgeScoresRequest.safety_after:type_name -> wardtune.v1.SafetyReport
+	35, // 28: wardtune.v1.JudgeScoresResponse.gate:type_name -> wardtune.v1.SafetyGate
+	36, // 29: wardtune.v1.SecurityVectorResult.card:type_name -> wardtune.v1.EvaluationCard
+	16, // 30: wardtune.v1.CompleteJobRequest.fine_tuning:type_name -> wardtune.v1.FineTuningResult
+	19, // 31: wardtune.v1.CompleteJobRequest.security_vector:type_name -> wardtune.v1.SecurityVectorResult
+	3,  // 32: wardtune.v1.FailJobRequest.row_scan:type_name -> wardtune.v1.RowScanOutcome
+	1,  // 33: wardtune.v1.UploadArtifactRequest.Header.kind:type_name -> wardtune.v1.UploadArtifactRequest.Kind
+	8,  // 34: wardtune.v1.WorkerService.LeaseJob:input_type -> wardtune.v1.LeaseJobRequest
+	10, // 35: wardtune.v1.WorkerService.Heartbeat:input_type -> wardtune.v1.HeartbeatRequest
+	12, // 36: wardtune.v1.WorkerService.FetchInput:input_type -> wardtune.v1.FetchInputRequest
+	14, // 37: wardtune.v1.WorkerService.UploadArtifact:input_type -> wardtune.v1.UploadArtifactRequest
+	17, // 38: wardtune.v1.WorkerService.JudgeScores:input_type -> wardtune.v1.JudgeScoresRequest
+	20, // 39: wardtune.v1.WorkerService.CompleteJob:input_type -> wardtune.v1.CompleteJobRequest
+	22, // 40: wardtune.v1.WorkerService.FailJob:input_type -> wardtune.v1.FailJobRequest
+	9,  // 41: wardtune.v1.WorkerService.LeaseJob:output_type -> wardtune.v1.LeaseJobResponse
+	11, // 42: wardtune.v1.WorkerService.Heartbeat:output_type -> wardtune.v1.HeartbeatResponse
+	13, // 43: wardtune.v1.WorkerService.FetchInput:output_type -> wardtune.v1.FetchInputResponse
+	15, // 44: wardtune.v1.WorkerService.UploadArtifact:output_type -> wardtune.v1.UploadArtifactResponse
+	18, // 45: wardtune.v1.WorkerService.JudgeScores:output_type -> wardtune.v1.JudgeScoresResponse
+	21, // 46: wardtune.v1.WorkerService.CompleteJob:output_type -> wardtune.v1.CompleteJobResponse
+	23, // 47: wardtune.v1.WorkerService.FailJob:output_type -> wardtune.v1.FailJobResponse
+	41, // [41:48] is the sub-list for method output_type
+	34, // [34:41] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_wardtune_v1_worker_service_proto_init() }
@@ -1911,7 +2059,7 @@ func file_wardtune_v1_worker_service_proto_init() {
 		(*UploadArtifactRequest_Header_)(nil),
 		(*UploadArtifactRequest_Chunk)(nil),
 	}
-	file_wardtune_v1_worker_service_proto_msgTypes[16].OneofWrappers = []any{
+	file_wardtune_v1_worker_service_proto_msgTypes[18].OneofWrappers = []any{
 		(*CompleteJobRequest_FineTuning)(nil),
 		(*CompleteJobRequest_SecurityVector)(nil),
 	}
@@ -1921,7 +2069,7 @@ func file_wardtune_v1_worker_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wardtune_v1_worker_service_proto_rawDesc), len(file_wardtune_v1_worker_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

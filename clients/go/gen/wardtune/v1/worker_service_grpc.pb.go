@@ -25,6 +25,7 @@ const (
 	WorkerService_Heartbeat_FullMethodName      = "/wardtune.v1.WorkerService/Heartbeat"
 	WorkerService_FetchInput_FullMethodName     = "/wardtune.v1.WorkerService/FetchInput"
 	WorkerService_UploadArtifact_FullMethodName = "/wardtune.v1.WorkerService/UploadArtifact"
+	WorkerService_JudgeScores_FullMethodName    = "/wardtune.v1.WorkerService/JudgeScores"
 	WorkerService_CompleteJob_FullMethodName    = "/wardtune.v1.WorkerService/CompleteJob"
 	WorkerService_FailJob_FullMethodName        = "/wardtune.v1.WorkerService/FailJob"
 )
@@ -49,6 +50,9 @@ type WorkerServiceClient interface {
 	// Stores one artefact of the attempt: header first, then chunks. The answer comes when it is on
 	// disk. A later checkpoint replaces the one before.
 	UploadArtifact(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadArtifactRequest, UploadArtifactResponse], error)
+	// Tells what the safety gate would make of a result with these scores, by the policy in force. Where
+	// several checkpoints could be delivered, the worker takes the first that passes.
+	JudgeScores(ctx context.Context, in *JudgeScoresRequest, opts ...grpc.CallOption) (*JudgeScoresResponse, error)
 	// Ends the work with its result. The named artefacts must have been uploaded by this attempt.
 	CompleteJob(ctx context.Context, in *CompleteJobRequest, opts ...grpc.CallOption) (*CompleteJobResponse, error)
 	// Ends the attempt without a result. A retryable failure queues the work again.
@@ -115,6 +119,16 @@ func (c *workerServiceClient) UploadArtifact(ctx context.Context, opts ...grpc.C
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type WorkerService_UploadArtifactClient = grpc.ClientStreamingClient[UploadArtifactRequest, UploadArtifactResponse]
 
+func (c *workerServiceClient) JudgeScores(ctx context.Context, in *JudgeScoresRequest, opts ...grpc.CallOption) (*JudgeScoresResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(JudgeScoresResponse)
+	err := c.cc.Invoke(ctx, WorkerService_JudgeScores_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *workerServiceClient) CompleteJob(ctx context.Context, in *CompleteJobRequest, opts ...grpc.CallOption) (*CompleteJobResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CompleteJobResponse)
@@ -155,6 +169,9 @@ type WorkerServiceServer interface {
 	// Stores one artefact of the attempt: header first, then chunks. The answer comes when it is on
 	// disk. A later checkpoint replaces the one before.
 	UploadArtifact(grpc.ClientStreamingServer[UploadArtifactRequest, UploadArtifactResponse]) error
+	// Tells what the safety gate would make of a result with these scores, by the policy in force. Where
+	// several checkpoints could be delivered, the worker takes the first that passes.
+	JudgeScores(context.Context, *JudgeScoresRequest) (*JudgeScoresResponse, error)
 	// Ends the work with its result. The named artefacts must have been uploaded by this attempt.
 	CompleteJob(context.Context, *CompleteJobRequest) (*CompleteJobResponse, error)
 	// Ends the attempt without a result. A retryable failure queues the work again.
@@ -180,6 +197,9 @@ func (UnimplementedWorkerServiceServer) FetchInput(*FetchInputRequest, grpc.Serv
 }
 func (UnimplementedWorkerServiceServer) UploadArtifact(grpc.ClientStreamingServer[UploadArtifactRequest, UploadArtifactResponse]) error {
 	return status.Error(codes.Unimplemented, "method UploadArtifact not implemented")
+}
+func (UnimplementedWorkerServiceServer) JudgeScores(context.Context, *JudgeScoresRequest) (*JudgeScoresResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method JudgeScores not implemented")
 }
 func (UnimplementedWorkerServiceServer) CompleteJob(context.Context, *CompleteJobRequest) (*CompleteJobResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CompleteJob not implemented")
@@ -262,6 +282,24 @@ func _WorkerService_UploadArtifact_Handler(srv interface{}, stream grpc.ServerSt
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type WorkerService_UploadArtifactServer = grpc.ClientStreamingServer[UploadArtifactRequest, UploadArtifactResponse]
 
+func _WorkerService_JudgeScores_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(JudgeScoresRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkerServiceServer).JudgeScores(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WorkerService_JudgeScores_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkerServiceServer).JudgeScores(ctx, req.(*JudgeScoresRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _WorkerService_CompleteJob_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CompleteJobRequest)
 	if err := dec(in); err != nil {
@@ -312,6 +350,10 @@ var WorkerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Heartbeat",
 			Handler:    _WorkerService_Heartbeat_Handler,
+		},
+		{
+			MethodName: "JudgeScores",
+			Handler:    _WorkerService_JudgeScores_Handler,
 		},
 		{
 			MethodName: "CompleteJob",

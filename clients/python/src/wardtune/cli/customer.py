@@ -9,6 +9,7 @@ from wardtune.adapters import extract
 from wardtune.cli import progress, reports
 from wardtune.cli.context import EXIT_REFUSED, Options, command, print_json, to_json
 from wardtune.cli.tables import (
+    checkpoint_text,
     gate_text,
     print_safety,
     print_table,
@@ -204,6 +205,8 @@ def _follow(job: Job, options: Options) -> None:
     print_safety(job.message.safety_before, job.message.safety_after)
     if job.message.HasField("row_scan"):
         click.echo(f"row scan: {scan_text(job.message.row_scan)}")
+    for checkpoint in job.message.checkpoints:
+        click.echo(f"checkpoint: {checkpoint_text(checkpoint)}")
     if job.message.HasField("gate"):
         click.echo(f"safety gate: {gate_text(job.message.gate)}")
 

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from wardtune.v1 import fine_tuning_service_pb2 as jobs_pb
 from wardtune.v1 import safety_pb2
 
 _UNBOUNDED = 10_000
@@ -63,6 +64,14 @@ def gate_text(gate: safety_pb2.SafetyGate) -> str:
         return ""
     state = state_text(safety_pb2.SafetyGate.State, gate.state)
     return f"{state}: {gate.reason}" if gate.reason else state
+
+
+def checkpoint_text(checkpoint: jobs_pb.CheckpointScore) -> str:
+    """Step, loss, gate, and whether it is the one that was delivered."""
+    state = state_text(safety_pb2.SafetyGate.State, checkpoint.gate)
+    delivered = ", delivered" if checkpoint.delivered else ""
+    loss = checkpoint.validation_loss
+    return f"step {checkpoint.step}, loss on held-out rows {loss:.4f}, {state}{delivered}"
 
 
 _SCAN_EFFECTS = {
