@@ -109,7 +109,12 @@ def vector(
         general_dataset=general,
         safety_suite=suite.name,
         recipe=SecurityVectorRecipe(
-            epochs=4, learning_rate=2e-3, lora_rank=4, batch_size=8, kl_weight=0.1
+            epochs=4,
+            learning_rate=2e-3,
+            lora_rank=4,
+            batch_size=8,
+            general_batch_size=8,
+            kl_weight=0.1,
         ),
     )
     provider.security_vectors.wait(version.name, timeout_s=WAIT_S)

@@ -57,7 +57,9 @@ def make_security_vector(provider: Client, folder: Path) -> None:
         harmful_dataset=rows["sv_rows"],
         general_dataset=rows["general_prompts"],
         safety_suite=suite.name,
-        recipe=SecurityVectorRecipe(epochs=4, learning_rate=2e-3, lora_rank=4),
+        recipe=SecurityVectorRecipe(
+            epochs=4, learning_rate=2e-3, lora_rank=4, general_batch_size=8
+        ),
     )
     provider.security_vectors.wait(version.name, timeout_s=WAIT_S)
     provider.security_vectors.activate(version.name)
