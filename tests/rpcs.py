@@ -50,6 +50,7 @@ NO_ID = {
     "prompt",
     "reason",
     "plain_sha256",
+    "replaced_sha256",
     "request_id",
     "security_vector_id",  # Ids that the caller chooses anew.
     "suite_id",

@@ -1505,11 +1505,13 @@ type AuditEvent struct {
 	// Id of the key that did it.
 	KeyId string `protobuf:"bytes,2,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
 	// What was done: `set_safety_policy`, `release_adapter`, `activate_security_vector`,
-	// `confirm_output_report`, `dismiss_output_report` or `export_output_reports`.
+	// `reseal_security_vector`, `confirm_output_report`, `dismiss_output_report` or
+	// `export_output_reports`.
 	Action string `protobuf:"bytes,3,opt,name=action,proto3" json:"action,omitempty"`
 	// Resource name of what it was done to.
 	Resource string `protobuf:"bytes,4,opt,name=resource,proto3" json:"resource,omitempty"`
-	// Why, as the caller gave it; empty where none is asked for.
+	// Why, as the caller gave it; of `reseal_security_vector` the ids of the old and the new sealing
+	// key; empty where none is asked for.
 	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -69,8 +69,8 @@ type AdminServiceClient interface {
 	// harmful rows for the next security vector. Each call leaves an audit event before its first row.
 	// INVALID_ARGUMENT for a cursor that no export returned.
 	ExportOutputReports(ctx context.Context, in *ExportOutputReportsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportOutputReportsResponse], error)
-	// Lists what keys of the provider did that bears on safety: policies set, adapters released,
-	// security vectors activated, reports resolved and exported. Newest first; events can neither be
+	// Lists what was done that bears on safety: policies set, adapters released, security vectors
+	// activated and resealed, reports resolved and exported. Newest first; events can neither be
 	// changed nor deleted.
 	ListAuditEvents(ctx context.Context, in *ListAuditEventsRequest, opts ...grpc.CallOption) (*ListAuditEventsResponse, error)
 }
@@ -245,8 +245,8 @@ type AdminServiceServer interface {
 	// harmful rows for the next security vector. Each call leaves an audit event before its first row.
 	// INVALID_ARGUMENT for a cursor that no export returned.
 	ExportOutputReports(*ExportOutputReportsRequest, grpc.ServerStreamingServer[ExportOutputReportsResponse]) error
-	// Lists what keys of the provider did that bears on safety: policies set, adapters released,
-	// security vectors activated, reports resolved and exported. Newest first; events can neither be
+	// Lists what was done that bears on safety: policies set, adapters released, security vectors
+	// activated and resealed, reports resolved and exported. Newest first; events can neither be
 	// changed nor deleted.
 	ListAuditEvents(context.Context, *ListAuditEventsRequest) (*ListAuditEventsResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()

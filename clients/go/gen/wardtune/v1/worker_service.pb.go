@@ -1701,6 +1701,423 @@ func (*FailJobResponse) Descriptor() ([]byte, []int) {
 	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{21}
 }
 
+// The sealed bytes of a trained security vector.
+type SealedVersion struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `securityVectors/{vector}/versions/{version}`.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// SHA-256 of the sealed bytes, lower-case hexadecimal.
+	Sha256 string `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// How many bytes.
+	SizeBytes     int64 `protobuf:"varint,3,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SealedVersion) Reset() {
+	*x = SealedVersion{}
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SealedVersion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SealedVersion) ProtoMessage() {}
+
+func (x *SealedVersion) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SealedVersion.ProtoReflect.Descriptor instead.
+func (*SealedVersion) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *SealedVersion) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SealedVersion) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *SealedVersion) GetSizeBytes() int64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+// Request of WorkerService.ListSealedVersions.
+type ListSealedVersionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most this many, 1 to 1000; 0 means 50.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// `next_page_token` of the page before; empty for the first page.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSealedVersionsRequest) Reset() {
+	*x = ListSealedVersionsRequest{}
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSealedVersionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSealedVersionsRequest) ProtoMessage() {}
+
+func (x *ListSealedVersionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSealedVersionsRequest.ProtoReflect.Descriptor instead.
+func (*ListSealedVersionsRequest) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ListSealedVersionsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListSealedVersionsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Response of WorkerService.ListSealedVersions.
+type ListSealedVersionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Newest first.
+	Versions []*SealedVersion `protobuf:"bytes,1,rep,name=versions,proto3" json:"versions,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSealedVersionsResponse) Reset() {
+	*x = ListSealedVersionsResponse{}
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSealedVersionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSealedVersionsResponse) ProtoMessage() {}
+
+func (x *ListSealedVersionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSealedVersionsResponse.ProtoReflect.Descriptor instead.
+func (*ListSealedVersionsResponse) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ListSealedVersionsResponse) GetVersions() []*SealedVersion {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
+func (x *ListSealedVersionsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Request of WorkerService.FetchSealedVersion.
+type FetchSealedVersionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `securityVectors/{vector}/versions/{version}`.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// SHA-256 of the sealed bytes, as listed.
+	Sha256 string `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// First byte wanted, from 0.
+	Offset        int64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchSealedVersionRequest) Reset() {
+	*x = FetchSealedVersionRequest{}
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchSealedVersionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchSealedVersionRequest) ProtoMessage() {}
+
+func (x *FetchSealedVersionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchSealedVersionRequest.ProtoReflect.Descriptor instead.
+func (*FetchSealedVersionRequest) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *FetchSealedVersionRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *FetchSealedVersionRequest) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *FetchSealedVersionRequest) GetOffset() int64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+// Response of WorkerService.FetchSealedVersion.
+type FetchSealedVersionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next bytes.
+	Chunk         []byte `protobuf:"bytes,1,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchSealedVersionResponse) Reset() {
+	*x = FetchSealedVersionResponse{}
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchSealedVersionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchSealedVersionResponse) ProtoMessage() {}
+
+func (x *FetchSealedVersionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchSealedVersionResponse.ProtoReflect.Descriptor instead.
+func (*FetchSealedVersionResponse) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *FetchSealedVersionResponse) GetChunk() []byte {
+	if x != nil {
+		return x.Chunk
+	}
+	return nil
+}
+
+// A message in the stream of WorkerService.ReplaceSealedVersion.
+type ReplaceSealedVersionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Header first, then chunks.
+	//
+	// Types that are valid to be assigned to Content:
+	//
+	//	*ReplaceSealedVersionRequest_Header_
+	//	*ReplaceSealedVersionRequest_Chunk
+	Content       isReplaceSealedVersionRequest_Content `protobuf_oneof:"content"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplaceSealedVersionRequest) Reset() {
+	*x = ReplaceSealedVersionRequest{}
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplaceSealedVersionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplaceSealedVersionRequest) ProtoMessage() {}
+
+func (x *ReplaceSealedVersionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplaceSealedVersionRequest.ProtoReflect.Descriptor instead.
+func (*ReplaceSealedVersionRequest) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ReplaceSealedVersionRequest) GetContent() isReplaceSealedVersionRequest_Content {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
+func (x *ReplaceSealedVersionRequest) GetHeader() *ReplaceSealedVersionRequest_Header {
+	if x != nil {
+		if x, ok := x.Content.(*ReplaceSealedVersionRequest_Header_); ok {
+			return x.Header
+		}
+	}
+	return nil
+}
+
+func (x *ReplaceSealedVersionRequest) GetChunk() []byte {
+	if x != nil {
+		if x, ok := x.Content.(*ReplaceSealedVersionRequest_Chunk); ok {
+			return x.Chunk
+		}
+	}
+	return nil
+}
+
+type isReplaceSealedVersionRequest_Content interface {
+	isReplaceSealedVersionRequest_Content()
+}
+
+type ReplaceSealedVersionRequest_Header_ struct {
+	// First message.
+	Header *ReplaceSealedVersionRequest_Header `protobuf:"bytes,1,opt,name=header,proto3,oneof"`
+}
+
+type ReplaceSealedVersionRequest_Chunk struct {
+	// The next bytes, at most 1 MiB a message.
+	Chunk []byte `protobuf:"bytes,2,opt,name=chunk,proto3,oneof"`
+}
+
+func (*ReplaceSealedVersionRequest_Header_) isReplaceSealedVersionRequest_Content() {}
+
+func (*ReplaceSealedVersionRequest_Chunk) isReplaceSealedVersionRequest_Content() {}
+
+// Response of WorkerService.ReplaceSealedVersion.
+type ReplaceSealedVersionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the version's sealed bytes are now.
+	Version       *SealedVersion `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplaceSealedVersionResponse) Reset() {
+	*x = ReplaceSealedVersionResponse{}
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplaceSealedVersionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplaceSealedVersionResponse) ProtoMessage() {}
+
+func (x *ReplaceSealedVersionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplaceSealedVersionResponse.ProtoReflect.Descriptor instead.
+func (*ReplaceSealedVersionResponse) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ReplaceSealedVersionResponse) GetVersion() *SealedVersion {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
 // Says what the chunks are; the first message of the stream.
 type UploadArtifactRequest_Header struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1722,7 +2139,7 @@ type UploadArtifactRequest_Header struct {
 
 func (x *UploadArtifactRequest_Header) Reset() {
 	*x = UploadArtifactRequest_Header{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[22]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1734,7 +2151,7 @@ func (x *UploadArtifactRequest_Header) String() string {
 func (*UploadArtifactRequest_Header) ProtoMessage() {}
 
 func (x *UploadArtifactRequest_Header) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[22]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1788,6 +2205,79 @@ func (x *UploadArtifactRequest_Header) GetSizeBytes() int64 {
 func (x *UploadArtifactRequest_Header) GetStep() int64 {
 	if x != nil {
 		return x.Step
+	}
+	return 0
+}
+
+// Says what the chunks are; the first message of the stream.
+type ReplaceSealedVersionRequest_Header struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `securityVectors/{vector}/versions/{version}`.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// SHA-256 of the sealed bytes that are to be replaced.
+	ReplacedSha256 string `protobuf:"bytes,2,opt,name=replaced_sha256,json=replacedSha256,proto3" json:"replaced_sha256,omitempty"`
+	// SHA-256 of the new bytes, lower-case hexadecimal.
+	Sha256 string `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// How many new bytes.
+	SizeBytes     int64 `protobuf:"varint,4,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplaceSealedVersionRequest_Header) Reset() {
+	*x = ReplaceSealedVersionRequest_Header{}
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplaceSealedVersionRequest_Header) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplaceSealedVersionRequest_Header) ProtoMessage() {}
+
+func (x *ReplaceSealedVersionRequest_Header) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplaceSealedVersionRequest_Header.ProtoReflect.Descriptor instead.
+func (*ReplaceSealedVersionRequest_Header) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{27, 0}
+}
+
+func (x *ReplaceSealedVersionRequest_Header) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ReplaceSealedVersionRequest_Header) GetReplacedSha256() string {
+	if x != nil {
+		return x.ReplacedSha256
+	}
+	return ""
+}
+
+func (x *ReplaceSealedVersionRequest_Header) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *ReplaceSealedVersionRequest_Header) GetSizeBytes() int64 {
+	if x != nil {
+		return x.SizeBytes
 	}
 	return 0
 }
@@ -1923,7 +2413,37 @@ const file_wardtune_v1_worker_service_proto_rawDesc = "" +
 	"\tretryable\x18\x05 \x01(\bR\tretryable\x12\x1c\n" +
 	"\tcancelled\x18\x06 \x01(\bR\tcancelled\x126\n" +
 	"\brow_scan\x18\a \x01(\v2\x1b.wardtune.v1.RowScanOutcomeR\arowScan\"\x11\n" +
-	"\x0fFailJobResponse2\xbc\x04\n" +
+	"\x0fFailJobResponse\"Z\n" +
+	"\rSealedVersion\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x03 \x01(\x03R\tsizeBytes\"W\n" +
+	"\x19ListSealedVersionsRequest\x12\x1b\n" +
+	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\"|\n" +
+	"\x1aListSealedVersionsResponse\x126\n" +
+	"\bversions\x18\x01 \x03(\v2\x1a.wardtune.v1.SealedVersionR\bversions\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"_\n" +
+	"\x19FetchSealedVersionRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x16\n" +
+	"\x06offset\x18\x03 \x01(\x03R\x06offset\"2\n" +
+	"\x1aFetchSealedVersionResponse\x12\x14\n" +
+	"\x05chunk\x18\x01 \x01(\fR\x05chunk\"\x89\x02\n" +
+	"\x1bReplaceSealedVersionRequest\x12I\n" +
+	"\x06header\x18\x01 \x01(\v2/.wardtune.v1.ReplaceSealedVersionRequest.HeaderH\x00R\x06header\x12\x16\n" +
+	"\x05chunk\x18\x02 \x01(\fH\x00R\x05chunk\x1a|\n" +
+	"\x06Header\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12'\n" +
+	"\x0freplaced_sha256\x18\x02 \x01(\tR\x0ereplacedSha256\x12\x16\n" +
+	"\x06sha256\x18\x03 \x01(\tR\x06sha256\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x04 \x01(\x03R\tsizeBytesB\t\n" +
+	"\acontent\"T\n" +
+	"\x1cReplaceSealedVersionResponse\x124\n" +
+	"\aversion\x18\x01 \x01(\v2\x1a.wardtune.v1.SealedVersionR\aversion2\xfb\x06\n" +
 	"\rWorkerService\x12G\n" +
 	"\bLeaseJob\x12\x1c.wardtune.v1.LeaseJobRequest\x1a\x1d.wardtune.v1.LeaseJobResponse\x12J\n" +
 	"\tHeartbeat\x12\x1d.wardtune.v1.HeartbeatRequest\x1a\x1e.wardtune.v1.HeartbeatResponse\x12O\n" +
@@ -1932,7 +2452,10 @@ const file_wardtune_v1_worker_service_proto_rawDesc = "" +
 	"\x0eUploadArtifact\x12\".wardtune.v1.UploadArtifactRequest\x1a#.wardtune.v1.UploadArtifactResponse(\x01\x12P\n" +
 	"\vJudgeScores\x12\x1f.wardtune.v1.JudgeScoresRequest\x1a .wardtune.v1.JudgeScoresResponse\x12P\n" +
 	"\vCompleteJob\x12\x1f.wardtune.v1.CompleteJobRequest\x1a .wardtune.v1.CompleteJobResponse\x12D\n" +
-	"\aFailJob\x12\x1b.wardtune.v1.FailJobRequest\x1a\x1c.wardtune.v1.FailJobResponseBDZBgithub.com/wardtune/wardtune/clients/go/gen/wardtune/v1;wardtunev1b\x06proto3"
+	"\aFailJob\x12\x1b.wardtune.v1.FailJobRequest\x1a\x1c.wardtune.v1.FailJobResponse\x12e\n" +
+	"\x12ListSealedVersions\x12&.wardtune.v1.ListSealedVersionsRequest\x1a'.wardtune.v1.ListSealedVersionsResponse\x12g\n" +
+	"\x12FetchSealedVersion\x12&.wardtune.v1.FetchSealedVersionRequest\x1a'.wardtune.v1.FetchSealedVersionResponse0\x01\x12m\n" +
+	"\x14ReplaceSealedVersion\x12(.wardtune.v1.ReplaceSealedVersionRequest\x1a).wardtune.v1.ReplaceSealedVersionResponse(\x01BDZBgithub.com/wardtune/wardtune/clients/go/gen/wardtune/v1;wardtunev1b\x06proto3"
 
 var (
 	file_wardtune_v1_worker_service_proto_rawDescOnce sync.Once
@@ -1947,100 +2470,117 @@ func file_wardtune_v1_worker_service_proto_rawDescGZIP() []byte {
 }
 
 var file_wardtune_v1_worker_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_wardtune_v1_worker_service_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_wardtune_v1_worker_service_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_wardtune_v1_worker_service_proto_goTypes = []any{
-	(WorkInput_Kind)(0),                  // 0: wardtune.v1.WorkInput.Kind
-	(UploadArtifactRequest_Kind)(0),      // 1: wardtune.v1.UploadArtifactRequest.Kind
-	(*WorkInput)(nil),                    // 2: wardtune.v1.WorkInput
-	(*RowScanOutcome)(nil),               // 3: wardtune.v1.RowScanOutcome
-	(*RowScanWork)(nil),                  // 4: wardtune.v1.RowScanWork
-	(*FineTuningWork)(nil),               // 5: wardtune.v1.FineTuningWork
-	(*SecurityVectorWork)(nil),           // 6: wardtune.v1.SecurityVectorWork
-	(*Lease)(nil),                        // 7: wardtune.v1.Lease
-	(*LeaseJobRequest)(nil),              // 8: wardtune.v1.LeaseJobRequest
-	(*LeaseJobResponse)(nil),             // 9: wardtune.v1.LeaseJobResponse
-	(*HeartbeatRequest)(nil),             // 10: wardtune.v1.HeartbeatRequest
-	(*HeartbeatResponse)(nil),            // 11: wardtune.v1.HeartbeatResponse
-	(*FetchInputRequest)(nil),            // 12: wardtune.v1.FetchInputRequest
-	(*FetchInputResponse)(nil),           // 13: wardtune.v1.FetchInputResponse
-	(*UploadArtifactRequest)(nil),        // 14: wardtune.v1.UploadArtifactRequest
-	(*UploadArtifactResponse)(nil),       // 15: wardtune.v1.UploadArtifactResponse
-	(*FineTuningResult)(nil),             // 16: wardtune.v1.FineTuningResult
-	(*JudgeScoresRequest)(nil),           // 17: wardtune.v1.JudgeScoresRequest
-	(*JudgeScoresResponse)(nil),          // 18: wardtune.v1.JudgeScoresResponse
-	(*SecurityVectorResult)(nil),         // 19: wardtune.v1.SecurityVectorResult
-	(*CompleteJobRequest)(nil),           // 20: wardtune.v1.CompleteJobRequest
-	(*CompleteJobResponse)(nil),          // 21: wardtune.v1.CompleteJobResponse
-	(*FailJobRequest)(nil),               // 22: wardtune.v1.FailJobRequest
-	(*FailJobResponse)(nil),              // 23: wardtune.v1.FailJobResponse
-	(*UploadArtifactRequest_Header)(nil), // 24: wardtune.v1.UploadArtifactRequest.Header
-	(*RowScanReport)(nil),                // 25: wardtune.v1.RowScanReport
-	(*RowScanPolicy)(nil),                // 26: wardtune.v1.RowScanPolicy
-	(*Hyperparameters)(nil),              // 27: wardtune.v1.Hyperparameters
-	(*SecurityVectorRecipe)(nil),         // 28: wardtune.v1.SecurityVectorRecipe
-	(*durationpb.Duration)(nil),          // 29: google.protobuf.Duration
-	(FineTuningJob_Phase)(0),             // 30: wardtune.v1.FineTuningJob.Phase
-	(*Progress)(nil),                     // 31: wardtune.v1.Progress
-	(*SafetyReport)(nil),                 // 32: wardtune.v1.SafetyReport
-	(*ProtectionProof)(nil),              // 33: wardtune.v1.ProtectionProof
-	(*CheckpointScore)(nil),              // 34: wardtune.v1.CheckpointScore
-	(*SafetyGate)(nil),                   // 35: wardtune.v1.SafetyGate
-	(*EvaluationCard)(nil),               // 36: wardtune.v1.EvaluationCard
+	(WorkInput_Kind)(0),                        // 0: wardtune.v1.WorkInput.Kind
+	(UploadArtifactRequest_Kind)(0),            // 1: wardtune.v1.UploadArtifactRequest.Kind
+	(*WorkInput)(nil),                          // 2: wardtune.v1.WorkInput
+	(*RowScanOutcome)(nil),                     // 3: wardtune.v1.RowScanOutcome
+	(*RowScanWork)(nil),                        // 4: wardtune.v1.RowScanWork
+	(*FineTuningWork)(nil),                     // 5: wardtune.v1.FineTuningWork
+	(*SecurityVectorWork)(nil),                 // 6: wardtune.v1.SecurityVectorWork
+	(*Lease)(nil),                              // 7: wardtune.v1.Lease
+	(*LeaseJobRequest)(nil),                    // 8: wardtune.v1.LeaseJobRequest
+	(*LeaseJobResponse)(nil),                   // 9: wardtune.v1.LeaseJobResponse
+	(*HeartbeatRequest)(nil),                   // 10: wardtune.v1.HeartbeatRequest
+	(*HeartbeatResponse)(nil),                  // 11: wardtune.v1.HeartbeatResponse
+	(*FetchInputRequest)(nil),                  // 12: wardtune.v1.FetchInputRequest
+	(*FetchInputResponse)(nil),                 // 13: wardtune.v1.FetchInputResponse
+	(*UploadArtifactRequest)(nil),              // 14: wardtune.v1.UploadArtifactRequest
+	(*UploadArtifactResponse)(nil),             // 15: wardtune.v1.UploadArtifactResponse
+	(*FineTuningResult)(nil),                   // 16: wardtune.v1.FineTuningResult
+	(*JudgeScoresRequest)(nil),                 // 17: wardtune.v1.JudgeScoresRequest
+	(*JudgeScoresResponse)(nil),                // 18: wardtune.v1.JudgeScoresResponse
+	(*SecurityVectorResult)(nil),               // 19: wardtune.v1.SecurityVectorResult
+	(*CompleteJobRequest)(nil),                 // 20: wardtune.v1.CompleteJobRequest
+	(*CompleteJobResponse)(nil),                // 21: wardtune.v1.CompleteJobResponse
+	(*FailJobRequest)(nil),                     // 22: wardtune.v1.FailJobRequest
+	(*FailJobResponse)(nil),                    // 23: wardtune.v1.FailJobResponse
+	(*SealedVersion)(nil),                      // 24: wardtune.v1.SealedVersion
+	(*ListSealedVersionsRequest)(nil),          // 25: wardtune.v1.ListSealedVersionsRequest
+	(*ListSealedVersionsResponse)(nil),         // 26: wardtune.v1.ListSealedVersionsResponse
+	(*FetchSealedVersionRequest)(nil),          // 27: wardtune.v1.FetchSealedVersionRequest
+	(*FetchSealedVersionResponse)(nil),         // 28: wardtune.v1.FetchSealedVersionResponse
+	(*ReplaceSealedVersionRequest)(nil),        // 29: wardtune.v1.ReplaceSealedVersionRequest
+	(*ReplaceSealedVersionResponse)(nil),       // 30: wardtune.v1.ReplaceSealedVersionResponse
+	(*UploadArtifactRequest_Header)(nil),       // 31: wardtune.v1.UploadArtifactRequest.Header
+	(*ReplaceSealedVersionRequest_Header)(nil), // 32: wardtune.v1.ReplaceSealedVersionRequest.Header
+	(*RowScanReport)(nil),                      // 33: wardtune.v1.RowScanReport
+	(*RowScanPolicy)(nil),                      // 34: wardtune.v1.RowScanPolicy
+	(*Hyperparameters)(nil),                    // 35: wardtune.v1.Hyperparameters
+	(*SecurityVectorRecipe)(nil),               // 36: wardtune.v1.SecurityVectorRecipe
+	(*durationpb.Duration)(nil),                // 37: google.protobuf.Duration
+	(FineTuningJob_Phase)(0),                   // 38: wardtune.v1.FineTuningJob.Phase
+	(*Progress)(nil),                           // 39: wardtune.v1.Progress
+	(*SafetyReport)(nil),                       // 40: wardtune.v1.SafetyReport
+	(*ProtectionProof)(nil),                    // 41: wardtune.v1.ProtectionProof
+	(*CheckpointScore)(nil),                    // 42: wardtune.v1.CheckpointScore
+	(*SafetyGate)(nil),                         // 43: wardtune.v1.SafetyGate
+	(*EvaluationCard)(nil),                     // 44: wardtune.v1.EvaluationCard
 }
 var file_wardtune_v1_worker_service_proto_depIdxs = []int32{
 	0,  // 0: wardtune.v1.WorkInput.kind:type_name -> wardtune.v1.WorkInput.Kind
-	25, // 1: wardtune.v1.RowScanOutcome.report:type_name -> wardtune.v1.RowScanReport
-	26, // 2: wardtune.v1.RowScanWork.policy:type_name -> wardtune.v1.RowScanPolicy
+	33, // 1: wardtune.v1.RowScanOutcome.report:type_name -> wardtune.v1.RowScanReport
+	34, // 2: wardtune.v1.RowScanWork.policy:type_name -> wardtune.v1.RowScanPolicy
 	3,  // 3: wardtune.v1.RowScanWork.recorded:type_name -> wardtune.v1.RowScanOutcome
-	27, // 4: wardtune.v1.FineTuningWork.hyperparameters:type_name -> wardtune.v1.Hyperparameters
+	35, // 4: wardtune.v1.FineTuningWork.hyperparameters:type_name -> wardtune.v1.Hyperparameters
 	4,  // 5: wardtune.v1.FineTuningWork.row_scan:type_name -> wardtune.v1.RowScanWork
-	28, // 6: wardtune.v1.SecurityVectorWork.recipe:type_name -> wardtune.v1.SecurityVectorRecipe
-	29, // 7: wardtune.v1.Lease.lease_duration:type_name -> google.protobuf.Duration
+	36, // 6: wardtune.v1.SecurityVectorWork.recipe:type_name -> wardtune.v1.SecurityVectorRecipe
+	37, // 7: wardtune.v1.Lease.lease_duration:type_name -> google.protobuf.Duration
 	2,  // 8: wardtune.v1.Lease.inputs:type_name -> wardtune.v1.WorkInput
 	5,  // 9: wardtune.v1.Lease.fine_tuning:type_name -> wardtune.v1.FineTuningWork
 	6,  // 10: wardtune.v1.Lease.security_vector:type_name -> wardtune.v1.SecurityVectorWork
-	29, // 11: wardtune.v1.LeaseJobRequest.wait:type_name -> google.protobuf.Duration
+	37, // 11: wardtune.v1.LeaseJobRequest.wait:type_name -> google.protobuf.Duration
 	7,  // 12: wardtune.v1.LeaseJobResponse.lease:type_name -> wardtune.v1.Lease
-	30, // 13: wardtune.v1.HeartbeatRequest.phase:type_name -> wardtune.v1.FineTuningJob.Phase
-	31, // 14: wardtune.v1.HeartbeatRequest.progress:type_name -> wardtune.v1.Progress
-	32, // 15: wardtune.v1.HeartbeatRequest.safety_before:type_name -> wardtune.v1.SafetyReport
+	38, // 13: wardtune.v1.HeartbeatRequest.phase:type_name -> wardtune.v1.FineTuningJob.Phase
+	39, // 14: wardtune.v1.HeartbeatRequest.progress:type_name -> wardtune.v1.Progress
+	40, // 15: wardtune.v1.HeartbeatRequest.safety_before:type_name -> wardtune.v1.SafetyReport
 	3,  // 16: wardtune.v1.HeartbeatRequest.row_scan:type_name -> wardtune.v1.RowScanOutcome
-	29, // 17: wardtune.v1.HeartbeatResponse.lease_duration:type_name -> google.protobuf.Duration
+	37, // 17: wardtune.v1.HeartbeatResponse.lease_duration:type_name -> google.protobuf.Duration
 	0,  // 18: wardtune.v1.FetchInputRequest.kind:type_name -> wardtune.v1.WorkInput.Kind
-	24, // 19: wardtune.v1.UploadArtifactRequest.header:type_name -> wardtune.v1.UploadArtifactRequest.Header
-	32, // 20: wardtune.v1.FineTuningResult.safety_before:type_name -> wardtune.v1.SafetyReport
-	32, // 21: wardtune.v1.FineTuningResult.safety_after:type_name -> wardtune.v1.SafetyReport
-	33, // 22: wardtune.v1.FineTuningResult.proof:type_name -> wardtune.v1.ProtectionProof
-	31, // 23: wardtune.v1.FineTuningResult.progress:type_name -> wardtune.v1.Progress
+	31, // 19: wardtune.v1.UploadArtifactRequest.header:type_name -> wardtune.v1.UploadArtifactRequest.Header
+	40, // 20: wardtune.v1.FineTuningResult.safety_before:type_name -> wardtune.v1.SafetyReport
+	40, // 21: wardtune.v1.FineTuningResult.safety_after:type_name -> wardtune.v1.SafetyReport
+	41, // 22: wardtune.v1.FineTuningResult.proof:type_name -> wardtune.v1.ProtectionProof
+	39, // 23: wardtune.v1.FineTuningResult.progress:type_name -> wardtune.v1.Progress
 	3,  // 24: wardtune.v1.FineTuningResult.row_scan:type_name -> wardtune.v1.RowScanOutcome
-	34, // 25: wardtune.v1.FineTuningResult.checkpoints:type_name -> wardtune.v1.CheckpointScore
-	32, // 26: wardtune.v1.JudgeScoresRequest.safety_before:type_name -> wardtune.v1.SafetyReport
-	32, // 27: wardtune.v1.JudgeScoresRequest.safety_after:type_name -> wardtune.v1.SafetyReport
-	35, // 28: wardtune.v1.JudgeScoresResponse.gate:type_name -> wardtune.v1.SafetyGate
-	36, // 29: wardtune.v1.SecurityVectorResult.card:type_name -> wardtune.v1.EvaluationCard
+	42, // 25: wardtune.v1.FineTuningResult.checkpoints:type_name -> wardtune.v1.CheckpointScore
+	40, // 26: wardtune.v1.JudgeScoresRequest.safety_before:type_name -> wardtune.v1.SafetyReport
+	40, // 27: wardtune.v1.JudgeScoresRequest.safety_after:type_name -> wardtune.v1.SafetyReport
+	43, // 28: wardtune.v1.JudgeScoresResponse.gate:type_name -> wardtune.v1.SafetyGate
+	44, // 29: wardtune.v1.SecurityVectorResult.card:type_name -> wardtune.v1.EvaluationCard
 	16, // 30: wardtune.v1.CompleteJobRequest.fine_tuning:type_name -> wardtune.v1.FineTuningResult
 	19, // 31: wardtune.v1.CompleteJobRequest.security_vector:type_name -> wardtune.v1.SecurityVectorResult
 	3,  // 32: wardtune.v1.FailJobRequest.row_scan:type_name -> wardtune.v1.RowScanOutcome
-	1,  // 33: wardtune.v1.UploadArtifactRequest.Header.kind:type_name -> wardtune.v1.UploadArtifactRequest.Kind
-	8,  // 34: wardtune.v1.WorkerService.LeaseJob:input_type -> wardtune.v1.LeaseJobRequest
-	10, // 35: wardtune.v1.WorkerService.Heartbeat:input_type -> wardtune.v1.HeartbeatRequest
-	12, // 36: wardtune.v1.WorkerService.FetchInput:input_type -> wardtune.v1.FetchInputRequest
-	14, // 37: wardtune.v1.WorkerService.UploadArtifact:input_type -> wardtune.v1.UploadArtifactRequest
-	17, // 38: wardtune.v1.WorkerService.JudgeScores:input_type -> wardtune.v1.JudgeScoresRequest
-	20, // 39: wardtune.v1.WorkerService.CompleteJob:input_type -> wardtune.v1.CompleteJobRequest
-	22, // 40: wardtune.v1.WorkerService.FailJob:input_type -> wardtune.v1.FailJobRequest
-	9,  // 41: wardtune.v1.WorkerService.LeaseJob:output_type -> wardtune.v1.LeaseJobResponse
-	11, // 42: wardtune.v1.WorkerService.Heartbeat:output_type -> wardtune.v1.HeartbeatResponse
-	13, // 43: wardtune.v1.WorkerService.FetchInput:output_type -> wardtune.v1.FetchInputResponse
-	15, // 44: wardtune.v1.WorkerService.UploadArtifact:output_type -> wardtune.v1.UploadArtifactResponse
-	18, // 45: wardtune.v1.WorkerService.JudgeScores:output_type -> wardtune.v1.JudgeScoresResponse
-	21, // 46: wardtune.v1.WorkerService.CompleteJob:output_type -> wardtune.v1.CompleteJobResponse
-	23, // 47: wardtune.v1.WorkerService.FailJob:output_type -> wardtune.v1.FailJobResponse
-	41, // [41:48] is the sub-list for method output_type
-	34, // [34:41] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	24, // 33: wardtune.v1.ListSealedVersionsResponse.versions:type_name -> wardtune.v1.SealedVersion
+	32, // 34: wardtune.v1.ReplaceSealedVersionRequest.header:type_name -> wardtune.v1.ReplaceSealedVersionRequest.Header
+	24, // 35: wardtune.v1.ReplaceSealedVersionResponse.version:type_name -> wardtune.v1.SealedVersion
+	1,  // 36: wardtune.v1.UploadArtifactRequest.Header.kind:type_name -> wardtune.v1.UploadArtifactRequest.Kind
+	8,  // 37: wardtune.v1.WorkerService.LeaseJob:input_type -> wardtune.v1.LeaseJobRequest
+	10, // 38: wardtune.v1.WorkerService.Heartbeat:input_type -> wardtune.v1.HeartbeatRequest
+	12, // 39: wardtune.v1.WorkerService.FetchInput:input_type -> wardtune.v1.FetchInputRequest
+	14, // 40: wardtune.v1.WorkerService.UploadArtifact:input_type -> wardtune.v1.UploadArtifactRequest
+	17, // 41: wardtune.v1.WorkerService.JudgeScores:input_type -> wardtune.v1.JudgeScoresRequest
+	20, // 42: wardtune.v1.WorkerService.CompleteJob:input_type -> wardtune.v1.CompleteJobRequest
+	22, // 43: wardtune.v1.WorkerService.FailJob:input_type -> wardtune.v1.FailJobRequest
+	25, // 44: wardtune.v1.WorkerService.ListSealedVersions:input_type -> wardtune.v1.ListSealedVersionsRequest
+	27, // 45: wardtune.v1.WorkerService.FetchSealedVersion:input_type -> wardtune.v1.FetchSealedVersionRequest
+	29, // 46: wardtune.v1.WorkerService.ReplaceSealedVersion:input_type -> wardtune.v1.ReplaceSealedVersionRequest
+	9,  // 47: wardtune.v1.WorkerService.LeaseJob:output_type -> wardtune.v1.LeaseJobResponse
+	11, // 48: wardtune.v1.WorkerService.Heartbeat:output_type -> wardtune.v1.HeartbeatResponse
+	13, // 49: wardtune.v1.WorkerService.FetchInput:output_type -> wardtune.v1.FetchInputResponse
+	15, // 50: wardtune.v1.WorkerService.UploadArtifact:output_type -> wardtune.v1.UploadArtifactResponse
+	18, // 51: wardtune.v1.WorkerService.JudgeScores:output_type -> wardtune.v1.JudgeScoresResponse
+	21, // 52: wardtune.v1.WorkerService.CompleteJob:output_type -> wardtune.v1.CompleteJobResponse
+	23, // 53: wardtune.v1.WorkerService.FailJob:output_type -> wardtune.v1.FailJobResponse
+	26, // 54: wardtune.v1.WorkerService.ListSealedVersions:output_type -> wardtune.v1.ListSealedVersionsResponse
+	28, // 55: wardtune.v1.WorkerService.FetchSealedVersion:output_type -> wardtune.v1.FetchSealedVersionResponse
+	30, // 56: wardtune.v1.WorkerService.ReplaceSealedVersion:output_type -> wardtune.v1.ReplaceSealedVersionResponse
+	47, // [47:57] is the sub-list for method output_type
+	37, // [37:47] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_wardtune_v1_worker_service_proto_init() }
@@ -2063,13 +2603,17 @@ func file_wardtune_v1_worker_service_proto_init() {
 		(*CompleteJobRequest_FineTuning)(nil),
 		(*CompleteJobRequest_SecurityVector)(nil),
 	}
+	file_wardtune_v1_worker_service_proto_msgTypes[27].OneofWrappers = []any{
+		(*ReplaceSealedVersionRequest_Header_)(nil),
+		(*ReplaceSealedVersionRequest_Chunk)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wardtune_v1_worker_service_proto_rawDesc), len(file_wardtune_v1_worker_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   23,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

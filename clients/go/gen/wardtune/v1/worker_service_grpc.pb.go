@@ -21,24 +21,28 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	WorkerService_LeaseJob_FullMethodName       = "/wardtune.v1.WorkerService/LeaseJob"
-	WorkerService_Heartbeat_FullMethodName      = "/wardtune.v1.WorkerService/Heartbeat"
-	WorkerService_FetchInput_FullMethodName     = "/wardtune.v1.WorkerService/FetchInput"
-	WorkerService_UploadArtifact_FullMethodName = "/wardtune.v1.WorkerService/UploadArtifact"
-	WorkerService_JudgeScores_FullMethodName    = "/wardtune.v1.WorkerService/JudgeScores"
-	WorkerService_CompleteJob_FullMethodName    = "/wardtune.v1.WorkerService/CompleteJob"
-	WorkerService_FailJob_FullMethodName        = "/wardtune.v1.WorkerService/FailJob"
+	WorkerService_LeaseJob_FullMethodName             = "/wardtune.v1.WorkerService/LeaseJob"
+	WorkerService_Heartbeat_FullMethodName            = "/wardtune.v1.WorkerService/Heartbeat"
+	WorkerService_FetchInput_FullMethodName           = "/wardtune.v1.WorkerService/FetchInput"
+	WorkerService_UploadArtifact_FullMethodName       = "/wardtune.v1.WorkerService/UploadArtifact"
+	WorkerService_JudgeScores_FullMethodName          = "/wardtune.v1.WorkerService/JudgeScores"
+	WorkerService_CompleteJob_FullMethodName          = "/wardtune.v1.WorkerService/CompleteJob"
+	WorkerService_FailJob_FullMethodName              = "/wardtune.v1.WorkerService/FailJob"
+	WorkerService_ListSealedVersions_FullMethodName   = "/wardtune.v1.WorkerService/ListSealedVersions"
+	WorkerService_FetchSealedVersion_FullMethodName   = "/wardtune.v1.WorkerService/FetchSealedVersion"
+	WorkerService_ReplaceSealedVersion_FullMethodName = "/wardtune.v1.WorkerService/ReplaceSealedVersion"
 )
 
 // WorkerServiceClient is the client API for WorkerService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Hands work to workers and takes their results. Needs a worker's key, else PERMISSION_DENIED.
+// Hands work to workers and takes their results, and exchanges sealed security vectors when their
+// key is rotated. Needs a worker's key, else PERMISSION_DENIED.
 //
-// A lease is fenced by its attempt number: every call but LeaseJob names the work and the attempt,
-// and an attempt that is no longer the current one gets FAILED_PRECONDITION with the reason
-// LEASE_LOST, changes nothing, and must stop working.
+// A lease is fenced by its attempt number: every call about work but LeaseJob names the work and
+// the attempt, and an attempt that is no longer the current one gets FAILED_PRECONDITION with the
+// reason LEASE_LOST, changes nothing, and must stop working.
 type WorkerServiceClient interface {
 	// Hands out the oldest work that the worker can do, or an empty answer when there is none within
 	// `wait`.
@@ -57,6 +61,18 @@ type WorkerServiceClient interface {
 	CompleteJob(ctx context.Context, in *CompleteJobRequest, opts ...grpc.CallOption) (*CompleteJobResponse, error)
 	// Ends the attempt without a result. A retryable failure queues the work again.
 	FailJob(ctx context.Context, in *FailJobRequest, opts ...grpc.CallOption) (*FailJobResponse, error)
+	// Lists the trained versions of all security vectors with what identifies their sealed bytes,
+	// newest first.
+	ListSealedVersions(ctx context.Context, in *ListSealedVersionsRequest, opts ...grpc.CallOption) (*ListSealedVersionsResponse, error)
+	// Streams a version's sealed bytes, from any offset. ABORTED when they are no longer the named
+	// ones: list again.
+	FetchSealedVersion(ctx context.Context, in *FetchSealedVersionRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchSealedVersionResponse], error)
+	// Puts the same weights under another key in the place of a version's sealed bytes: header first,
+	// then chunks. Nothing else of the version changes, and attempts that run keep the bytes that
+	// their lease names. ABORTED when the stored bytes are no longer those that are to be replaced;
+	// repeating a replacement that was made is OK. INVALID_ARGUMENT unless the new bytes are a
+	// sealed file under another key for the same version.
+	ReplaceSealedVersion(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ReplaceSealedVersionRequest, ReplaceSealedVersionResponse], error)
 }
 
 type workerServiceClient struct {
@@ -149,15 +165,58 @@ func (c *workerServiceClient) FailJob(ctx context.Context, in *FailJobRequest, o
 	return out, nil
 }
 
+func (c *workerServiceClient) ListSealedVersions(ctx context.Context, in *ListSealedVersionsRequest, opts ...grpc.CallOption) (*ListSealedVersionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListSealedVersionsResponse)
+	err := c.cc.Invoke(ctx, WorkerService_ListSealedVersions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *workerServiceClient) FetchSealedVersion(ctx context.Context, in *FetchSealedVersionRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchSealedVersionResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &WorkerService_ServiceDesc.Streams[2], WorkerService_FetchSealedVersion_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[FetchSealedVersionRequest, FetchSealedVersionResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type WorkerService_FetchSealedVersionClient = grpc.ServerStreamingClient[FetchSealedVersionResponse]
+
+func (c *workerServiceClient) ReplaceSealedVersion(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ReplaceSealedVersionRequest, ReplaceSealedVersionResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &WorkerService_ServiceDesc.Streams[3], WorkerService_ReplaceSealedVersion_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ReplaceSealedVersionRequest, ReplaceSealedVersionResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type WorkerService_ReplaceSealedVersionClient = grpc.ClientStreamingClient[ReplaceSealedVersionRequest, ReplaceSealedVersionResponse]
+
 // WorkerServiceServer is the server API for WorkerService service.
 // All implementations must embed UnimplementedWorkerServiceServer
 // for forward compatibility.
 //
-// Hands work to workers and takes their results. Needs a worker's key, else PERMISSION_DENIED.
+// Hands work to workers and takes their results, and exchanges sealed security vectors when their
+// key is rotated. Needs a worker's key, else PERMISSION_DENIED.
 //
-// A lease is fenced by its attempt number: every call but LeaseJob names the work and the attempt,
-// and an attempt that is no longer the current one gets FAILED_PRECONDITION with the reason
-// LEASE_LOST, changes nothing, and must stop working.
+// A lease is fenced by its attempt number: every call about work but LeaseJob names the work and
+// the attempt, and an attempt that is no longer the current one gets FAILED_PRECONDITION with the
+// reason LEASE_LOST, changes nothing, and must stop working.
 type WorkerServiceServer interface {
 	// Hands out the oldest work that the worker can do, or an empty answer when there is none within
 	// `wait`.
@@ -176,6 +235,18 @@ type WorkerServiceServer interface {
 	CompleteJob(context.Context, *CompleteJobRequest) (*CompleteJobResponse, error)
 	// Ends the attempt without a result. A retryable failure queues the work again.
 	FailJob(context.Context, *FailJobRequest) (*FailJobResponse, error)
+	// Lists the trained versions of all security vectors with what identifies their sealed bytes,
+	// newest first.
+	ListSealedVersions(context.Context, *ListSealedVersionsRequest) (*ListSealedVersionsResponse, error)
+	// Streams a version's sealed bytes, from any offset. ABORTED when they are no longer the named
+	// ones: list again.
+	FetchSealedVersion(*FetchSealedVersionRequest, grpc.ServerStreamingServer[FetchSealedVersionResponse]) error
+	// Puts the same weights under another key in the place of a version's sealed bytes: header first,
+	// then chunks. Nothing else of the version changes, and attempts that run keep the bytes that
+	// their lease names. ABORTED when the stored bytes are no longer those that are to be replaced;
+	// repeating a replacement that was made is OK. INVALID_ARGUMENT unless the new bytes are a
+	// sealed file under another key for the same version.
+	ReplaceSealedVersion(grpc.ClientStreamingServer[ReplaceSealedVersionRequest, ReplaceSealedVersionResponse]) error
 	mustEmbedUnimplementedWorkerServiceServer()
 }
 
@@ -206,6 +277,15 @@ func (UnimplementedWorkerServiceServer) CompleteJob(context.Context, *CompleteJo
 }
 func (UnimplementedWorkerServiceServer) FailJob(context.Context, *FailJobRequest) (*FailJobResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method FailJob not implemented")
+}
+func (UnimplementedWorkerServiceServer) ListSealedVersions(context.Context, *ListSealedVersionsRequest) (*ListSealedVersionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListSealedVersions not implemented")
+}
+func (UnimplementedWorkerServiceServer) FetchSealedVersion(*FetchSealedVersionRequest, grpc.ServerStreamingServer[FetchSealedVersionResponse]) error {
+	return status.Error(codes.Unimplemented, "method FetchSealedVersion not implemented")
+}
+func (UnimplementedWorkerServiceServer) ReplaceSealedVersion(grpc.ClientStreamingServer[ReplaceSealedVersionRequest, ReplaceSealedVersionResponse]) error {
+	return status.Error(codes.Unimplemented, "method ReplaceSealedVersion not implemented")
 }
 func (UnimplementedWorkerServiceServer) mustEmbedUnimplementedWorkerServiceServer() {}
 func (UnimplementedWorkerServiceServer) testEmbeddedByValue()                       {}
@@ -336,6 +416,42 @@ func _WorkerService_FailJob_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _WorkerService_ListSealedVersions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListSealedVersionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkerServiceServer).ListSealedVersions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WorkerService_ListSealedVersions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkerServiceServer).ListSealedVersions(ctx, req.(*ListSealedVersionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _WorkerService_FetchSealedVersion_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(FetchSealedVersionRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(WorkerServiceServer).FetchSealedVersion(m, &grpc.GenericServerStream[FetchSealedVersionRequest, FetchSealedVersionResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type WorkerService_FetchSealedVersionServer = grpc.ServerStreamingServer[FetchSealedVersionResponse]
+
+func _WorkerService_ReplaceSealedVersion_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(WorkerServiceServer).ReplaceSealedVersion(&grpc.GenericServerStream[ReplaceSealedVersionRequest, ReplaceSealedVersionResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type WorkerService_ReplaceSealedVersionServer = grpc.ClientStreamingServer[ReplaceSealedVersionRequest, ReplaceSealedVersionResponse]
+
 // WorkerService_ServiceDesc is the grpc.ServiceDesc for WorkerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -363,6 +479,10 @@ var WorkerService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "FailJob",
 			Handler:    _WorkerService_FailJob_Handler,
 		},
+		{
+			MethodName: "ListSealedVersions",
+			Handler:    _WorkerService_ListSealedVersions_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
@@ -373,6 +493,16 @@ var WorkerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "UploadArtifact",
 			Handler:       _WorkerService_UploadArtifact_Handler,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "FetchSealedVersion",
+			Handler:       _WorkerService_FetchSealedVersion_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ReplaceSealedVersion",
+			Handler:       _WorkerService_ReplaceSealedVersion_Handler,
 			ClientStreams: true,
 		},
 	},
