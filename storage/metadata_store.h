@@ -173,6 +173,16 @@ class SecurityVectorStore {
                                                         const AuditEntry& audit,
                                                         const RequestKey& key,
                                                         Encode<SecurityVectorRecord> encode) = 0;
+
+  // The trained versions, newest first.
+  virtual absl::StatusOr<Page<SecurityVectorRecord>> ListSealedVectors(const PageRequest& page) = 0;
+  // Puts the committed blob `sealed` in the place of the sealed bytes `replaced_sha256`, with its
+  // audit event; nothing else of the version changes. Leases that run keep the bytes that they
+  // name. OK, and nothing is written, when `sealed` is there already. NOT_FOUND for a version that
+  // is missing or not trained; ABORTED when its sealed bytes are others.
+  virtual absl::StatusOr<SecurityVectorRecord> ReplaceSealedVector(
+      const std::string& vector, int64_t version, const std::string& replaced_sha256,
+      const BlobRef& sealed, const AuditEntry& audit) = 0;
 };
 
 struct NewJob {
@@ -269,7 +279,8 @@ class WorkQueue {
   virtual absl::StatusOr<std::optional<LeaseRecord>> LeaseNext(
       const std::string& worker_id, const std::vector<std::string>& base_models,
       absl::Duration ttl) = 0;
-  // The lease, its inputs as of now. Extends nothing.
+  // The lease, its inputs as of now but for the sealed vector, which stays as it was when the lease
+  // began. Extends nothing.
   virtual absl::StatusOr<LeaseRecord> GetLease(const std::string& job_id, int32_t attempt) = 0;
   // Extends the lease by `ttl` from now and stores what is reported. The returned job's state is
   // CANCELLING when the worker must stop.

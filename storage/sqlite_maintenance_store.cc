@@ -11,6 +11,8 @@ constexpr char kReferencedBlobs[] =
     " UNION SELECT general_sha256 FROM safety_suite WHERE general_sha256 <> ''"
     " UNION SELECT judge_sha256 FROM safety_suite WHERE judge_sha256 <> ''"
     " UNION SELECT sealed_sha256 FROM security_vector WHERE sealed_sha256 <> ''"
+    " UNION SELECT vector_sealed_sha256 FROM job WHERE state IN (2, 3)"
+    " AND vector_sealed_sha256 <> ''"
     " UNION SELECT dataset_sha256 FROM job WHERE state IN (1, 2, 3)"
     " UNION SELECT general_sha256 FROM job WHERE state IN (1, 2, 3) AND general_sha256 <> ''"
     " UNION SELECT checkpoint_sha256 FROM job WHERE checkpoint_sha256 <> ''"

@@ -41,6 +41,12 @@ constexpr char kInsertVector[] =
 constexpr char kGetVector[] = "SELECT " VECTOR_COLUMNS " WHERE v.vector = ? AND v.version = ?";
 constexpr char kListVectors[] =
     "SELECT v.seq, " VECTOR_COLUMNS " WHERE v.seq < ? ORDER BY v.seq DESC LIMIT ?";
+constexpr char kListSealed[] = "SELECT v.seq, " VECTOR_COLUMNS
+                               " WHERE v.seq < ? AND v.sealed_sha256 <> '' ORDER BY v.seq DESC"
+                               " LIMIT ?";
+constexpr char kReplaceSealed[] =
+    "UPDATE security_vector SET sealed_sha256 = ?, sealed_size = ?"
+    " WHERE vector = ? AND version = ? AND sealed_sha256 = ?";
 constexpr char kFailVector[] =
     "UPDATE security_vector SET state = ?, error_message = ?"
     " WHERE vector = ? AND version = ? AND state = ?";
@@ -287,6 +293,39 @@ absl::StatusOr<Answer> SqliteSecurityVectorStore::ActivateSecurityVector(
                                .Run(kActivateVector, next, audit.key_id, context_.clock.Now(),
                                     vector, version, record.state)
                                .status());
+        WT_RETURN_IF_ERROR(AppendAuditEvent(database, audit, context_.clock.Now()));
+        return FindSecurityVector(database, vector, version);
+      });
+}
+
+absl::StatusOr<Page<SecurityVectorRecord>> SqliteSecurityVectorStore::ListSealedVectors(
+    const PageRequest& page) {
+  WT_ASSIGN_OR_RETURN(const PageWindow window, OpenPage(context_, page, "sealed vectors"));
+  return ReadWith<Page<SecurityVectorRecord>>(
+      context_, [&](Database& database) -> absl::StatusOr<Page<SecurityVectorRecord>> {
+        WT_ASSIGN_OR_RETURN(Statement rows,
+                            database.Query(kListSealed, window.before_seq, window.limit + 1));
+        return ReadPage<SecurityVectorRecord>(context_, window, std::move(rows), ReadVector);
+      });
+}
+
+absl::StatusOr<SecurityVectorRecord> SqliteSecurityVectorStore::ReplaceSealedVector(
+    const std::string& vector, int64_t version, const std::string& replaced_sha256,
+    const BlobRef& sealed, const AuditEntry& audit) {
+  return WriteWith<SecurityVectorRecord>(
+      context_, [&](Database& database) -> absl::StatusOr<SecurityVectorRecord> {
+        WT_ASSIGN_OR_RETURN(const SecurityVectorRecord record,
+                            FindSecurityVector(database, vector, version));
+        if (record.sealed.empty()) {
+          return NotFound("security vector version", absl::StrCat(vector, "/", version));
+        }
+        if (record.sealed.sha256 == sealed.sha256) return record;
+        WT_ASSIGN_OR_RETURN(const int64_t updated,
+                            database.Run(kReplaceSealed, sealed.sha256, sealed.size_bytes, vector,
+                                         version, replaced_sha256));
+        if (updated != 1) {
+          return absl::AbortedError("the version's sealed bytes are no longer those named");
+        }
         WT_RETURN_IF_ERROR(AppendAuditEvent(database, audit, context_.clock.Now()));
         return FindSecurityVector(database, vector, version);
       });

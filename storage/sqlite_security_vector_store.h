@@ -37,6 +37,12 @@ class SqliteSecurityVectorStore final : public SecurityVectorStore {
   absl::StatusOr<Answer> ActivateSecurityVector(const std::string& vector, int64_t version,
                                                 const AuditEntry& audit, const RequestKey& key,
                                                 Encode<SecurityVectorRecord> encode) override;
+  absl::StatusOr<Page<SecurityVectorRecord>> ListSealedVectors(const PageRequest& page) override;
+  absl::StatusOr<SecurityVectorRecord> ReplaceSealedVector(const std::string& vector,
+                                                           int64_t version,
+                                                           const std::string& replaced_sha256,
+                                                           const BlobRef& sealed,
+                                                           const AuditEntry& audit) override;
 
  private:
   // Inserts the version and its job.

@@ -29,7 +29,10 @@ constexpr char kExtend[] =
     "UPDATE job SET phase = ?, progress = ?, safety_before = ?, lease_expires = ?, lease_boot = ?,"
     " revision = revision + 1 WHERE id = ? AND state IN (2, 3) AND attempt = ?";
 constexpr char kPinnedInputs[] =
-    "SELECT dataset_sha256, dataset_size, general_sha256, general_size FROM job WHERE id = ?";
+    "SELECT dataset_sha256, dataset_size, general_sha256, general_size, vector_sealed_sha256,"
+    " vector_sealed_size FROM job WHERE id = ?";
+constexpr char kPinSealed[] =
+    "UPDATE job SET vector_sealed_sha256 = ?, vector_sealed_size = ? WHERE id = ?";
 constexpr char kScanPolicy[] =
     "SELECT row_scan_policy FROM job WHERE id = ? AND row_scan_policy IS NOT NULL";
 constexpr char kDroppedRows[] = "SELECT rows FROM row_scan_dropped WHERE job_id = ?";
@@ -57,6 +60,26 @@ absl::StatusOr<std::string> FindDroppedRows(Database& database, const std::strin
   return found ? row.Text() : "";
 }
 
+// The version whose sealed bytes an attempt opens: the one that a fine-tuning job trains with, or
+// the one that a training adds to, if any.
+absl::StatusOr<std::optional<SecurityVectorRecord>> FindOpenedVersion(Database& database,
+                                                                      const JobRecord& job) {
+  WT_ASSIGN_OR_RETURN(SecurityVectorRecord version,
+                      FindSecurityVector(database, job.vector, job.version));
+  if (job.kind == JobKind::kFineTuning) return version;
+  if (version.added_vector.empty()) return std::nullopt;
+  WT_ASSIGN_OR_RETURN(SecurityVectorRecord added,
+                      FindSecurityVector(database, version.added_vector, version.added_version));
+  return added;
+}
+
+absl::Status PinSealedVector(Database& database, const JobRecord& job) {
+  WT_ASSIGN_OR_RETURN(const std::optional<SecurityVectorRecord> opened,
+                      FindOpenedVersion(database, job));
+  const BlobRef sealed = opened.has_value() ? opened->sealed : BlobRef();
+  return database.Run(kPinSealed, sealed.sha256, sealed.size_bytes, job.id).status();
+}
+
 absl::StatusOr<LeaseRecord> DescribeLease(Database& database, const JobRecord& job) {
   LeaseRecord lease;
   lease.job = job;
@@ -66,31 +89,21 @@ absl::StatusOr<LeaseRecord> DescribeLease(Database& database, const JobRecord& j
   {
     WT_ASSIGN_OR_RETURN(Statement row, database.Query(kPinnedInputs, job.id));
     WT_RETURN_IF_ERROR(row.Step().status());
-    BlobRef dataset, general;
-    for (BlobRef* blob : {&dataset, &general}) {
+    BlobRef dataset, general, sealed_vector;
+    for (BlobRef* blob : {&dataset, &general, &sealed_vector}) {
       blob->sha256 = row.Text();
       blob->size_bytes = row.Int();
     }
     add(InputKind::kDataset, dataset);
     add(InputKind::kGeneralDataset, general);
+    add(InputKind::kSecurityVector, sealed_vector);
   }
+  WT_ASSIGN_OR_RETURN(const std::optional<SecurityVectorRecord> opened,
+                      FindOpenedVersion(database, job));
+  if (opened.has_value()) lease.vector_plain_sha256 = opened->plain_sha256;
   if (job.kind == JobKind::kFineTuning) {
-    WT_ASSIGN_OR_RETURN(const SecurityVectorRecord vector,
-                        FindSecurityVector(database, job.vector, job.version));
-    add(InputKind::kSecurityVector, vector.sealed);
-    lease.vector_plain_sha256 = vector.plain_sha256;
-    lease.vector_card = vector.card;
+    lease.vector_card = opened->card;
     WT_ASSIGN_OR_RETURN(lease.scan_policy, FindScanPolicy(database, job.id));
-  } else {
-    WT_ASSIGN_OR_RETURN(const SecurityVectorRecord version,
-                        FindSecurityVector(database, job.vector, job.version));
-    if (!version.added_vector.empty()) {
-      WT_ASSIGN_OR_RETURN(
-          const SecurityVectorRecord added,
-          FindSecurityVector(database, version.added_vector, version.added_version));
-      add(InputKind::kSecurityVector, added.sealed);
-      lease.vector_plain_sha256 = added.plain_sha256;
-    }
   }
   WT_ASSIGN_OR_RETURN(const SafetySuiteRecord suite, FindSafetySuite(database, job.safety_suite));
   add(InputKind::kSuitePrompts, suite.prompts);
@@ -176,6 +189,7 @@ absl::StatusOr<std::optional<LeaseRecord>> SqliteWorkQueue::LeaseJob(Database& d
       AppendEvent(database, job_id, now, next, kPhasePreparing, "",
                   absl::StrCat("attempt ", queued.attempt + 1, " began on worker ", worker_id)));
   WT_ASSIGN_OR_RETURN(const JobRecord leased, FindJob(database, job_id));
+  WT_RETURN_IF_ERROR(PinSealedVector(database, leased));
   WT_ASSIGN_OR_RETURN(LeaseRecord lease, DescribeLease(database, leased));
   WT_ASSIGN_OR_RETURN(lease.scan_dropped, FindDroppedRows(database, job_id));
   return lease;
