@@ -1,3 +1,4 @@
+#include "server/handlers/sealed_version_handlers.h"
 #include "server/handlers/worker_handlers.h"
 #include "server/rpc/call_runner.h"
 #include "server/rpc/stream_reactors.h"
@@ -14,6 +15,9 @@ constexpr Method kUploadArtifact = {"WorkerService/UploadArtifact", Access::kWor
 constexpr Method kCompleteJob = {"WorkerService/CompleteJob", Access::kWorker};
 constexpr Method kJudgeScores = {"WorkerService/JudgeScores", Access::kWorker};
 constexpr Method kFailJob = {"WorkerService/FailJob", Access::kWorker};
+constexpr Method kListSealedVersions = {"WorkerService/ListSealedVersions", Access::kWorker};
+constexpr Method kFetchSealedVersion = {"WorkerService/FetchSealedVersion", Access::kWorker};
+constexpr Method kReplaceSealedVersion = {"WorkerService/ReplaceSealedVersion", Access::kWorker};
 
 class WorkerService final : public v1::WorkerService::CallbackService {
  public:
@@ -75,6 +79,31 @@ class WorkerService final : public v1::WorkerService::CallbackService {
     return runner_.Unary(call, kFailJob, response, [this, request](const Caller& caller) {
       return wardtune::FailJob(context_, caller, *request);
     });
+  }
+
+  grpc::ServerUnaryReactor* ListSealedVersions(grpc::CallbackServerContext* call,
+                                               const v1::ListSealedVersionsRequest* request,
+                                               v1::ListSealedVersionsResponse* response) override {
+    return runner_.Unary(call, kListSealedVersions, response,
+                         [this, request](const Caller& caller) {
+                           return wardtune::ListSealedVersions(context_, caller, *request);
+                         });
+  }
+
+  grpc::ServerWriteReactor<v1::FetchSealedVersionResponse>* FetchSealedVersion(
+      grpc::CallbackServerContext* call, const v1::FetchSealedVersionRequest* request) override {
+    return SendingReactor<v1::FetchSealedVersionResponse>::Start(
+        runner_, call, kFetchSealedVersion, [this, request](const Caller& caller) {
+          return wardtune::FetchSealedVersion(context_, caller, *request);
+        });
+  }
+
+  grpc::ServerReadReactor<v1::ReplaceSealedVersionRequest>* ReplaceSealedVersion(
+      grpc::CallbackServerContext* call, v1::ReplaceSealedVersionResponse* response) override {
+    return ReceivingReactor<v1::ReplaceSealedVersionRequest, v1::ReplaceSealedVersionResponse>::
+        Start(runner_, call, kReplaceSealedVersion, response, [this](const Caller& caller) {
+          return wardtune::ReplaceSealedVersion(context_, caller);
+        });
   }
 
  private:

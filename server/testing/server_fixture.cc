@@ -199,7 +199,7 @@ void ServerFixture::AddTenants() {
   }
 }
 
-void ServerFixture::ActivateVector() {
+void ServerFixture::ActivateVector(const std::string& sealed) {
   v1::CreateSafetySuiteRequest suite;
   suite.set_suite_id("suite");
   suite.set_prompts_jsonl(kPrompts);
@@ -216,7 +216,7 @@ void ServerFixture::ActivateVector() {
   train.set_safety_suite(kSuite);
   v1::TrainSecurityVectorResponse training;
   ASSERT_THAT(Call(&Stub::TrainSecurityVector, provider_key_, train, training), Succeeds());
-  DoWork("sealed vector");
+  DoWork(sealed);
   v1::ActivateSecurityVectorVersionRequest activate;
   activate.set_name(training.version().name());
   v1::ActivateSecurityVectorVersionResponse activated;

@@ -64,8 +64,8 @@ class ServerFixture : public ::testing::Test {
   void StartServer();
   // Makes the tenants acme and rival with a key each.
   void AddTenants();
-  // Trains and activates a security vector, all through the API.
-  void ActivateVector();
+  // Trains and activates a security vector, all through the API; `sealed` stands for its bytes.
+  void ActivateVector(const std::string& sealed = "sealed vector");
 
   template <typename Service>
   std::unique_ptr<typename Service::Stub> StubOf() {
