@@ -1,13 +1,72 @@
 // wardtune-worker: leases jobs from a server, runs them on this machine's device, hands back
-// adapters and sealed security vectors.
+// adapters and sealed security vectors. With --reseal it rotates the vectors' key instead.
+#include <atomic>
 #include <iostream>
 
 #include "absl/flags/usage.h"
+#include "absl/strings/str_join.h"
 #include "base/clock.h"
 #include "base/file_system.h"
 #include "worker/agent/agent.h"
+#include "worker/agent/reseal.h"
 #include "worker/agent/signal_watcher.h"
 #include "worker/worker_flags.h"
+
+namespace wardtune {
+namespace {
+
+int RunReseal(const WorkerSettings& settings, SignalWatcher& signals, Clock& clock) {
+  std::atomic<bool> stopping = false;
+  signals.Watch([&] { stopping = true; });
+  WorkerClient client(settings.client, clock);
+  const auto summary = ResealVersions(
+      client, settings.sealing_keys, clock, [&] { return stopping.load(); }, std::cout);
+  signals.Stop();  // What it sets ends with this function.
+  if (!summary.ok()) {
+    std::cerr << "wardtune-worker: --reseal: " << summary.status().message() << "\n";
+    return 1;
+  }
+  return summary->complete() ? 0 : 1;
+}
+
+int RunAgent(const WorkerSettings& settings, FileSystem& files, SignalWatcher& signals,
+             Clock& clock) {
+  ConfigureComputeRuntime(settings.runtime);
+  // Before the first job, which a wrong --device would otherwise fail.
+  const auto compute = ResolveCompute(settings.decoder);
+  if (!compute.ok()) {
+    std::cerr << "wardtune-worker: --device: " << compute.status().message() << "\n";
+    return 2;
+  }
+
+  EventLog log(std::cerr, clock);
+  BaseModels models(files, settings.models_dir, settings.decoder);
+  BaseScores scores;
+  JobEnvironment environment{.base_models = models,
+                             .sealing_keys = settings.sealing_keys,
+                             .base_scores = scores,
+                             .sampling = settings.sampling,
+                             .checkpoints = settings.checkpoints};
+  WorkerClient client(settings.client, clock);
+  Agent agent(client, environment, log, clock);
+  const std::vector<std::string> keys = settings.sealing_keys.ids();
+  log.Write("worker_started",
+            {{"worker_id", settings.client.worker_id},
+             {"server", settings.client.server},
+             {"sealing_key", keys[0]},
+             {"old_sealing_keys", absl::StrJoin(keys.begin() + 1, keys.end(), " ")},
+             {"device", compute->device},
+             {"dtype", std::string(ComputeTypeName(compute->type))}});
+  signals.Watch([&] { agent.Stop(); });
+  const absl::Status status = agent.Run();
+  signals.Stop();  // The watcher outlives the agent and must not call it any more.
+  log.Write("worker_stopped", {{"code", absl::StatusCodeToString(status.code())},
+                               {"message", std::string(status.message())}});
+  return status.ok() ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace wardtune
 
 int main(int argc, char** argv) {
   using namespace wardtune;
@@ -21,33 +80,6 @@ int main(int argc, char** argv) {
     std::cerr << "wardtune-worker: " << settings.status().message() << "\n";
     return 2;
   }
-  ConfigureComputeRuntime(settings->runtime);
-  // Before the first job, which a wrong --device would otherwise fail.
-  const auto compute = ResolveCompute(settings->decoder);
-  if (!compute.ok()) {
-    std::cerr << "wardtune-worker: --device: " << compute.status().message() << "\n";
-    return 2;
-  }
-
-  EventLog log(std::cerr, clock);
-  BaseModels models(files, settings->models_dir, settings->decoder);
-  BaseScores scores;
-  JobEnvironment environment{.base_models = models,
-                             .sealing_key = settings->sealing_key,
-                             .base_scores = scores,
-                             .sampling = settings->sampling,
-                             .checkpoints = settings->checkpoints};
-  WorkerClient client(settings->client, clock);
-  Agent agent(client, environment, log, clock);
-  log.Write("worker_started", {{"worker_id", settings->client.worker_id},
-                               {"server", settings->client.server},
-                               {"sealing_key", settings->sealing_key.id()},
-                               {"device", compute->device},
-                               {"dtype", std::string(ComputeTypeName(compute->type))}});
-  signals.Watch([&] { agent.Stop(); });
-  const absl::Status status = agent.Run();
-  signals.Stop();  // The watcher outlives the agent and must not call it any more.
-  log.Write("worker_stopped", {{"code", absl::StatusCodeToString(status.code())},
-                               {"message", std::string(status.message())}});
-  return status.ok() ? 0 : 1;
+  return settings->reseal ? RunReseal(*settings, signals, clock)
+                          : RunAgent(*settings, files, signals, clock);
 }

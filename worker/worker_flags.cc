@@ -11,6 +11,7 @@
 #include "absl/flags/parse.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include "base/status_macros.h"
 
@@ -23,6 +24,12 @@ ABSL_FLAG(std::string, models_dir, "", "folder of Hugging Face model folders");
 ABSL_FLAG(std::string, sv_key_file, "",
           "file with the key that seals security vectors (32 bytes or 64 hexadecimal digits); "
           "empty: the environment variable WARDTUNE_SV_KEY");
+ABSL_FLAG(std::vector<std::string>, old_sv_key_files, {},
+          "files with older keys, divided by commas, which open security vectors and seal none; "
+          "empty: the environment variable WARDTUNE_OLD_SV_KEYS, keys divided by commas");
+ABSL_FLAG(bool, reseal, false,
+          "seal every trained security vector that an older key seals with the key of "
+          "--sv_key_file, and end; takes no jobs. Exit code 0: that key seals every version");
 ABSL_FLAG(std::string, device, "auto", "cpu, cuda, cuda:N, or auto (cuda where there is one)");
 ABSL_FLAG(std::string, dtype, "auto", "float32, bfloat16, or auto (bfloat16 where it is fast)");
 ABSL_FLAG(int, threads, 0, "threads that compute; 0: one per core");
@@ -72,6 +79,25 @@ absl::StatusOr<SealingKey> ReadSealingKey(FileSystem& files) {
   return SealingKey::Parse(text);
 }
 
+absl::StatusOr<std::vector<SealingKey>> ReadOldSealingKeys(FileSystem& files) {
+  std::vector<SealingKey> keys;
+  for (const std::string& path : absl::GetFlag(FLAGS_old_sv_key_files)) {
+    WT_ASSIGN_OR_RETURN(SealingKey key, SealingKey::FromFile(files, path));
+    keys.push_back(std::move(key));
+  }
+  const char* const text = std::getenv("WARDTUNE_OLD_SV_KEYS");
+  if (!keys.empty() || text == nullptr) return keys;
+  for (const absl::string_view part : absl::StrSplit(text, ',', absl::SkipWhitespace())) {
+    absl::StatusOr<SealingKey> key = SealingKey::Parse({part.data(), part.size()});
+    if (!key.ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("WARDTUNE_OLD_SV_KEYS: ", key.status().message()));
+    }
+    keys.push_back(*std::move(key));
+  }
+  return keys;
+}
+
 absl::StatusOr<std::string> ReadText(FileSystem& files, const std::string& path) {
   WT_ASSIGN_OR_RETURN(std::string text, files.ReadFile(path));
   absl::StripAsciiWhitespace(&text);
@@ -107,7 +133,8 @@ absl::StatusOr<WorkerSettings> ReadWorkerFlags(int argc, char** argv, FileSystem
   if (absl::ParseCommandLine(argc, pointers.data()).size() > 1) {
     return absl::InvalidArgumentError("wardtune-worker takes flags only; see --help");
   }
-  if (absl::GetFlag(FLAGS_models_dir).empty()) {
+  const bool reseal = absl::GetFlag(FLAGS_reseal);
+  if (absl::GetFlag(FLAGS_models_dir).empty() && !reseal) {
     return absl::InvalidArgumentError("--models_dir: must be set");
   }
   WT_RETURN_IF_ERROR(AtLeastOne("--score_tokens", absl::GetFlag(FLAGS_score_tokens)));
@@ -115,10 +142,12 @@ absl::StatusOr<WorkerSettings> ReadWorkerFlags(int argc, char** argv, FileSystem
   WT_RETURN_IF_ERROR(AtLeastOne("--checkpoint_steps", absl::GetFlag(FLAGS_checkpoint_steps)));
   WT_ASSIGN_OR_RETURN(WorkerClient::Options client, ReadClientFlags(files));
   WT_ASSIGN_OR_RETURN(SealingKey key, ReadSealingKey(files));
+  WT_ASSIGN_OR_RETURN(std::vector<SealingKey> old_keys, ReadOldSealingKeys(files));
   WT_ASSIGN_OR_RETURN(const ComputeType dtype, ParseDtype(absl::GetFlag(FLAGS_dtype)));
   return WorkerSettings{.client = std::move(client),
                         .models_dir = absl::GetFlag(FLAGS_models_dir),
-                        .sealing_key = std::move(key),
+                        .sealing_keys = SealingKeys(std::move(key), std::move(old_keys)),
+                        .reseal = reseal,
                         .decoder = {.compute_type = dtype, .device = absl::GetFlag(FLAGS_device)},
                         .runtime = {.threads = absl::GetFlag(FLAGS_threads)},
                         .sampling = {.max_new_tokens = absl::GetFlag(FLAGS_score_tokens),

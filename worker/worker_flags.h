@@ -12,14 +12,15 @@
 #include "worker/agent/worker_client.h"
 #include "worker/model/decoder.h"
 #include "worker/safety/safety_scorer.h"
-#include "worker/security/sealed_file.h"
+#include "worker/security/sealing_keys.h"
 
 namespace wardtune {
 
 struct WorkerSettings {
   WorkerClient::Options client;
   std::string models_dir;
-  SealingKey sealing_key;
+  SealingKeys sealing_keys;
+  bool reseal = false;  // Rotate the sealing key instead of taking jobs.
   DecoderOptions decoder;
   ComputeRuntimeOptions runtime;
   SamplingOptions sampling;

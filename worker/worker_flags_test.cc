@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -12,6 +13,7 @@
 namespace wardtune {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::wardtune::testing::StatusIs;
 
@@ -46,6 +48,44 @@ TEST_F(WorkerFlagsTest, TakesDashesAndUnderscores) {
   EXPECT_EQ(settings.client.worker_id, "w-1");
   EXPECT_EQ(settings.models_dir, "/models-dir");
   EXPECT_EQ(settings.decoder.compute_type, ComputeType::kFloat32);
+}
+
+TEST_F(WorkerFlagsTest, ReadsOldKeysFromFilesOrTheEnvironment) {
+  const auto id = [](char digit) { return SealingKey::Parse(std::string(64, digit))->id(); };
+  EXPECT_TRUE(files_.WriteFileAtomically(folder_ + "/old_1", std::string(64, 'b')).ok());
+  EXPECT_TRUE(files_.WriteFileAtomically(folder_ + "/old_2", std::string(64, 'c')).ok());
+  const std::vector<std::string> common = {absl::StrCat("--api-key-file=", folder_, "/api_key"),
+                                           absl::StrCat("--sv-key-file=", folder_, "/sv_key"),
+                                           "--models-dir=/m"};
+  const auto read = [&](const std::string& old_keys) {
+    std::vector<std::string> arguments = common;
+    arguments.push_back(absl::StrCat("--old-sv-key-files=", old_keys));
+    return Read(arguments);
+  };
+  WT_ASSERT_OK_AND_ASSIGN(const WorkerSettings by_file,
+                          read(absl::StrCat(folder_, "/old_1,", folder_, "/old_2")));
+  EXPECT_THAT(by_file.sealing_keys.ids(), ElementsAre(id('a'), id('b'), id('c')));
+  EXPECT_FALSE(by_file.reseal);
+  EXPECT_THAT(read(folder_ + "/none"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("none")));
+
+  setenv("WARDTUNE_OLD_SV_KEYS",
+         absl::StrCat(std::string(64, 'd'), ", ", std::string(64, 'e'), "\n").c_str(), 1);
+  WT_ASSERT_OK_AND_ASSIGN(const WorkerSettings by_environment, read(""));
+  EXPECT_THAT(by_environment.sealing_keys.ids(), ElementsAre(id('a'), id('d'), id('e')));
+  setenv("WARDTUNE_OLD_SV_KEYS", "short", 1);
+  const auto refused = read("");
+  unsetenv("WARDTUNE_OLD_SV_KEYS");
+  EXPECT_THAT(refused,
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("WARDTUNE_OLD_SV_KEYS")));
+}
+
+TEST_F(WorkerFlagsTest, ResealingNeedsNoModels) {
+  WT_ASSERT_OK_AND_ASSIGN(
+      const WorkerSettings settings,
+      Read({absl::StrCat("--api-key-file=", folder_, "/api_key"),
+            absl::StrCat("--sv-key-file=", folder_, "/sv_key"), "--models-dir=", "--reseal"}));
+  EXPECT_TRUE(settings.reseal);
+  Read({"--noreseal"}).status().IgnoreError();  // Flags keep their value from test to test.
 }
 
 TEST_F(WorkerFlagsTest, NamesTheFlagThatIsWrong) {

@@ -36,7 +36,7 @@ TEST_F(AgentTest, TrainsAVectorAndHandsItBackSealed) {
   const SecurityVectorIdentity identity = {
       .version = kVersion, .sha256 = vector_result_.plain_sha256(), .base_sha256 = base_sha256_};
   WT_ASSERT_OK_AND_ASSIGN(const SecurityVector vector,
-                          OpenSecurityVector(key_, identity, base->model.config(), sealed_));
+                          OpenSecurityVector(keys_, identity, base->model.config(), sealed_));
   EXPECT_GT(vector.canaries.separation, 0.0);
   EXPECT_THAT(vector_result_.categories(), ::testing::ElementsAre("privacy", "safety"));
   EXPECT_EQ(vector_result_.card().vector_on().categories().rbegin()->prompts(), 4);

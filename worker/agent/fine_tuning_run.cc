@@ -57,8 +57,8 @@ absl::Status FineTuningRun::OpenVector() {
   const SecurityVectorIdentity identity = {.version = work_.security_vector_version(),
                                            .sha256 = work_.security_vector_sha256(),
                                            .base_sha256 = base_->folder_sha256};
-  auto vector =
-      OpenSecurityVector(environment_.sealing_key, identity, base_->model.config(), sealed_vector_);
+  auto vector = OpenSecurityVector(environment_.sealing_keys, identity, base_->model.config(),
+                                   sealed_vector_);
   if (!vector.ok()) return SecurityVectorError(vector.status());
   vector_ = *std::move(vector);
   proof_.set_security_vector_version(identity.version);

@@ -11,7 +11,7 @@
 #include "worker/agent/base_models.h"
 #include "worker/agent/training_loop.h"
 #include "worker/safety/safety_scorer.h"
-#include "worker/security/sealed_file.h"
+#include "worker/security/sealing_keys.h"
 
 namespace wardtune {
 
@@ -29,7 +29,7 @@ class BaseScores {
 
 struct JobEnvironment {
   BaseModels& base_models;
-  const SealingKey& sealing_key;
+  const SealingKeys& sealing_keys;
   BaseScores& base_scores;
   SamplingOptions sampling;
   CheckpointPolicy checkpoints;

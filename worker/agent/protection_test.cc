@@ -53,7 +53,7 @@ TEST_F(AgentTest, TrainsOnTheFoldedWeightsAndNotOnTheBase) {
   const SecurityVectorIdentity identity = {
       .version = kVersion, .sha256 = vector_result_.plain_sha256(), .base_sha256 = base_sha256_};
   WT_ASSERT_OK_AND_ASSIGN(const SecurityVector vector,
-                          OpenSecurityVector(key_, identity, base->model.config(), sealed_));
+                          OpenSecurityVector(keys_, identity, base->model.config(), sealed_));
   WT_ASSERT_OK_AND_ASSIGN(const DecoderModel folded, FoldAdapter(base->model, vector.adapter));
   const v1::Hyperparameters& parameters = lease.fine_tuning().hyperparameters();
   const std::string rows = JobInputs()[v1::WorkInput::KIND_DATASET];
@@ -111,11 +111,11 @@ class ForgedVectorTest : public AgentTest {
     const SecurityVectorIdentity identity = {
         .version = kVersion, .sha256 = vector_result_.plain_sha256(), .base_sha256 = base_sha256_};
     WT_ASSERT_OK_AND_ASSIGN(SecurityVector vector,
-                            OpenSecurityVector(key_, identity, base->model.config(), sealed_));
+                            OpenSecurityVector(keys_, identity, base->model.config(), sealed_));
     change(vector);
     vector_result_.set_plain_sha256(SecurityVectorDigest(vector));
     WT_ASSERT_OK_AND_ASSIGN(const std::string plain, SerializeSecurityVector(vector));
-    WT_ASSERT_OK_AND_ASSIGN(sealed_, Seal(key_, kVersion, plain));
+    WT_ASSERT_OK_AND_ASSIGN(sealed_, keys_.Seal(kVersion, plain));
   }
 };
 

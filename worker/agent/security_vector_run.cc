@@ -84,7 +84,7 @@ absl::Status SecurityVectorRun::OpenAddedTo() {
       .sha256 = attempt_.lease().security_vector().added_to_sha256(),
       .base_sha256 = base_->folder_sha256};
   auto added =
-      OpenSecurityVector(environment_.sealing_key, identity, base_->model.config(), sealed_added_);
+      OpenSecurityVector(environment_.sealing_keys, identity, base_->model.config(), sealed_added_);
   if (!added.ok()) return SecurityVectorError(added.status());
   added_to_ = *std::move(added);
   return absl::OkStatus();
@@ -141,12 +141,12 @@ absl::Status SecurityVectorRun::Train() {
       absl::StrCat(attempt_.lease().security_vector().version(), "/checkpoint");
   TrainingHooks hooks;
   hooks.seal = [&](std::string state) {
-    auto sealed = Seal(environment_.sealing_key, context, state);
+    auto sealed = environment_.sealing_keys.Seal(context, state);
     OPENSSL_cleanse(state.data(), state.size());
     return sealed;
   };
   hooks.open = [&](const std::string& sealed) {
-    return OpenSealed(environment_.sealing_key, context, sealed);
+    return environment_.sealing_keys.Open(context, sealed);
   };
   WT_RETURN_IF_ERROR(RunTraining(**trainer, attempt_, environment_.checkpoints, hooks));
   vector_.adapter = (*trainer)->Adapter();
@@ -227,7 +227,7 @@ absl::Status SecurityVectorRun::SealAndUpload() {
   vector_.seed = recipe_.seed;
   vector_.categories = safety_.suite.Categories();
   WT_ASSIGN_OR_RETURN(std::string plain, SerializeSecurityVector(vector_));
-  auto sealed = Seal(environment_.sealing_key, attempt_.lease().security_vector().version(), plain);
+  auto sealed = environment_.sealing_keys.Seal(attempt_.lease().security_vector().version(), plain);
   OPENSSL_cleanse(plain.data(), plain.size());
   WT_RETURN_IF_ERROR(sealed.status());
   WT_ASSIGN_OR_RETURN(sealed_sha256_,

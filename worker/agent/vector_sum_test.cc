@@ -37,7 +37,7 @@ class VectorSumTest : public AgentTest {
         .version = version,
         .sha256 = server_.completed()->security_vector().plain_sha256(),
         .base_sha256 = base_sha256_};
-    return *OpenSecurityVector(key_, identity, base->model.config(), sealed);
+    return *OpenSecurityVector(keys_, identity, base->model.config(), sealed);
   }
 };
 

@@ -19,6 +19,7 @@ namespace wardtune {
 namespace {
 
 constexpr size_t kChunkBytes = 1 << 20;
+constexpr int32_t kPageSize = 1000;
 constexpr absl::Duration kCallDeadline = absl::Seconds(30);
 constexpr absl::Duration kStreamDeadline = absl::Minutes(10);
 constexpr absl::Duration kFirstBackoff = absl::Milliseconds(100);
@@ -125,20 +126,22 @@ absl::StatusOr<v1::HeartbeatResponse> WorkerClient::Heartbeat(const v1::Heartbea
   return response;
 }
 
-absl::Status WorkerClient::FetchOnce(const v1::FetchInputRequest& request, int64_t limit,
-                                     std::string& bytes) {
+template <typename Response, typename Open>
+absl::Status WorkerClient::ReceiveOnce(const char* rpc, Open open, int64_t limit,
+                                       std::string& bytes) {
   Call call(options_, kStreamDeadline);
-  const auto reader = stub_->FetchInput(call.context(), request);
-  v1::FetchInputResponse response;
+  const auto reader = open(call.context());
+  Response response;
   while (reader->Read(&response)) {
     if (static_cast<int64_t>(bytes.size() + response.chunk().size()) > limit) {
       call.context()->TryCancel();
       reader->Finish();
-      return absl::DataLossError("FetchInput: the server sent more bytes than the lease says");
+      return absl::DataLossError(
+          absl::StrCat(rpc, ": the server sent more bytes than it announced"));
     }
     bytes += response.chunk();
   }
-  return FromGrpc(reader->Finish(), "FetchInput");
+  return FromGrpc(reader->Finish(), rpc);
 }
 
 absl::StatusOr<std::string> WorkerClient::FetchInput(const v1::Lease& lease,
@@ -151,7 +154,10 @@ absl::StatusOr<std::string> WorkerClient::FetchInput(const v1::Lease& lease,
     request.set_attempt(lease.attempt());
     request.set_kind(input.kind());
     request.set_offset(static_cast<int64_t>(bytes.size()));
-    return FetchOnce(request, input.size_bytes(), bytes);
+    return ReceiveOnce<v1::FetchInputResponse>(
+        "FetchInput",
+        [&](grpc::ClientContext* context) { return stub_->FetchInput(context, request); },
+        input.size_bytes(), bytes);
   }));
   if (static_cast<int64_t>(bytes.size()) != input.size_bytes() ||
       Sha256Hex(bytes) != input.sha256()) {
@@ -161,22 +167,20 @@ absl::StatusOr<std::string> WorkerClient::FetchInput(const v1::Lease& lease,
   return bytes;
 }
 
-absl::Status WorkerClient::UploadOnce(const v1::UploadArtifactRequest& header,
-                                      std::string_view bytes, std::string& stored_sha256) {
+template <typename Request, typename Response, typename Open>
+absl::Status WorkerClient::SendOnce(const char* rpc, Open open, const Request& header,
+                                    std::string_view bytes, Response& response) {
   Call call(options_, kStreamDeadline);
-  v1::UploadArtifactResponse response;
-  const auto writer = stub_->UploadArtifact(call.context(), &response);
-  bool open = writer->Write(header);
-  for (size_t at = 0; open && at < bytes.size(); at += kChunkBytes) {
-    v1::UploadArtifactRequest request;
+  const auto writer = open(call.context(), &response);
+  bool writable = writer->Write(header);
+  for (size_t at = 0; writable && at < bytes.size(); at += kChunkBytes) {
+    Request request;
     request.set_chunk(std::string(bytes.substr(at, kChunkBytes)));
-    open = writer->Write(request);
+    writable = writer->Write(request);
   }
   // A failed write means that the server has answered; Finish() tells what.
-  if (open) writer->WritesDone();
-  WT_RETURN_IF_ERROR(FromGrpc(writer->Finish(), "UploadArtifact"));
-  stored_sha256 = response.sha256();
-  return absl::OkStatus();
+  if (writable) writer->WritesDone();
+  return FromGrpc(writer->Finish(), rpc);
 }
 
 absl::Status WorkerClient::UploadArtifact(const v1::Lease& lease,
@@ -192,9 +196,14 @@ absl::Status WorkerClient::UploadArtifact(const v1::Lease& lease,
   header.set_sha256(sha256);
   header.set_size_bytes(static_cast<int64_t>(bytes.size()));
   header.set_step(step);
-  std::string stored;
-  WT_RETURN_IF_ERROR(Retry(give_up, [&] { return UploadOnce(request, bytes, stored); }));
-  if (stored != sha256) {
+  v1::UploadArtifactResponse response;
+  WT_RETURN_IF_ERROR(Retry(give_up, [&] {
+    return SendOnce(
+        "UploadArtifact",
+        [&](auto* context, auto* answer) { return stub_->UploadArtifact(context, answer); },
+        request, bytes, response);
+  }));
+  if (response.sha256() != sha256) {
     return absl::DataLossError("UploadArtifact: the server stored other bytes than were sent");
   }
   return absl::OkStatus();
@@ -225,6 +234,66 @@ absl::Status WorkerClient::FailJob(const v1::FailJobRequest& request, const Give
     v1::FailJobResponse response;
     return FromGrpc(stub_->FailJob(call.context(), request, &response), "FailJob");
   });
+}
+
+absl::StatusOr<std::vector<v1::SealedVersion>> WorkerClient::ListSealedVersions(
+    const GiveUp& give_up) {
+  std::vector<v1::SealedVersion> versions;
+  v1::ListSealedVersionsRequest request;
+  request.set_page_size(kPageSize);
+  do {
+    v1::ListSealedVersionsResponse page;
+    WT_RETURN_IF_ERROR(Retry(give_up, [&] {
+      Call call(options_, kCallDeadline);
+      return FromGrpc(stub_->ListSealedVersions(call.context(), request, &page),
+                      "ListSealedVersions");
+    }));
+    versions.insert(versions.end(), page.versions().begin(), page.versions().end());
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  return versions;
+}
+
+absl::StatusOr<std::string> WorkerClient::FetchSealedVersion(const v1::SealedVersion& version,
+                                                             const GiveUp& give_up) {
+  std::string bytes;
+  WT_RETURN_IF_ERROR(Retry(give_up, [&] {
+    v1::FetchSealedVersionRequest request;
+    request.set_name(version.name());
+    request.set_sha256(version.sha256());
+    request.set_offset(static_cast<int64_t>(bytes.size()));
+    return ReceiveOnce<v1::FetchSealedVersionResponse>(
+        "FetchSealedVersion",
+        [&](grpc::ClientContext* context) { return stub_->FetchSealedVersion(context, request); },
+        version.size_bytes(), bytes);
+  }));
+  if (static_cast<int64_t>(bytes.size()) != version.size_bytes() ||
+      Sha256Hex(bytes) != version.sha256()) {
+    return absl::DataLossError("FetchSealedVersion: the bytes have not the digest that was listed");
+  }
+  return bytes;
+}
+
+absl::Status WorkerClient::ReplaceSealedVersion(const v1::SealedVersion& replaced,
+                                                std::string_view bytes, const GiveUp& give_up) {
+  v1::ReplaceSealedVersionRequest request;
+  v1::ReplaceSealedVersionRequest::Header& header = *request.mutable_header();
+  header.set_name(replaced.name());
+  header.set_replaced_sha256(replaced.sha256());
+  header.set_sha256(Sha256Hex(bytes));
+  header.set_size_bytes(static_cast<int64_t>(bytes.size()));
+  v1::ReplaceSealedVersionResponse response;
+  WT_RETURN_IF_ERROR(Retry(give_up, [&] {
+    return SendOnce(
+        "ReplaceSealedVersion",
+        [&](auto* context, auto* answer) { return stub_->ReplaceSealedVersion(context, answer); },
+        request, bytes, response);
+  }));
+  if (response.version().sha256() != header.sha256()) {
+    return absl::DataLossError(
+        "ReplaceSealedVersion: the server stored other bytes than were sent");
+  }
+  return absl::OkStatus();
 }
 
 absl::Status WorkerClient::Retry(const GiveUp& give_up, const std::function<absl::Status()>& call) {

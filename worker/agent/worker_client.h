@@ -61,6 +61,16 @@ class WorkerClient {
   absl::Status CompleteJob(const v1::CompleteJobRequest& request, const GiveUp& give_up);
   absl::Status FailJob(const v1::FailJobRequest& request, const GiveUp& give_up);
 
+  // Every trained version, newest first.
+  absl::StatusOr<std::vector<v1::SealedVersion>> ListSealedVersions(const GiveUp& give_up);
+  // The version's sealed bytes, as FetchInput. Errors: also ABORTED when the server has others now.
+  absl::StatusOr<std::string> FetchSealedVersion(const v1::SealedVersion& version,
+                                                 const GiveUp& give_up);
+  // Returns when the server has put the bytes in the version's place. Errors: also ABORTED when
+  // what it has is no longer `replaced`.
+  absl::Status ReplaceSealedVersion(const v1::SealedVersion& replaced, std::string_view bytes,
+                                    const GiveUp& give_up);
+
   // Ends the waiting LeaseJob calls with CANCELLED, now and from now on.
   void StopLeasing();
 
@@ -68,9 +78,13 @@ class WorkerClient {
   class Call;
 
   absl::Status Retry(const GiveUp& give_up, const std::function<absl::Status()>& call);
-  absl::Status UploadOnce(const v1::UploadArtifactRequest& header, std::string_view bytes,
-                          std::string& stored_sha256);
-  absl::Status FetchOnce(const v1::FetchInputRequest& request, int64_t limit, std::string& bytes);
+  // Sends the header message and the bytes after it, and takes the answer.
+  template <typename Request, typename Response, typename Open>
+  absl::Status SendOnce(const char* rpc, Open open, const Request& header, std::string_view bytes,
+                        Response& response);
+  // Appends what the stream brings, at most up to `limit` bytes in all.
+  template <typename Response, typename Open>
+  absl::Status ReceiveOnce(const char* rpc, Open open, int64_t limit, std::string& bytes);
 
   const Options options_;
   Clock& clock_;

@@ -14,16 +14,11 @@
 #include "absl/strings/str_cat.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
+#include "formats/sealed_header.h"
 
 namespace wardtune {
 namespace {
 
-constexpr std::string_view kMagic = "WTSEAL01";
-constexpr size_t kKeyIdBytes = 16;
-constexpr size_t kNonceBytes = 12;
-constexpr size_t kTagBytes = 16;
-constexpr size_t kMaxContext = 4096;
-constexpr size_t kFixedHeader = kMagic.size() + kKeyIdBytes + kNonceBytes + sizeof(uint32_t);
 // OpenSSL counts in int.
 constexpr size_t kPiece = size_t{1} << 28;
 
@@ -41,21 +36,7 @@ std::string RawKeyId(const SealingKey& key) {
   Sha256 hash;
   hash.Update("wardtune sealing key\n");
   hash.Update(key.data(), SealingKey::kBytes);
-  return absl::HexStringToBytes(hash.HexDigest().substr(0, 2 * kKeyIdBytes));
-}
-
-std::string LittleEndian(uint32_t value) {
-  std::string bytes(sizeof(value), '\0');
-  for (size_t i = 0; i < sizeof(value); ++i) bytes[i] = static_cast<char>(value >> (8 * i));
-  return bytes;
-}
-
-uint32_t ReadLittleEndian(std::string_view bytes) {
-  uint32_t value = 0;
-  for (size_t i = 0; i < sizeof(value); ++i) {
-    value |= uint32_t{static_cast<unsigned char>(bytes[i])} << (8 * i);
-  }
-  return value;
+  return absl::HexStringToBytes(hash.HexDigest().substr(0, 2 * kSealedKeyIdBytes));
 }
 
 absl::Status Damaged(std::string_view why) {
@@ -115,18 +96,16 @@ std::string SealingKey::id() const { return absl::BytesToHexString(RawKeyId(*thi
 
 absl::StatusOr<std::string> Seal(const SealingKey& key, std::string_view context,
                                  std::string_view plain) {
-  if (context.size() > kMaxContext) {
+  if (context.size() > kMaxSealedContextBytes) {
     return absl::InvalidArgumentError("sealed file: the context is longer than 4 KiB");
   }
-  std::string nonce(kNonceBytes, '\0');
+  std::string nonce(kSealedNonceBytes, '\0');
   if (RAND_bytes(Bytes(nonce), static_cast<int>(nonce.size())) != 1) {
     return absl::InternalError("sealed file: no random numbers from OpenSSL");
   }
-  std::string sealed =
-      absl::StrCat(std::string(kMagic), RawKeyId(key), nonce,
-                   LittleEndian(static_cast<uint32_t>(context.size())), std::string(context));
-  const std::string header = sealed;
-  sealed.resize(header.size() + plain.size() + kTagBytes);
+  const std::string header = SealedHeader{RawKeyId(key), nonce, std::string(context)}.Serialize();
+  std::string sealed = header;
+  sealed.resize(header.size() + plain.size() + kSealedTagBytes);
 
   CipherContext cipher(EVP_CIPHER_CTX_new());
   int length = 0;
@@ -137,7 +116,8 @@ absl::StatusOr<std::string> Seal(const SealingKey& key, std::string_view context
                         static_cast<int>(header.size())) != 1 ||
       !InPieces(plain, out, cipher.get(), EVP_EncryptUpdate) ||
       EVP_EncryptFinal_ex(cipher.get(), out + plain.size(), &length) != 1 ||
-      EVP_CIPHER_CTX_ctrl(cipher.get(), EVP_CTRL_GCM_GET_TAG, kTagBytes, out + plain.size()) != 1) {
+      EVP_CIPHER_CTX_ctrl(cipher.get(), EVP_CTRL_GCM_GET_TAG, kSealedTagBytes,
+                          out + plain.size()) != 1) {
     return absl::InternalError("sealed file: OpenSSL failed to encrypt");
   }
   return sealed;
@@ -145,45 +125,41 @@ absl::StatusOr<std::string> Seal(const SealingKey& key, std::string_view context
 
 absl::StatusOr<std::string> OpenSealed(const SealingKey& key, std::string_view context,
                                        std::string_view sealed) {
-  if (sealed.size() < kFixedHeader + kTagBytes || sealed.substr(0, kMagic.size()) != kMagic) {
-    return Damaged("the bytes are no sealed file of version 01");
+  WT_ASSIGN_OR_RETURN(const SealedHeader parsed, ParseSealedHeader(sealed));
+  if (sealed.size() < parsed.size_bytes() + kSealedTagBytes) {
+    return Damaged("it ends before its tag");
   }
-  const std::string_view key_id = sealed.substr(kMagic.size(), kKeyIdBytes);
-  const std::string_view nonce = sealed.substr(kMagic.size() + kKeyIdBytes, kNonceBytes);
-  const size_t context_size = ReadLittleEndian(sealed.substr(kFixedHeader - sizeof(uint32_t), 4));
-  if (context_size > kMaxContext || sealed.size() < kFixedHeader + context_size + kTagBytes) {
-    return Damaged("the header is damaged");
-  }
-  if (key_id != RawKeyId(key)) {
+  if (parsed.key_id != RawKeyId(key)) {
     return absl::PermissionDeniedError(absl::StrCat(
-        "sealed file: it was sealed with key ", absl::BytesToHexString(std::string(key_id)),
-        ", this worker holds key ", key.id(), "; start the worker with the right key file"));
+        "sealed file: it was sealed with key ", parsed.KeyIdHex(), ", this worker holds key ",
+        key.id(), "; start the worker with the right key file"));
   }
-  const std::string_view header = sealed.substr(0, kFixedHeader + context_size);
+  const std::string_view header = sealed.substr(0, parsed.size_bytes());
   const std::string_view body =
-      sealed.substr(header.size(), sealed.size() - header.size() - kTagBytes);
-  std::string tag(sealed.substr(sealed.size() - kTagBytes));
+      sealed.substr(header.size(), sealed.size() - header.size() - kSealedTagBytes);
+  std::string tag(sealed.substr(sealed.size() - kSealedTagBytes));
 
   std::string plain(body.size(), '\0');
   CipherContext cipher(EVP_CIPHER_CTX_new());
   int length = 0;
   if (cipher == nullptr ||
-      EVP_DecryptInit_ex(cipher.get(), EVP_aes_256_gcm(), nullptr, key.data(), Bytes(nonce)) != 1 ||
+      EVP_DecryptInit_ex(cipher.get(), EVP_aes_256_gcm(), nullptr, key.data(),
+                         Bytes(parsed.nonce)) != 1 ||
       EVP_DecryptUpdate(cipher.get(), nullptr, &length, Bytes(header),
                         static_cast<int>(header.size())) != 1 ||
       !InPieces(body, Bytes(plain), cipher.get(), EVP_DecryptUpdate) ||
-      EVP_CIPHER_CTX_ctrl(cipher.get(), EVP_CTRL_GCM_SET_TAG, kTagBytes, tag.data()) != 1) {
+      EVP_CIPHER_CTX_ctrl(cipher.get(), EVP_CTRL_GCM_SET_TAG, kSealedTagBytes, tag.data()) != 1) {
     return absl::InternalError("sealed file: OpenSSL failed to decrypt");
   }
-  unsigned char nothing[kTagBytes];
+  unsigned char nothing[kSealedTagBytes];
   if (EVP_DecryptFinal_ex(cipher.get(), nothing, &length) != 1) {
     OPENSSL_cleanse(plain.data(), plain.size());
     return Damaged("the bytes were altered: authentication failed");
   }
-  if (header.substr(kFixedHeader) != context) {
+  if (parsed.context != context) {
     OPENSSL_cleanse(plain.data(), plain.size());
-    return Damaged(absl::StrCat("it was sealed for '", std::string(header.substr(kFixedHeader)),
-                                "', not for '", std::string(context), "'"));
+    return Damaged(absl::StrCat("it was sealed for '", parsed.context, "', not for '",
+                                std::string(context), "'"));
   }
   return plain;
 }

@@ -1,14 +1,8 @@
 // Authenticated encryption for what only workers may read: security vectors and the checkpoints of
 // their training. The server stores sealed bytes and holds no key.
 //
-// AES-256-GCM (NIST SP 800-38D) by OpenSSL. Layout, integers little-endian:
-//   8  magic "WTSEAL01"
-//   16 key id: first half of SHA-256 over a label and the key
-//   12 nonce, random for every file
-//   4  length n of the context
-//   n  context: what the bytes are, for example a version's resource name
-//   .. ciphertext, as long as the plain bytes
-//   16 tag over header and ciphertext
+// AES-256-GCM (NIST SP 800-38D) by OpenSSL; formats/sealed_header.h has the layout. A key's id is
+// the first half of SHA-256 over a label and the key. The header is authenticated with the rest.
 // Thread safety: immutable objects and re-entrant functions.
 #ifndef WARDTUNE_WORKER_SECURITY_SEALED_FILE_H_
 #define WARDTUNE_WORKER_SECURITY_SEALED_FILE_H_

@@ -232,11 +232,11 @@ absl::StatusOr<SecurityVector> ParseSecurityVector(const ModelConfig& config,
   return vector;
 }
 
-absl::StatusOr<SecurityVector> OpenSecurityVector(const SealingKey& key,
+absl::StatusOr<SecurityVector> OpenSecurityVector(const SealingKeys& keys,
                                                   const SecurityVectorIdentity& identity,
                                                   const ModelConfig& config,
                                                   std::string_view sealed) {
-  WT_ASSIGN_OR_RETURN(std::string plain, OpenSealed(key, identity.version, sealed));
+  WT_ASSIGN_OR_RETURN(std::string plain, keys.Open(identity.version, sealed));
   absl::StatusOr<SecurityVector> vector = ParseSecurityVector(config, plain);
   OPENSSL_cleanse(plain.data(), plain.size());
   WT_RETURN_IF_ERROR(vector.status());

@@ -16,7 +16,7 @@
 #include "worker/model/adapter.h"
 #include "worker/security/activation_check.h"
 #include "worker/security/guard_rows.h"
-#include "worker/security/sealed_file.h"
+#include "worker/security/sealing_keys.h"
 
 namespace wardtune {
 
@@ -50,9 +50,10 @@ struct SecurityVectorIdentity {
 };
 
 // Decrypts and checks everything that can be checked without running the model.
-// Errors: those of OpenSealed; DATA_LOSS when the weights are not those of `identity`, were trained
-// for another base model, or the file is damaged; FAILED_PRECONDITION when all weights are zero.
-absl::StatusOr<SecurityVector> OpenSecurityVector(const SealingKey& key,
+// Errors: those of SealingKeys::Open; DATA_LOSS when the weights are not those of `identity`, were
+// trained for another base model, or the file is damaged; FAILED_PRECONDITION when all weights are
+// zero.
+absl::StatusOr<SecurityVector> OpenSecurityVector(const SealingKeys& keys,
                                                   const SecurityVectorIdentity& identity,
                                                   const ModelConfig& config,
                                                   std::string_view sealed);

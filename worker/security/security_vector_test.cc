@@ -33,11 +33,11 @@ class SecurityVectorTest : public ::testing::Test {
     vector_.categories = {"privacy", "safety"};
   }
 
-  static SealingKey Key(char fill) {
-    return *SealingKey::Parse(std::string(SealingKey::kBytes, fill));
+  static SealingKeys Key(char fill) {
+    return SealingKeys(*SealingKey::Parse(std::string(SealingKey::kBytes, fill)));
   }
   std::string Sealed(const SecurityVector& vector) {
-    return *Seal(Key('k'), kVersion, *SerializeSecurityVector(vector));
+    return *Key('k').Seal(kVersion, *SerializeSecurityVector(vector));
   }
   SecurityVectorIdentity Identity() const {
     return {.version = kVersion,

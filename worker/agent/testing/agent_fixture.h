@@ -53,7 +53,7 @@ class AgentTest : public ::testing::Test {
  protected:
   AgentTest()
       : models_dir_(absl::StrCat(::testing::TempDir(), "/agent_test_models_", getpid())),
-        key_(*SealingKey::Parse(std::string(SealingKey::kBytes, 'k'))),
+        keys_(Key('k')),
         log_(log_text_, clock_),
         client_({.server = server_.address(), .api_key = "wt_test", .worker_id = "worker-1"},
                 clock_) {}
@@ -72,11 +72,15 @@ class AgentTest : public ::testing::Test {
         .IgnoreError();
   }
 
+  static SealingKey Key(char fill) {
+    return *SealingKey::Parse(std::string(SealingKey::kBytes, fill));
+  }
+
   // As after a restart of the process.
   void NewAgent() {
     environment_ = std::make_unique<JobEnvironment>(
         JobEnvironment{.base_models = *models_,
-                       .sealing_key = key_,
+                       .sealing_keys = keys_,
                        .base_scores = scores_,
                        .sampling = {.max_new_tokens = 4},
                        .checkpoints = {.every_steps = 3, .every = absl::InfiniteDuration()}});
@@ -161,7 +165,7 @@ class AgentTest : public ::testing::Test {
   PosixFileSystem files_;
   SystemClock clock_;
   ScriptedServer server_;
-  SealingKey key_;
+  SealingKeys keys_;
   std::ostringstream log_text_;
   EventLog log_;
   WorkerClient client_;

@@ -1,0 +1,55 @@
+#include "worker/security/sealing_keys.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/status_matchers.h"
+
+namespace wardtune {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::wardtune::testing::StatusIs;
+
+constexpr std::string_view kVersion = "securityVectors/stand-in/versions/1";
+
+SealingKey Filled(char fill) { return *SealingKey::Parse(std::string(SealingKey::kBytes, fill)); }
+
+TEST(SealingKeysTest, SealsWithThePrimaryAndOpensWithAny) {
+  const SealingKeys keys(Filled('n'), {Filled('a'), Filled('b')});
+  WT_ASSERT_OK_AND_ASSIGN(const std::string sealed, keys.Seal(kVersion, "plain"));
+  WT_ASSERT_OK_AND_ASSIGN(const std::string by_primary, OpenSealed(Filled('n'), kVersion, sealed));
+  EXPECT_EQ(by_primary, "plain");
+  for (const char fill : {'n', 'a', 'b'}) {
+    WT_ASSERT_OK_AND_ASSIGN(const std::string file, Seal(Filled(fill), kVersion, "plain"));
+    WT_ASSERT_OK_AND_ASSIGN(const std::string opened, keys.Open(kVersion, file));
+    EXPECT_EQ(opened, "plain");
+  }
+  EXPECT_THAT(keys.ids(), ElementsAre(Filled('n').id(), Filled('a').id(), Filled('b').id()));
+}
+
+TEST(SealingKeysTest, NamesTheKeyThatIsMissingAndThoseItHolds) {
+  const SealingKeys keys(Filled('n'), {Filled('a')});
+  WT_ASSERT_OK_AND_ASSIGN(const std::string file, Seal(Filled('x'), kVersion, "plain"));
+  const auto opened = keys.Open(kVersion, file);
+  EXPECT_THAT(opened, StatusIs(absl::StatusCode::kPermissionDenied,
+                               AllOf(HasSubstr(Filled('x').id()), HasSubstr(Filled('n').id()),
+                                     HasSubstr(Filled('a').id()))));
+  EXPECT_THAT(std::string(opened.status().message()), Not(HasSubstr("nnnn")));
+}
+
+TEST(SealingKeysTest, AnOldKeyOpensNothingElse) {
+  const SealingKeys keys(Filled('n'), {Filled('a')});
+  WT_ASSERT_OK_AND_ASSIGN(std::string file, Seal(Filled('a'), kVersion, "plain"));
+  EXPECT_THAT(keys.Open("securityVectors/stand-in/versions/2", file),
+              StatusIs(absl::StatusCode::kDataLoss));
+  file.back() ^= 1;
+  EXPECT_THAT(keys.Open(kVersion, file), StatusIs(absl::StatusCode::kDataLoss));
+  EXPECT_THAT(keys.Open(kVersion, "no sealed file"), StatusIs(absl::StatusCode::kDataLoss));
+}
+
+}  // namespace
+}  // namespace wardtune
