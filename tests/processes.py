@@ -145,20 +145,15 @@ class Worker(Process):
         self._folder = folder
         self._server = server
         self.sealing_key = os.urandom(32)
+        self.old_sealing_keys: list[bytes] = []
 
     def start(self) -> None:
         """Returns once the process watches for signals: one that comes earlier just ends it."""
         started_before = self._times_started()
-        api_key_file = self._folder / "worker.key"
-        _write_secret(api_key_file, self._server.key("WORKER").encode())
-        sealing_key_file = self._folder / "sealing.key"
-        _write_secret(sealing_key_file, self.sealing_key)
         self._spawn(
-            build_folder() / "worker" / "wardtune-worker",
-            f"--server={self._server.target}",
-            f"--api_key_file={api_key_file}",
+            self._binary(),
+            *self._connection_flags(),
             f"--models_dir={models_folder()}",
-            f"--sv_key_file={sealing_key_file}",
             "--worker_id=test-worker",
             "--score_tokens=16",
             "--checkpoint_steps=2",
@@ -168,6 +163,35 @@ class Worker(Process):
             assert self._child.poll() is None, f"the worker ended\n{self.tail()}"
             assert time.monotonic() < deadline, f"the worker does not start\n{self.tail()}"
             time.sleep(0.05)
+
+    def reseal(self) -> subprocess.CompletedProcess[str]:
+        """Runs the command that puts every security vector under `sealing_key`."""
+        return subprocess.run(
+            [self._binary(), "--reseal", *self._connection_flags()],
+            capture_output=True,
+            text=True,
+            timeout=_START_S,
+        )
+
+    def _binary(self) -> Path:
+        return build_folder() / "worker" / "wardtune-worker"
+
+    def _connection_flags(self) -> list[str]:
+        """Flags for server and keys, the files written anew."""
+        api_key_file = self._folder / "worker.key"
+        _write_secret(api_key_file, self._server.key("WORKER").encode())
+        sealing_key_file = self._folder / "sealing.key"
+        _write_secret(sealing_key_file, self.sealing_key)
+        old_key_files = []
+        for i, key in enumerate(self.old_sealing_keys):
+            old_key_files.append(self._folder / f"old-{i}.key")
+            _write_secret(old_key_files[-1], key)
+        return [
+            f"--server={self._server.target}",
+            f"--api_key_file={api_key_file}",
+            f"--sv_key_file={sealing_key_file}",
+            f"--old_sv_key_files={','.join(map(str, old_key_files))}",
+        ]
 
     def _times_started(self) -> int:
         return self.log.read_text().count('"worker_started"') if self.log.exists() else 0
