@@ -49,6 +49,24 @@ TEST_F(AgentTest, TrainsAVectorAndHandsItBackSealed) {
   EXPECT_THAT(sealed_, Not(HasSubstr("lora_A")));
 }
 
+TEST_F(AgentTest, OpensWithAnOlderKeyAndSealsWithThePrimary) {
+  ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
+  const std::string checkpoint = server_.artifact(Artifact::KIND_CHECKPOINT);
+  keys_ = SealingKeys(Key('n'), {Key('k')});
+  NewAgent();
+  ASSERT_NO_FATAL_FAILURE(RunJob(JobLease(1), JobInputs()));
+  EXPECT_TRUE(server_.completed()->has_fine_tuning()) << log_text_.str();
+
+  // A training whose checkpoint an older key sealed goes on from there.
+  Inputs inputs = VectorInputs("placeholder plan");
+  inputs[v1::WorkInput::KIND_CHECKPOINT] = checkpoint;
+  ASSERT_NO_FATAL_FAILURE(RunJob(VectorLease(kVersion), inputs));
+  EXPECT_THAT(log_text_.str(), HasSubstr("\"event\": \"resumed\""));
+  EXPECT_THAT(log_text_.str(), Not(HasSubstr("checkpoint_unusable")));
+  WT_EXPECT_OK(
+      OpenSealed(Key('n'), kVersion, server_.artifact(Artifact::KIND_SECURITY_VECTOR)).status());
+}
+
 TEST_F(AgentTest, RunsAJobToAnAdapterWithProof) {
   ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
   ASSERT_NO_FATAL_FAILURE(RunJob(JobLease(1), JobInputs()));
