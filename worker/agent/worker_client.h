@@ -3,8 +3,8 @@
 //
 // Retries: UNAVAILABLE, DEADLINE_EXCEEDED and the reasons SERVER_BUSY and UPLOAD_IN_PROGRESS,
 // waiting 0.1 s and doubling to 5 s, until the call succeeds or `give_up` says so. Every call is
-// safe to repeat: it names the work and the attempt. Thread safety: all methods may be called from
-// any thread.
+// safe to repeat: it names the work and the attempt, or the bytes that it replaces. Thread safety:
+// all methods may be called from any thread.
 #ifndef WARDTUNE_WORKER_AGENT_WORKER_CLIENT_H_
 #define WARDTUNE_WORKER_AGENT_WORKER_CLIENT_H_
 
