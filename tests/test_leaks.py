@@ -48,8 +48,7 @@ class Fingerprint:
     """Finds weights in other bytes, at any offset, as float32 or rounded to bfloat16."""
 
     def __init__(self, weights: list[bytes]) -> None:
-        # Masks and packed files need not end on a whole float.
-        floats = [np.frombuffer(tensor[: len(tensor) // 4 * 4], "<f4") for tensor in weights]
+        floats = [np.frombuffer(tensor, "<f4") for tensor in weights]
         halves = [(values.view("<u4") >> 16).astype("<u2") for values in floats]
         self._words = np.unique(
             np.concatenate([self._in_eights(v.tobytes()) for v in (*floats, *halves)])

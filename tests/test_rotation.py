@@ -223,8 +223,10 @@ def wait_for_failure(worker: Worker, skip: int) -> dict[str, str]:
 def test_nothing_stored_or_logged_holds_weights_or_keys(
     rotated: Rotated, server: Server, worker: Worker
 ) -> None:
-    fingerprint = Fingerprint(tensors(unseal(rotated.after, NEW_KEY)))
-    assert fingerprint.hits(b"x" + unseal(rotated.before, OLD_KEY)) > 10_000
+    # The matrices alone: the text of the file's headers is the same in every adapter.
+    adapter = max(tensors(unseal(rotated.after, NEW_KEY)), key=len)
+    fingerprint = Fingerprint(tensors(adapter))
+    assert fingerprint.hits(b"x" + unseal(rotated.before, OLD_KEY)) > 100_000
     for path in (*server.data.rglob("*"), server.log, worker.log):
         if not path.is_file():
             continue
