@@ -191,8 +191,8 @@ absl::StatusOr<v1::SecurityVectorRecipe> ResolveRecipe(const v1::SecurityVectorR
       static_cast<int32_t>(check.Integer("batch_size", requested.batch_size(), 8, 1, 1024)));
   resolved.set_kl_weight(
       check.Share("kl_weight", requested.has_kl_weight() ? requested.kl_weight() : 6, 1e6));
-  resolved.set_general_batch_size(static_cast<int32_t>(check.Integer(
-      "general_batch_size", requested.general_batch_size(), 32, 1, 1024)));
+  resolved.set_general_batch_size(static_cast<int32_t>(
+      check.Integer("general_batch_size", requested.general_batch_size(), 32, 1, 1024)));
   ResolveGuardRows(requested, resolved, check);
   if (absl::Status status = check.status(); !status.ok()) return status;
   return resolved;
