@@ -16,7 +16,7 @@ say    := @printf '\n== %s\n'
 # What the tests and the demo find the programs, the model and the Python client by.
 find   := WARDTUNE_BUILD_DIR=$(CURDIR)/$(BUILD) PYTHONPATH=$(CURDIR)/clients/python/src
 
-.PHONY: help demo test test-peer bench-train bench-unlearnable build lint tidy clean system libtorch model client-stubs tools configure
+.PHONY: help demo test test-peer bench-train bench-unlearnable bench-judge build lint tidy clean system libtorch model client-stubs tools configure
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -51,6 +51,12 @@ bench-train: build model ## The training engine against transformers + PEFT (40 
 bench-unlearnable: build model tools ## How far harmful behaviour takes, by method (hours; QUICK=1: 15 minutes; MINUTES=N stops)
 	$(say) "Measuring; the results go to docs/bench/"
 	$(find) $(tools)/python bench/unlearnable/run.py --work build/bench-unlearnable $(if $(QUICK),--quick) $(if $(MINUTES),--limit-minutes $(MINUTES))
+
+bench-judge: build model ## Train a language-model judge and measure it (10 minutes)
+	python3 bench/standin/generate.py --out build/bench-judge
+	$(say) "Measuring; the result goes to docs/bench/judge.json"
+	$(BUILD)/bench/judge-bench --model=$(WARDTUNE_CACHE_DIR)/models/SmolLM2-135M-Instruct --judge_rows=build/bench-judge/judge_rows.jsonl \
+	  --judge_rules=build/bench-judge/lm_judge_rules.json --heldout=build/bench-judge/heldout_judge.jsonl --out=docs/bench/judge.json
 
 build: configure ## Configure and build everything
 	$(say) "Building into $(BUILD)"
