@@ -58,7 +58,7 @@ def make_security_vector(provider: Client, folder: Path) -> None:
         general_dataset=rows["general_prompts"],
         safety_suite=suite.name,
         recipe=SecurityVectorRecipe(
-            epochs=4, learning_rate=2e-3, lora_rank=4, general_batch_size=8
+            epochs=4, learning_rate=2e-3, lora_rank=4, general_batch_size=8, kl_weight=0.1
         ),
     )
     provider.security_vectors.wait(version.name, timeout_s=WAIT_S)
