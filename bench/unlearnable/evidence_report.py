@@ -188,15 +188,17 @@ def _behaviour_table(results: Results) -> list[str]:
 
 def _missing_table(planned: list[Cell], results: Results) -> list[str]:
     """Which methods and seeds of a regime are not run."""
-    missing: dict[str, dict[str, list[str]]] = {}
+    regimes: dict[str, dict[str, list[str]]] = {}
+    untouched = {cell.regime for cell in planned} - {cell.regime for cell in results}
     for cell in planned:
-        if cell not in results:
-            missing.setdefault(cell.regime, {}).setdefault(cell.method, []).append(str(cell.seed))
+        if cell not in results and cell.regime not in untouched:
+            regimes.setdefault(cell.regime, {}).setdefault(cell.method, []).append(str(cell.seed))
     lines = [_row("regime", "method (seeds)"), "|---|---|"]
-    for regime, methods in missing.items():
+    for regime, methods in regimes.items():
         cells = ", ".join(f"{method} ({', '.join(seeds)})" for method, seeds in methods.items())
         lines.append(_row(regime, cells))
-    return lines
+    whole = [regime for regime in dict.fromkeys(c.regime for c in planned) if regime in untouched]
+    return [*lines, _row(", ".join(whole), "everything")] if whole else lines
 
 
 def markdown(results: Results, planned: list[Cell], command: str, machine: list[str]) -> str:

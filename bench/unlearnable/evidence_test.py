@@ -88,9 +88,11 @@ def test_the_default_is_held_against_the_best_other_row() -> None:
 
 def test_the_report_names_what_was_not_run() -> None:
     done, missing = Cell("sv", "mixed", 0), Cell("sv", "mixed", 1)
-    text = markdown({done: result(0.0)}, [done, missing], "make it", ["a machine"])
-    assert text.endswith("| mixed | sv (1) |\n")
-    assert "1 of 2 planned cells" in text
+    text = markdown(
+        {done: result(0.0)}, [done, missing, Cell("sv", "benign", 0)], "make it", ["a machine"]
+    )
+    assert text.endswith("| mixed | sv (1) |\n| benign | everything |\n")
+    assert "1 of 3 planned cells" in text
 
 
 def test_each_category_is_a_figure_and_each_cell_a_line_of_the_plot() -> None:
