@@ -6,8 +6,8 @@
 #include "formats/sealed_header.h"
 #include "server/handlers/requests.h"
 #include "server/handlers/sealed_version_handlers.h"
+#include "server/handlers/whole_upload.h"
 #include "server/resource_names.h"
-#include "storage/error_reason.h"
 
 namespace wardtune {
 namespace {
@@ -15,38 +15,21 @@ namespace {
 using ReplaceHeader = v1::ReplaceSealedVersionRequest::Header;
 
 absl::Status CheckReplaceHeader(const ReplaceHeader& header, const ServerLimits& limits) {
-  for (const auto& [field, value] : {std::pair("header.replaced_sha256", &header.replaced_sha256()),
-                                     std::pair("header.sha256", &header.sha256())}) {
-    if (!IsSha256Hex(*value)) {
-      return InvalidField(field, "must be 64 lower-case hexadecimal characters");
-    }
+  if (!IsSha256Hex(header.replaced_sha256())) {
+    return InvalidField("header.replaced_sha256", "must be 64 lower-case hexadecimal characters");
   }
-  if (header.size_bytes() < 1 || header.size_bytes() > limits.max_artifact_bytes) {
-    return InvalidField("header.size_bytes",
-                        absl::StrCat("must be 1 to ", limits.max_artifact_bytes));
-  }
-  return absl::OkStatus();
+  return WholeUpload::CheckHeader(header.sha256(), header.size_bytes(), limits);
 }
 
 class ReplaceSealedVersionCall final
     : public ReceivingCall<v1::ReplaceSealedVersionRequest, v1::ReplaceSealedVersionResponse> {
  public:
   ReplaceSealedVersionCall(HandlerContext& context, Caller caller)
-      : context_(context), caller_(std::move(caller)) {}
-
-  ~ReplaceSealedVersionCall() override {
-    // Nothing is resumed: bytes that did not arrive whole are sent again.
-    if (partial_ == nullptr) return;
-    partial_.reset();
-    context_.blobs.DiscardPartial(partial_id_).IgnoreError();
-  }
+      : context_(context), caller_(std::move(caller)), upload_(context) {}
 
   absl::Status Consume(const v1::ReplaceSealedVersionRequest& message) override {
-    if (message.has_header() == (partial_ != nullptr)) {
-      return InvalidField(partial_ == nullptr ? "header" : "chunk",
-                          "the stream is one header, then chunks and nothing else");
-    }
-    return message.has_header() ? Open(message.header()) : TakeChunk(message.chunk());
+    WT_RETURN_IF_ERROR(upload_.CheckOrder(message.has_header()));
+    return message.has_header() ? Open(message.header()) : upload_.Append(message.chunk());
   }
 
   // A repeat whose first answer was lost.
@@ -55,20 +38,8 @@ class ReplaceSealedVersionCall final
   absl::StatusOr<v1::ReplaceSealedVersionResponse> Complete(
       const absl::AnyInvocable<bool() const>&) override {
     if (replaced_before_) return ResponseOf(version_);
-    if (partial_ == nullptr) return InvalidField("header", "the stream was empty");
-    if (partial_->size() != header_.size_bytes()) {
-      return InvalidField("header.size_bytes", absl::StrCat("says ", header_.size_bytes(), " but ",
-                                                            partial_->size(), " bytes came"));
-    }
-    partial_.reset();
-    absl::StatusOr<BlobRef> blob = context_.blobs.CommitPartial(partial_id_, header_.sha256());
-    if (absl::IsDataLoss(blob.status())) {
-      WT_RETURN_IF_ERROR(context_.blobs.DiscardPartial(partial_id_));
-      return WithReason(absl::DataLossError("the bytes do not have the SHA-256 in the header"),
-                        "SHA256_MISMATCH");
-    }
-    WT_RETURN_IF_ERROR(blob.status());
-    return Replace(*blob);
+    WT_ASSIGN_OR_RETURN(const BlobRef blob, upload_.Commit());
+    return Replace(blob);
   }
 
  private:
@@ -79,21 +50,9 @@ class ReplaceSealedVersionCall final
     replaced_before_ = version_.sealed.sha256 == header.sha256();
     if (replaced_before_) return absl::OkStatus();
     if (version_.sealed.sha256 != header.replaced_sha256()) return SealedVersionChanged();
-    const std::string partial_id = absl::StrCat("reseal-", version_.vector, "-", version_.version);
-    WT_ASSIGN_OR_RETURN(slot_, context_.upload_slots.Acquire(header.name(), partial_id));
-    partial_id_ = partial_id;
-    WT_ASSIGN_OR_RETURN(partial_, context_.blobs.OpenPartial(partial_id_, 0));
-    return absl::OkStatus();
-  }
-
-  absl::Status TakeChunk(const std::string& chunk) {
-    if (static_cast<int64_t>(chunk.size()) > kMaxChunkBytes) {
-      return InvalidField("chunk", "must be at most 1 MiB");
-    }
-    if (partial_->size() + static_cast<int64_t>(chunk.size()) > header_.size_bytes()) {
-      return InvalidField("header.size_bytes", "more bytes came than it says");
-    }
-    return partial_->Append(chunk);
+    return upload_.Open(header.name(),
+                        absl::StrCat("reseal-", version_.vector, "-", version_.version),
+                        header.sha256(), header.size_bytes());
   }
 
   absl::StatusOr<SealedHeader> ReadHeader(const BlobRef& blob) {
@@ -144,9 +103,7 @@ class ReplaceSealedVersionCall final
   ReplaceHeader header_;
   SecurityVectorRecord version_;
   bool replaced_before_ = false;
-  std::string partial_id_;
-  std::unique_ptr<TenantSlots::Slot> slot_;
-  std::unique_ptr<PartialBlob> partial_;
+  WholeUpload upload_;
 };
 
 }  // namespace
