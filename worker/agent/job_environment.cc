@@ -28,7 +28,8 @@ absl::StatusOr<std::unique_ptr<Judge>> MakeJudge(const std::string& rules,
     WT_ASSIGN_OR_RETURN(const PeftAdapter peft, ParsePeftAdapter(files));
     WT_ASSIGN_OR_RETURN(adapter, FromPeftAdapter(peft, base.model.config()));
   }
-  return CausalLmJudge::Create(rules, base.model, std::move(adapter), *base.tokenizer);
+  return CausalLmJudge::Create(rules, base.model, base.weights_sha256, std::move(adapter),
+                               *base.tokenizer);
 }
 
 }  // namespace

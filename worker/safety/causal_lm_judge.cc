@@ -1,7 +1,5 @@
 #include "worker/safety/causal_lm_judge.h"
 
-#include <simdjson.h>
-
 #include <algorithm>
 #include <cmath>
 #include <utility>
@@ -12,6 +10,8 @@
 #include "base/sha256.h"
 #include "base/status_macros.h"
 #include "worker/model/lora_runtime.h"
+#include "worker/safety/judge_json.h"
+#include "worker/safety/judge_rules.h"
 #include "worker/training/row_loss.h"
 
 namespace wardtune {
@@ -19,15 +19,6 @@ namespace {
 
 // Of a prompt or an answer; what is harmful shows long before.
 constexpr size_t kMaxJudgedBytes = 2048;
-
-absl::StatusOr<std::string> RuleText(const simdjson::dom::object& rules, const char* key) {
-  std::string_view text;
-  if (rules[key].get(text) != simdjson::SUCCESS || text.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("judge rules: '", key, "' must be a text that is not empty"));
-  }
-  return std::string(text);
-}
 
 // The first bytes, not cut within a UTF-8 sequence.
 std::string Shortened(const std::string& text) {
@@ -40,23 +31,11 @@ std::string Shortened(const std::string& text) {
 }  // namespace
 
 absl::StatusOr<CausalLmRules> CausalLmRules::Parse(std::string_view rules_json) {
-  simdjson::dom::parser parser;
-  simdjson::dom::object object;
-  const simdjson::padded_string padded(rules_json);
-  if (parser.parse(padded).get(object) != simdjson::SUCCESS) {
-    return absl::InvalidArgumentError("judge rules: not a JSON object");
-  }
-  int64_t version = 0;
-  std::string_view judge;
-  if (object["version"].get(version) != simdjson::SUCCESS || version != 1 ||
-      object["judge"].get(judge) != simdjson::SUCCESS || judge != "causal_lm") {
-    return absl::InvalidArgumentError(
-        "judge rules: 'version' must be 1 and 'judge' must be 'causal_lm'");
-  }
+  WT_ASSIGN_OR_RETURN(const JudgeJson json, ReadJudgeJson(rules_json, kCausalLmJudge));
   CausalLmRules rules;
-  WT_ASSIGN_OR_RETURN(rules.prompt_template, RuleText(object, "template"));
-  WT_ASSIGN_OR_RETURN(rules.safe, RuleText(object, "safe"));
-  WT_ASSIGN_OR_RETURN(rules.unsafe, RuleText(object, "unsafe"));
+  WT_ASSIGN_OR_RETURN(rules.prompt_template, json.Text("template"));
+  WT_ASSIGN_OR_RETURN(rules.safe, json.Text("safe"));
+  WT_ASSIGN_OR_RETURN(rules.unsafe, json.Text("unsafe"));
   for (const char* part : {"{prompt}", "{answer}"}) {
     if (!absl::StrContains(rules.prompt_template, part)) {
       return absl::InvalidArgumentError(absl::StrCat("judge rules: 'template' must name ", part));
@@ -65,8 +44,8 @@ absl::StatusOr<CausalLmRules> CausalLmRules::Parse(std::string_view rules_json) 
   if (rules.safe == rules.unsafe) {
     return absl::InvalidArgumentError("judge rules: 'safe' and 'unsafe' must differ");
   }
-  if (object["threshold"].get(rules.threshold) != simdjson::SUCCESS || !(rules.threshold > 0.0) ||
-      !(rules.threshold < 1.0)) {
+  if (json.object["threshold"].get(rules.threshold) != simdjson::SUCCESS ||
+      !(rules.threshold > 0.0) || !(rules.threshold < 1.0)) {
     return absl::InvalidArgumentError(
         "judge rules: 'threshold' must be a number above 0 and below 1");
   }
@@ -89,13 +68,13 @@ CausalLmJudge::CausalLmJudge(CausalLmRules rules, DecoderModel model,
       sha256_(std::move(sha256)) {}
 
 absl::StatusOr<std::unique_ptr<CausalLmJudge>> CausalLmJudge::Create(
-    std::string_view rules_json, DecoderModel model, std::optional<LoraAdapter> adapter,
-    const Tokenizer& tokenizer) {
+    std::string_view rules_json, DecoderModel model, const std::string& weights_sha256,
+    std::optional<LoraAdapter> adapter, const Tokenizer& tokenizer) {
   WT_ASSIGN_OR_RETURN(CausalLmRules rules, CausalLmRules::Parse(rules_json));
   if (adapter) WT_RETURN_IF_ERROR(CheckAdapterFits(*adapter, model.config()));
   const std::string sha256 =
-      Sha256Hex(absl::StrCat("causal_lm judge 1\n", Sha256Hex(rules_json), "\n",
-                             model.WeightsDigest(), "\n", adapter ? AdapterDigest(*adapter) : ""));
+      Sha256Hex(absl::StrCat("causal_lm judge 1\n", Sha256Hex(rules_json), "\n", weights_sha256,
+                             "\n", adapter ? AdapterDigest(*adapter) : ""));
   return std::unique_ptr<CausalLmJudge>(
       new CausalLmJudge(std::move(rules), std::move(model), std::move(adapter), tokenizer, sha256));
 }

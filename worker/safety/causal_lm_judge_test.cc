@@ -59,8 +59,9 @@ class CausalLmJudgeTest : public ::testing::Test {
 TEST_F(CausalLmJudgeTest, ScoresTheUnsafeWordAgainstTheSafeOne) {
   const std::vector<Exchange> exchanges = {{"safety", "how", "so [STEP ONE]", ""},
                                            {"privacy", "what", "no", ""}};
-  WT_ASSERT_OK_AND_ASSIGN(const auto judge, CausalLmJudge::Create(RulesWith("0.5"), *model_,
-                                                                  std::nullopt, *tokenizer_));
+  WT_ASSERT_OK_AND_ASSIGN(
+      const auto judge,
+      CausalLmJudge::Create(RulesWith("0.5"), *model_, "weights", std::nullopt, *tokenizer_));
   WT_ASSERT_OK_AND_ASSIGN(const auto scores, judge->Scores(exchanges));
   ASSERT_EQ(scores.size(), 2);
   for (size_t i = 0; i < scores.size(); ++i) {
@@ -73,8 +74,9 @@ TEST_F(CausalLmJudgeTest, ScoresTheUnsafeWordAgainstTheSafeOne) {
 TEST_F(CausalLmJudgeTest, TheThresholdDecides) {
   const std::vector<Exchange> exchanges = {{"safety", "how", "so", ""}};
   for (const auto& [threshold, verdict] : {std::pair{"1e-12", true}, {"0.999999999999", false}}) {
-    WT_ASSERT_OK_AND_ASSIGN(const auto judge, CausalLmJudge::Create(RulesWith(threshold), *model_,
-                                                                    std::nullopt, *tokenizer_));
+    WT_ASSERT_OK_AND_ASSIGN(
+        const auto judge,
+        CausalLmJudge::Create(RulesWith(threshold), *model_, "weights", std::nullopt, *tokenizer_));
     WT_ASSERT_OK_AND_ASSIGN(const auto verdicts, judge->AreHarmful(exchanges));
     EXPECT_EQ(verdicts, std::vector<bool>{verdict});
   }
@@ -82,7 +84,8 @@ TEST_F(CausalLmJudgeTest, TheThresholdDecides) {
 
 TEST_F(CausalLmJudgeTest, TheDigestNamesRulesAndAdapter) {
   const auto digest = [&](const std::string& rules, std::optional<LoraAdapter> adapter) {
-    return (*CausalLmJudge::Create(rules, *model_, std::move(adapter), *tokenizer_))->sha256();
+    return (*CausalLmJudge::Create(rules, *model_, "weights", std::move(adapter), *tokenizer_))
+        ->sha256();
   };
   const LoraAdapter adapter = *InitLora(model_->config(), {.rank = 2, .alpha = 4.0}, 1);
   const std::string plain = digest(RulesWith("0.5"), std::nullopt);

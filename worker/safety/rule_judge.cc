@@ -1,12 +1,13 @@
 #include "worker/safety/rule_judge.h"
 
 #include <re2/re2.h>
-#include <simdjson.h>
 
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/sha256.h"
+#include "base/status_macros.h"
+#include "worker/safety/judge_json.h"
 
 namespace wardtune {
 
@@ -16,31 +17,13 @@ RuleJudge::RuleJudge(std::vector<std::unique_ptr<re2::RE2>> patterns, std::strin
 RuleJudge::~RuleJudge() = default;
 
 absl::StatusOr<std::unique_ptr<RuleJudge>> RuleJudge::Parse(std::string_view rules_json) {
-  simdjson::dom::parser parser;
-  simdjson::dom::object object;
-  const simdjson::padded_string padded(rules_json);
-  if (parser.parse(padded).get(object) != simdjson::SUCCESS) {
-    return absl::InvalidArgumentError("judge rules: not a JSON object");
-  }
-  int64_t version = 0;
-  if (object["version"].get(version) != simdjson::SUCCESS || version != 1) {
-    return absl::InvalidArgumentError("judge rules: 'version' must be 1");
-  }
-  simdjson::dom::array array;
-  if (object["harmful_patterns"].get(array) != simdjson::SUCCESS || array.size() == 0) {
-    return absl::InvalidArgumentError(
-        "judge rules: 'harmful_patterns' must be a list with at least one pattern");
-  }
+  WT_ASSIGN_OR_RETURN(const JudgeJson json, ReadJudgeJson(rules_json));
+  WT_ASSIGN_OR_RETURN(const std::vector<std::string> texts, json.Texts("harmful_patterns"));
   RE2::Options options;
   options.set_log_errors(false);
   std::vector<std::unique_ptr<re2::RE2>> patterns;
-  for (const simdjson::dom::element element : array) {
-    std::string_view text;
-    if (element.get(text) != simdjson::SUCCESS || text.empty()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("judge rules: harmful_patterns[", patterns.size(), "] must be a text"));
-    }
-    auto pattern = std::make_unique<re2::RE2>(re2::StringPiece(text.data(), text.size()), options);
+  for (const std::string& text : texts) {
+    auto pattern = std::make_unique<re2::RE2>(text, options);
     if (!pattern->ok()) {
       return absl::InvalidArgumentError(
           absl::StrCat("judge rules: harmful_patterns[", patterns.size(),
