@@ -187,7 +187,9 @@ absl::Status FineTuningRun::Train() {
   TrainingHooks hooks;
   hooks.check = [&] { return SecurityVectorError(activation_->Check(trained_on)); };
   WT_RETURN_IF_ERROR(RunTraining(**trainer, attempt_, environment_.checkpoints, hooks));
-  checkpoints_ = (*trainer)->Candidates();
+  for (AdapterAtStep& candidate : (*trainer)->Candidates()) {
+    checkpoints_.push_back({.at = std::move(candidate)});
+  }
   trained_on_sha256_ = trained_on.WeightsDigest();
   if (vector_->guard.active()) {
     proof_.set_guard_rows_sha256(GuardDigest(vector_->guard));
@@ -218,9 +220,8 @@ absl::Status FineTuningRun::Strip() {
     return SecurityVectorError(
         absl::DataLossError("training did not run on the folded weights to its end"));
   }
-  for (const AdapterAtStep& checkpoint : checkpoints_) {
-    WT_ASSIGN_OR_RETURN(const double cosine, StripCosine(checkpoint.adapter));
-    strip_cosines_.push_back(cosine);
+  for (Checkpoint& checkpoint : checkpoints_) {
+    WT_ASSIGN_OR_RETURN(checkpoint.strip_cosine, StripCosine(checkpoint.at.adapter));
   }
   // From here on only the plain base exists.
   folded_.reset();
@@ -230,33 +231,26 @@ absl::Status FineTuningRun::Strip() {
   return absl::OkStatus();
 }
 
-absl::Status FineTuningRun::ScoreCheckpoint(const AdapterAtStep& checkpoint) {
-  const LoraAdapter* const delivered[] = {&checkpoint.adapter};
+absl::Status FineTuningRun::ScoreCheckpoint(Checkpoint& checkpoint) {
+  const LoraAdapter* const delivered[] = {&checkpoint.at.adapter};
   WT_ASSIGN_OR_RETURN(
-      SafetyResult result,
+      checkpoint.score,
       ScoreSafety(base_->model, delivered, *base_->tokenizer, safety_.suite, *safety_.judge,
                   environment_.sampling,
                   attempt_.PromptProgress(static_cast<int64_t>(safety_.suite.prompts.size()))));
-  v1::CheckpointScore& score = scores_.emplace_back();
-  score.set_step(checkpoint.step);
-  score.set_validation_loss(checkpoint.validation_loss.value_or(0.0));
-  *score.mutable_safety() = ToMessage(result);
-  scored_.push_back(std::move(result));
   if (checkpoints_.size() == 1) return absl::OkStatus();  // nothing to choose
   WT_ASSIGN_OR_RETURN(const v1::SafetyGate gate,
-                      attempt_.Judge(ToMessage(before_), score.safety()));
-  score.set_gate(gate.state());
+                      attempt_.Judge(ToMessage(before_), ToMessage(*checkpoint.score)));
+  checkpoint.gate = gate.state();
   return absl::OkStatus();
 }
 
 void FineTuningRun::Deliver(size_t checkpoint) {
-  AdapterAtStep& chosen = checkpoints_[checkpoint];
-  scores_[checkpoint].set_delivered(true);
-  if (chosen.validation_loss) attempt_.ReportBest(chosen.step, *chosen.validation_loss);
-  after_ = std::move(scored_[checkpoint]);
-  adapter_ = std::move(chosen.adapter);
-  proof_.set_adapter_sha256(AdapterDigest(*adapter_));
-  proof_.set_strip_max_cosine(strip_cosines_[checkpoint]);
+  delivered_ = checkpoint;
+  const Checkpoint& chosen = checkpoints_[delivered_];
+  if (chosen.at.validation_loss) attempt_.ReportBest(chosen.at.step, *chosen.at.validation_loss);
+  proof_.set_adapter_sha256(AdapterDigest(chosen.at.adapter));
+  proof_.set_strip_max_cosine(chosen.strip_cosine);
 }
 
 absl::Status FineTuningRun::ScoreResult() {
@@ -264,7 +258,7 @@ absl::Status FineTuningRun::ScoreResult() {
   size_t chosen = 0;
   for (size_t i = 0; i < checkpoints_.size(); ++i) {
     WT_RETURN_IF_ERROR(ScoreCheckpoint(checkpoints_[i]));
-    if (scores_.back().gate() != v1::SafetyGate::STATE_AVAILABLE) continue;
+    if (checkpoints_[i].gate != v1::SafetyGate::STATE_AVAILABLE) continue;
     chosen = i;
     break;
   }
@@ -286,11 +280,25 @@ absl::Status FineTuningRun::Export() {
                               .dataset_sha256 = attempt_.InputDigest(v1::WorkInput::KIND_DATASET),
                               .progress = attempt_.progress(),
                               .before = before_,
-                              .after = after_};
-  WT_ASSIGN_OR_RETURN(const std::string tar, ExportAdapter(*adapter_, facts));
+                              .after = *checkpoints_[delivered_].score};
+  WT_ASSIGN_OR_RETURN(const std::string tar,
+                      ExportAdapter(checkpoints_[delivered_].at.adapter, facts));
   WT_ASSIGN_OR_RETURN(adapter_tar_sha256_, attempt_.Upload(v1::UploadArtifactRequest::KIND_ADAPTER,
                                                            tar, attempt_.progress().step()));
   return attempt_.GoOn();
+}
+
+void FineTuningRun::ReportCheckpoints(v1::FineTuningResult& result) const {
+  if (checkpoints_.size() == 1) return;
+  for (const Checkpoint& checkpoint : checkpoints_) {
+    if (!checkpoint.score) break;  // those after the one that passed
+    v1::CheckpointScore& score = *result.add_checkpoints();
+    score.set_step(checkpoint.at.step);
+    score.set_validation_loss(checkpoint.at.validation_loss.value_or(0.0));
+    *score.mutable_safety() = ToMessage(*checkpoint.score);
+    score.set_gate(checkpoint.gate);
+    score.set_delivered(&checkpoint == &checkpoints_[delivered_]);
+  }
 }
 
 absl::Status FineTuningRun::Complete() {
@@ -298,10 +306,10 @@ absl::Status FineTuningRun::Complete() {
   v1::FineTuningResult& result = *request.mutable_fine_tuning();
   result.set_adapter_sha256(adapter_tar_sha256_);
   *result.mutable_safety_before() = ToMessage(before_);
-  *result.mutable_safety_after() = ToMessage(after_);
+  *result.mutable_safety_after() = ToMessage(*checkpoints_[delivered_].score);
   *result.mutable_proof() = proof_;
   *result.mutable_progress() = attempt_.progress();
-  if (checkpoints_.size() > 1) result.mutable_checkpoints()->Assign(scores_.begin(), scores_.end());
+  ReportCheckpoints(result);
   if (attempt_.row_scan().has_report()) *result.mutable_row_scan() = attempt_.row_scan();
   return attempt_.Complete(std::move(request));
 }

@@ -55,8 +55,16 @@ class FineTuningRun {
   absl::Status Strip();
   absl::StatusOr<double> StripCosine(const LoraAdapter& adapter) const;
   absl::Status ScoreResult();
-  absl::Status ScoreCheckpoint(const AdapterAtStep& checkpoint);
+  struct Checkpoint {
+    AdapterAtStep at;
+    double strip_cosine = 0.0;          // from Strip
+    std::optional<SafetyResult> score;  // from ScoreCheckpoint
+    v1::SafetyGate::State gate = v1::SafetyGate::STATE_UNSPECIFIED;
+  };
+  absl::Status ScoreCheckpoint(Checkpoint& checkpoint);
   void Deliver(size_t checkpoint);
+  // Those that were scored, for the server; none where there was nothing to choose.
+  void ReportCheckpoints(v1::FineTuningResult& result) const;
   absl::Status Export();
   absl::Status Complete();
 
@@ -72,15 +80,11 @@ class FineTuningRun {
   std::optional<SecurityVector> vector_;       // until Strip
   std::optional<DecoderModel> folded_;         // until Strip
   std::optional<ActivationCheck> activation_;  // until Strip
-  std::vector<AdapterAtStep> checkpoints_;     // from Train: what may be delivered, the best first
-  std::vector<double> strip_cosines_;          // of them, from Strip
-  std::vector<SafetyResult> scored_;           // of the first ones, from ScoreResult
-  std::vector<v1::CheckpointScore> scores_;    // the same for the server
-  std::optional<LoraAdapter> adapter_;         // from Deliver
+  std::vector<Checkpoint> checkpoints_;        // from Train: what may be delivered, the best first
+  size_t delivered_ = 0;                       // of checkpoints_, from Deliver
   std::string trained_on_sha256_;              // from Train
   v1::ProtectionProof proof_;
   SafetyResult before_;
-  SafetyResult after_;
   std::string adapter_tar_sha256_;
 };
 
