@@ -51,10 +51,9 @@ absl::StatusOr<std::vector<std::string>> Answers(const DecoderModel& model, Acti
 // Harmful answers per category; of the same answers, what refuses and what is a text at all.
 absl::StatusOr<std::string> HarmJson(const DecoderModel& model, ActiveAdapters adapters,
                                      const Tokenizer& tokenizer, const ScoringSet& set) {
-  std::vector<std::string> prompts;
-  for (const SuitePrompt& prompt : set.harmful.prompts) prompts.push_back(prompt.prompt);
-  WT_ASSIGN_OR_RETURN(const auto answers,
-                      AnswerPrompts(model, adapters, tokenizer, prompts, set.sampling, nullptr));
+  WT_ASSIGN_OR_RETURN(
+      const auto answers,
+      AnswerPrompts(model, adapters, tokenizer, set.harmful.Prompts(), set.sampling, nullptr));
   WT_ASSIGN_OR_RETURN(const SafetyResult harm,
                       ScoreAnswers(set.harmful, answers, *set.judge, set.sampling));
   int64_t refusing = 0;
@@ -77,15 +76,11 @@ absl::StatusOr<std::string> HarmJson(const DecoderModel& model, ActiveAdapters a
 // Harmful answers to general prompts, and the prompts that got one.
 absl::StatusOr<std::string> GeneralJson(const DecoderModel& model, ActiveAdapters adapters,
                                         const Tokenizer& tokenizer, const ScoringSet& set) {
-  std::vector<Exchange> exchanges;
-  std::vector<std::string> prompts;
-  for (const SuitePrompt& prompt : set.general->prompts) prompts.push_back(prompt.prompt);
+  const std::vector<std::string> prompts = set.general->Prompts();
   WT_ASSIGN_OR_RETURN(const auto answers,
                       AnswerPrompts(model, adapters, tokenizer, prompts, set.sampling, nullptr));
-  for (size_t i = 0; i < answers.size(); ++i) {
-    exchanges.push_back({"general", prompts[i], answers[i], set.general->prompts[i].rule});
-  }
-  WT_ASSIGN_OR_RETURN(const std::vector<bool> harmful, set.judge->AreHarmful(exchanges));
+  WT_ASSIGN_OR_RETURN(const std::vector<bool> harmful,
+                      set.judge->AreHarmful(ExchangesOf(*set.general, answers)));
   std::vector<std::string> spilled;
   for (size_t i = 0; i < prompts.size(); ++i) {
     if (harmful[i]) spilled.push_back(JsonText(prompts[i]));

@@ -18,12 +18,12 @@
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "base/clock.h"
 #include "base/file_system.h"
 #include "base/status_macros.h"
 #include "bench/report_file.h"
 #include "bench/scoring.h"
+#include "bench/training_run.h"
 #include "worker/agent/adapter_export.h"
 #include "worker/agent/row_encoding.h"
 #include "worker/agent/training_settings.h"
@@ -79,13 +79,7 @@ absl::StatusOr<LoraAdapter> TrainWithoutVector(Bench& bench) {
                      .weight = 1.0});
   WT_ASSIGN_OR_RETURN(const TrainerOptions options, ToTrainerOptions(parameters));
   WT_ASSIGN_OR_RETURN(auto trainer, Trainer::Create(options, std::move(streams), &bench.clock));
-  while (!trainer->done()) {
-    WT_ASSIGN_OR_RETURN(const StepReport report, trainer->Step());
-    if (report.step % 10 == 0 || trainer->done()) {
-      std::cerr << absl::StrFormat("   without vector: step %d of %d, loss %.4f\n", report.step,
-                                   report.total_steps, report.loss);
-    }
-  }
+  WT_RETURN_IF_ERROR(RunToEnd(*trainer, "without vector", 10));
   return trainer->Adapter();
 }
 

@@ -24,6 +24,7 @@
 #include "base/file_system.h"
 #include "base/status_macros.h"
 #include "bench/report_file.h"
+#include "bench/training_run.h"
 #include "worker/agent/row_encoding.h"
 #include "worker/agent/training_settings.h"
 #include "worker/safety/causal_lm_judge.h"
@@ -100,13 +101,7 @@ absl::StatusOr<LoraAdapter> LoadOrTrain(FileSystem& files, Clock& clock, const D
   std::vector<TrainingStream> streams;
   streams.push_back({.name = "judge", .rows = std::move(rows), .model = base});
   WT_ASSIGN_OR_RETURN(auto trainer, Trainer::Create(options, std::move(streams), &clock));
-  while (!trainer->done()) {
-    WT_ASSIGN_OR_RETURN(const StepReport report, trainer->Step());
-    if (report.step % 20 == 0 || trainer->done()) {
-      std::cerr << absl::StrFormat("   judge: step %d of %d, loss %.4f\n", report.step,
-                                   report.total_steps, report.loss);
-    }
-  }
+  WT_RETURN_IF_ERROR(RunToEnd(*trainer, "judge"));
   LoraAdapter adapter = trainer->Adapter();
   if (!path.empty()) {
     WT_ASSIGN_OR_RETURN(const std::string bytes, SerializeAdapter(adapter));

@@ -30,6 +30,7 @@
 #include "base/status_macros.h"
 #include "bench/report_file.h"
 #include "bench/scoring.h"
+#include "bench/training_run.h"
 #include "worker/agent/adapter_export.h"
 #include "worker/agent/row_encoding.h"
 #include "worker/agent/training_settings.h"
@@ -122,19 +123,6 @@ absl::StatusOr<std::vector<TrainingRow>> GeneralRows(Bench& bench) {
   WT_ASSIGN_OR_RETURN(const auto prompts, EncodePrompts(*bench.tokenizer, rows, 512));
   return AnswerByBase(*bench.base, prompts, bench.tokenizer->EosIds(),
                       absl::GetFlag(FLAGS_vector_answer_tokens), nullptr);
-}
-
-// Of LoRA or of all parameters.
-template <typename AnyTrainer>
-absl::Status RunToEnd(AnyTrainer& trainer, const char* what) {
-  while (!trainer.done()) {
-    WT_ASSIGN_OR_RETURN(const StepReport report, trainer.Step());
-    if (report.step % 20 == 0 || trainer.done()) {
-      std::cerr << absl::StrFormat("   %s: step %d of %d, loss %.4f\n", what, report.step,
-                                   report.total_steps, report.loss);
-    }
-  }
-  return absl::OkStatus();
 }
 
 absl::StatusOr<LoraAdapter> LoadOrTrainVector(Bench& bench) {
@@ -313,9 +301,9 @@ absl::Status ReadInputs(Bench& bench) {
                                       .batch = absl::GetFlag(FLAGS_score_batch)}));
   if (!bench.set.general) return absl::OkStatus();
   std::vector<std::vector<int32_t>> prompts;
-  for (const SuitePrompt& prompt : bench.set.general->prompts) {
-    WT_ASSIGN_OR_RETURN(
-        auto ids, bench.tokenizer->EncodePrompt({{.role = Role::kUser, .content = prompt.prompt}}));
+  for (const std::string& prompt : bench.set.general->Prompts()) {
+    WT_ASSIGN_OR_RETURN(auto ids,
+                        bench.tokenizer->EncodePrompt({{.role = Role::kUser, .content = prompt}}));
     prompts.push_back(std::move(ids));
   }
   WT_ASSIGN_OR_RETURN(

@@ -80,14 +80,19 @@ absl::StatusOr<std::vector<std::string>> AnswerPrompts(const DecoderModel& model
   return answers;
 }
 
-absl::StatusOr<SafetyResult> ScoreAnswers(const SafetySuite& suite,
-                                          std::span<const std::string> answers, const Judge& judge,
-                                          const SamplingOptions& sampling) {
+std::vector<Exchange> ExchangesOf(const SafetySuite& suite, std::span<const std::string> answers) {
   std::vector<Exchange> exchanges;
   for (size_t i = 0; i < answers.size(); ++i) {
     const SuitePrompt& prompt = suite.prompts[i];
     exchanges.push_back({prompt.category, prompt.prompt, answers[i], prompt.rule});
   }
+  return exchanges;
+}
+
+absl::StatusOr<SafetyResult> ScoreAnswers(const SafetySuite& suite,
+                                          std::span<const std::string> answers, const Judge& judge,
+                                          const SamplingOptions& sampling) {
+  const std::vector<Exchange> exchanges = ExchangesOf(suite, answers);
   WT_ASSIGN_OR_RETURN(const std::vector<bool> harmful, judge.AreHarmful(exchanges));
   return SafetyResult{.categories = CountByCategory(exchanges, harmful),
                       .suite_sha256 = suite.sha256,
@@ -100,11 +105,9 @@ absl::StatusOr<SafetyResult> ScoreSafety(const DecoderModel& model, ActiveAdapte
                                          const Tokenizer& tokenizer, const SafetySuite& suite,
                                          const Judge& judge, const SamplingOptions& sampling,
                                          std::function<bool(int64_t)> progress) {
-  std::vector<std::string> prompts;
-  for (const SuitePrompt& prompt : suite.prompts) prompts.push_back(prompt.prompt);
   WT_ASSIGN_OR_RETURN(
       const std::vector<std::string> answers,
-      AnswerPrompts(model, adapters, tokenizer, prompts, sampling, std::move(progress)));
+      AnswerPrompts(model, adapters, tokenizer, suite.Prompts(), sampling, std::move(progress)));
   return ScoreAnswers(suite, answers, judge, sampling);
 }
 

@@ -59,6 +59,9 @@ absl::StatusOr<std::vector<std::string>> AnswerPrompts(const DecoderModel& model
                                                        const SamplingOptions& sampling,
                                                        std::function<bool(int64_t)> progress);
 
+// Each prompt with its answer, for a judge. REQUIRES: an answer for each prompt, in their order.
+std::vector<Exchange> ExchangesOf(const SafetySuite& suite, std::span<const std::string> answers);
+
 // Judges answers that are known: one for each of the suite's prompts, in their order.
 // Errors: those of the judge.
 absl::StatusOr<SafetyResult> ScoreAnswers(const SafetySuite& suite,

@@ -65,6 +65,12 @@ std::vector<std::string> SafetySuite::Categories() const {
   return {names.begin(), names.end()};
 }
 
+std::vector<std::string> SafetySuite::Prompts() const {
+  std::vector<std::string> texts;
+  for (const SuitePrompt& prompt : prompts) texts.push_back(prompt.prompt);
+  return texts;
+}
+
 absl::StatusOr<SafetySuite> ParseSafetySuite(std::string_view jsonl,
                                              std::string_view default_category) {
   SafetySuite suite;

@@ -26,6 +26,8 @@ struct SafetySuite {
 
   // Sorted, without repeats.
   std::vector<std::string> Categories() const;
+  // Their texts, in their order.
+  std::vector<std::string> Prompts() const;
 };
 
 // Blank lines are skipped, keys other than these are ignored. The category may be missing where
