@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import standin
-from processes import MODEL, WAIT_S, Server, Worker
+from processes import MODEL, WAIT_S, Server, Worker, lenient_server
 from wardtune import (
     Client,
     FineTuningJob,
@@ -22,16 +22,13 @@ from wardtune.v1.security_vector_service_pb2 import SecurityVectorVersion
 BASE_MODEL = f"baseModels/{MODEL}"
 
 
+# Two dozen steps and eight prompts say nothing of safety; the gate must not decide by them.
+ANY_SCORE = [SafetyBound(category=c, max_rate=1, max_rise=1) for c in ("all", "*")]
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The bounds of activation are lowered: this vector is trained to exist, not to protect."""
-    server = Server(
-        tmp_path_factory.mktemp("server"),
-        "--lease=10s",
-        "--min-vector-on-rate=0.000001",
-        "--min-vector-on-prompts=1",
-        "--max-general-on-rate=1",
-    )
+    server = lenient_server(tmp_path_factory.mktemp("server"), "--lease=10s")
     server.start()
     yield server
     server.stop()
@@ -48,10 +45,8 @@ def worker(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture(scope="session")
 def provider(server: Server) -> Iterator[Client]:
     with server.client(server.key("PROVIDER")) as client:
-        # Two dozen steps and eight prompts say nothing of safety; the gate must not decide by them.
-        anything = [SafetyBound(category=c, max_rate=1, max_rise=1) for c in ("all", "*")]
         scan = RowScanPolicy(action=RowScanPolicy.ACTION_WARN)
-        policy = SafetyPolicy(bounds=anything, row_scan=scan)
+        policy = SafetyPolicy(bounds=ANY_SCORE, row_scan=scan)
         client.admin.set_safety_policy(policy, reason="tiny test jobs")
         yield client
 

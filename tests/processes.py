@@ -137,6 +137,17 @@ class Server(Process):
         return self.data / "blobs" / "blobs" / sha256[:2] / sha256
 
 
+def lenient_server(folder: Path, *flags: str) -> Server:
+    """Not started. The bounds of activation are lowered: test vectors are trained to exist."""
+    return Server(
+        folder,
+        "--min-vector-on-rate=0.000001",
+        "--min-vector-on-prompts=1",
+        "--max-general-on-rate=1",
+        *flags,
+    )
+
+
 class Worker(Process):
     """wardtune-worker with a sealing key of its own. Checkpoints come every 2 steps."""
 

@@ -13,11 +13,11 @@ import pytest
 from cryptography.exceptions import InvalidTag
 
 import standin
-from conftest import BASE_MODEL, make_tenant, small_job
-from processes import WAIT_S, Server, Worker
+from conftest import ANY_SCORE, BASE_MODEL, make_tenant, small_job
+from processes import WAIT_S, Server, Worker, lenient_server
 from test_leaks import CHANCE, MAGIC, Fingerprint, tensors, unseal
 from wardtune import Client, FineTuningJob, Job, SecurityVectorRecipe
-from wardtune.v1.safety_pb2 import SafetyBound, SafetyPolicy
+from wardtune.v1.safety_pb2 import SafetyPolicy
 from wardtune.v1.security_vector_service_pb2 import SecurityVectorVersion
 
 OLD_KEY, NEW_KEY = os.urandom(32), os.urandom(32)
@@ -25,13 +25,7 @@ OLD_KEY, NEW_KEY = os.urandom(32), os.urandom(32)
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(
-        tmp_path_factory.mktemp("rotation-server"),
-        "--lease=10s",
-        "--min-vector-on-rate=0.000001",
-        "--min-vector-on-prompts=1",
-        "--max-general-on-rate=1",
-    )
+    server = lenient_server(tmp_path_factory.mktemp("rotation-server"), "--lease=10s")
     server.start()
     yield server
     server.stop()
@@ -48,8 +42,7 @@ def worker(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Worker:
 @pytest.fixture(scope="module")
 def provider(server: Server) -> Iterator[Client]:
     with server.client(server.key("PROVIDER")) as client:
-        anything = [SafetyBound(category=c, max_rate=1, max_rise=1) for c in ("all", "*")]
-        client.admin.set_safety_policy(SafetyPolicy(bounds=anything), reason="tiny test jobs")
+        client.admin.set_safety_policy(SafetyPolicy(bounds=ANY_SCORE), reason="tiny test jobs")
         yield client
 
 

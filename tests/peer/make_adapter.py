@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import standin
-from processes import MODEL, WAIT_S, Server, Worker
+from processes import MODEL, WAIT_S, Worker, lenient_server
 from wardtune import Client, Hyperparameters, SecurityVectorRecipe, extract
 
 BASE_MODEL = f"baseModels/{MODEL}"
@@ -21,12 +21,7 @@ BASE_MODEL = f"baseModels/{MODEL}"
 def main(folder: Path) -> None:
     # A process that does not end in good order must not keep the other one alive.
     with ExitStack() as running:
-        server = Server(
-            folder,
-            "--min-vector-on-rate=0.000001",
-            "--min-vector-on-prompts=1",
-            "--max-general-on-rate=1",
-        )
+        server = lenient_server(folder)
         running.callback(server.stop)
         server.start()
         worker = Worker(folder, server)

@@ -9,29 +9,18 @@
 
 #include "base/status_matchers.h"
 #include "worker/security/sum_vectors.h"
+#include "worker/security/testing/random_vector.h"
 
 namespace wardtune {
 namespace {
-
-ModelConfig SmallConfig() {
-  ModelConfig config;
-  config.hidden_size = 24;
-  config.intermediate_size = 40;
-  config.num_layers = 2;
-  config.num_heads = 4;
-  config.num_kv_heads = 2;
-  config.head_dim = 6;
-  config.vocab_size = 50;
-  return config;
-}
 
 // An adapter whose B is not zero, as after training.
 LoraAdapter Trained(uint64_t seed, int64_t rank) {
   LoraSpec spec;
   spec.rank = rank;
   spec.alpha = 2.0 * static_cast<double>(rank);
-  LoraAdapter adapter = *InitLora(SmallConfig(), spec, seed);
-  LoraAdapter other = *InitLora(SmallConfig(), spec, seed + 1000);
+  LoraAdapter adapter = *InitLora(testing::TwoLayerConfig(), spec, seed);
+  LoraAdapter other = *InitLora(testing::TwoLayerConfig(), spec, seed + 1000);
   for (size_t l = 0; l < adapter.layers.size(); ++l) {
     for (Projection projection : kAllProjections) {
       LoraMatrices& m = adapter.at(l, projection);
@@ -98,7 +87,8 @@ TEST(StripCheckTest, CatchesTheVectorUnderOtherFactors) {
 }
 
 TEST(StripCheckTest, AnUntrainedAdapterHasNoDirection) {
-  WT_ASSERT_OK_AND_ASSIGN(const LoraAdapter zero, InitLora(SmallConfig(), LoraSpec{.rank = 4}, 1));
+  WT_ASSERT_OK_AND_ASSIGN(const LoraAdapter zero,
+                          InitLora(testing::TwoLayerConfig(), LoraSpec{.rank = 4}, 1));
   WT_ASSERT_OK_AND_ASSIGN(const double cosine, MaxDeltaCosine(zero, Trained(2, 4)));
   EXPECT_EQ(cosine, 0.0);
 }
@@ -113,7 +103,7 @@ struct DenseDelta {
   }
 
   void Add(const LoraMatrices& m, const LoraSpec& spec, Projection projection) {
-    const ProjectionShape shape = ShapeOf(SmallConfig(), projection);
+    const ProjectionShape shape = ShapeOf(testing::TwoLayerConfig(), projection);
     auto& values = matrices.emplace_back(static_cast<size_t>(shape.out * shape.in));
     for (int64_t i = 0; i < shape.out * shape.in; ++i) {
       for (int64_t k = 0; k < spec.rank; ++k) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/status_matchers.h"
+#include "worker/security/testing/random_vector.h"
 
 namespace wardtune {
 namespace {
@@ -13,21 +14,9 @@ namespace {
 using ::testing::HasSubstr;
 using ::wardtune::testing::StatusIs;
 
-ModelConfig TwoLayers() {
-  ModelConfig config;
-  config.hidden_size = 24;
-  config.intermediate_size = 40;
-  config.num_layers = 2;
-  config.num_heads = 4;
-  config.num_kv_heads = 2;
-  config.head_dim = 6;
-  config.vocab_size = 50;
-  return config;
-}
-
 LoraAdapter VectorOf(int64_t rank, double alpha, std::vector<Projection> targets, uint64_t seed) {
-  LoraAdapter vector =
-      *InitLora(TwoLayers(), {.rank = rank, .alpha = alpha, .targets = targets}, seed);
+  LoraAdapter vector = *InitLora(testing::TwoLayerConfig(),
+                                 {.rank = rank, .alpha = alpha, .targets = targets}, seed);
   for (size_t l = 0; l < vector.layers.size(); ++l) {
     for (const Projection projection : targets) {
       LoraMatrices& m = vector.at(static_cast<int64_t>(l), projection);

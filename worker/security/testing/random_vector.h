@@ -9,6 +9,19 @@
 
 namespace wardtune::testing {
 
+// Two layers whose shapes all differ.
+inline ModelConfig TwoLayerConfig() {
+  ModelConfig config;
+  config.hidden_size = 24;
+  config.intermediate_size = 40;
+  config.num_layers = 2;
+  config.num_heads = 4;
+  config.num_kv_heads = 2;
+  config.head_dim = 6;
+  config.vocab_size = 50;
+  return config;
+}
+
 // Rank 4 on all projections; |B| entries are at most `strength`.
 inline LoraAdapter RandomVector(const ModelConfig& config, uint64_t seed, float strength) {
   const LoraSpec spec = {.rank = 4, .alpha = 8.0};
