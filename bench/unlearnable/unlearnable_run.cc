@@ -14,6 +14,7 @@
 #include <cmath>
 #include <iostream>
 #include <iterator>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -67,6 +68,8 @@ ABSL_FLAG(bool, full_parameter, false,
 ABSL_FLAG(int, guards_per_step, 1, "guard rows beside the customer's in a step");
 ABSL_FLAG(int64_t, seed, 0, "order of the rows and start of the adapter");
 ABSL_FLAG(int64_t, vector_rank, wardtune::VectorRecipe().lora.rank, "recipe of the vector");
+ABSL_FLAG(std::vector<std::string>, vector_targets, {},
+          "projections that the vector changes; none named: all seven");
 ABSL_FLAG(double, vector_learning_rate, wardtune::VectorRecipe().learning_rate, "recipe");
 ABSL_FLAG(int64_t, vector_epochs, wardtune::VectorRecipe().epochs, "recipe");
 ABSL_FLAG(int64_t, vector_batch_size, wardtune::VectorRecipe().batch_size, "recipe");
@@ -74,6 +77,7 @@ ABSL_FLAG(int64_t, vector_general_batch_size, wardtune::VectorRecipe().general_b
           "recipe");
 ABSL_FLAG(double, vector_kl_weight, wardtune::VectorRecipe().kl_weight, "recipe");
 ABSL_FLAG(int64_t, vector_answer_tokens, wardtune::VectorRecipe().general_answer_tokens, "recipe");
+ABSL_FLAG(bool, score, true, "false: train only, and report the time that it took");
 ABSL_FLAG(int, score_tokens, 48, "most tokens of a scored answer");
 ABSL_FLAG(int, score_batch, 64, "prompts answered together");
 ABSL_FLAG(std::string, device, "auto", "cpu, cuda, or auto");
@@ -103,8 +107,14 @@ absl::StatusOr<std::vector<TrainingRow>> ReadEncoded(Bench& bench, const std::st
   return EncodeRows(*bench.tokenizer, rows, TrainerOptions().max_row_tokens);
 }
 
-VectorRecipe Recipe() {
+absl::StatusOr<VectorRecipe> Recipe() {
   VectorRecipe recipe;
+  std::vector<Projection> targets;
+  for (const std::string& name : absl::GetFlag(FLAGS_vector_targets)) {
+    WT_ASSIGN_OR_RETURN(const Projection target, ParseProjection(name));
+    targets.push_back(target);
+  }
+  if (!targets.empty()) recipe.lora.targets = std::move(targets);
   recipe.lora.rank = absl::GetFlag(FLAGS_vector_rank);
   recipe.lora.alpha = 2.0 * static_cast<double>(recipe.lora.rank);
   recipe.learning_rate = absl::GetFlag(FLAGS_vector_learning_rate);
@@ -116,10 +126,12 @@ VectorRecipe Recipe() {
   return recipe;
 }
 
-// The base's own answers to the general rows' prompts.
-absl::StatusOr<std::vector<TrainingRow>> GeneralRows(Bench& bench) {
-  WT_ASSIGN_OR_RETURN(const std::vector<ChatRow> rows,
+// The base's own answers to the general rows' prompts, of the first `limit` rows.
+absl::StatusOr<std::vector<TrainingRow>> GeneralRows(
+    Bench& bench, size_t limit = std::numeric_limits<size_t>::max()) {
+  WT_ASSIGN_OR_RETURN(std::vector<ChatRow> rows,
                       ReadRows(bench, absl::GetFlag(FLAGS_general_rows)));
+  rows.resize(std::min(rows.size(), limit));
   WT_ASSIGN_OR_RETURN(const auto prompts, EncodePrompts(*bench.tokenizer, rows, 512));
   return AnswerByBase(*bench.base, prompts, bench.tokenizer->EosIds(),
                       absl::GetFlag(FLAGS_vector_answer_tokens), nullptr);
@@ -133,7 +145,8 @@ absl::StatusOr<LoraAdapter> LoadOrTrainVector(Bench& bench) {
   }
   WT_ASSIGN_OR_RETURN(auto harmful, ReadEncoded(bench, absl::GetFlag(FLAGS_vector_rows)));
   WT_ASSIGN_OR_RETURN(auto general, GeneralRows(bench));
-  WT_ASSIGN_OR_RETURN(auto trainer, CreateVectorTrainer(*bench.base, Recipe(), std::move(harmful),
+  WT_ASSIGN_OR_RETURN(const VectorRecipe recipe, Recipe());
+  WT_ASSIGN_OR_RETURN(auto trainer, CreateVectorTrainer(*bench.base, recipe, std::move(harmful),
                                                         std::move(general), &bench.clock));
   WT_RETURN_IF_ERROR(RunToEnd(*trainer, "security vector"));
   LoraAdapter vector = trainer->Adapter();
@@ -201,8 +214,7 @@ absl::StatusOr<std::vector<TrainingRow>> GuardRows(Bench& bench) {
     WT_ASSIGN_OR_RETURN(std::vector<TrainingRow> refusals, ReadEncoded(bench, file));
     std::move(refusals.begin(), refusals.end(), std::back_inserter(rows));
   }
-  WT_ASSIGN_OR_RETURN(std::vector<TrainingRow> general, GeneralRows(bench));
-  general.resize(std::min(general.size(), rows.size()));
+  WT_ASSIGN_OR_RETURN(std::vector<TrainingRow> general, GeneralRows(bench, rows.size()));
   for (TrainingRow& row : general) rows.push_back(std::move(row));
   return rows;
 }
@@ -257,6 +269,7 @@ absl::StatusOr<std::string> TrainAndScore(Bench& bench, CustomerRun run) {
   const double seconds = absl::ToDoubleSeconds(bench.clock.Monotonic() - start);
   const LoraAdapter adapter = trainer->Adapter();
   WT_RETURN_IF_ERROR(Save(bench, adapter));
+  if (!absl::GetFlag(FLAGS_score)) return absl::StrFormat("{\"train_seconds\": %.2f}", seconds);
   const LoraAdapter* const active[] = {&adapter};
   WT_ASSIGN_OR_RETURN(const std::string score,
                       ScoreJson(*bench.base, active, *bench.tokenizer, bench.set));
@@ -290,6 +303,7 @@ absl::Status ReadInputs(Bench& bench) {
   WT_ASSIGN_OR_RETURN(bench.base,
                       DecoderModel::Load(folder, {.device = absl::GetFlag(FLAGS_device)}));
   WT_ASSIGN_OR_RETURN(bench.tokenizer, Tokenizer::Load(bench.files, folder));
+  if (!absl::GetFlag(FLAGS_score)) return absl::OkStatus();
   WT_ASSIGN_OR_RETURN(bench.set,
                       ReadScoringSet(bench.files,
                                      {.harmful_prompts = absl::GetFlag(FLAGS_suite),
@@ -313,8 +327,12 @@ absl::Status ReadInputs(Bench& bench) {
 }
 
 absl::StatusOr<std::string> Run(Bench& bench) {
-  WT_RETURN_IF_ERROR(ReadInputs(bench));
   const std::string method = absl::GetFlag(FLAGS_method);
+  if (!absl::GetFlag(FLAGS_score) &&
+      (method == "base" || method == "vector_on" || absl::GetFlag(FLAGS_full_parameter))) {
+    return absl::InvalidArgumentError("--score=false: is for methods that train LoRA");
+  }
+  WT_RETURN_IF_ERROR(ReadInputs(bench));
   const DecoderModel& base = *bench.base;
   if (method == "base") return ScoreJson(base, {}, *bench.tokenizer, bench.set);
   DecoderModel trained_on = base;
