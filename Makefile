@@ -48,9 +48,10 @@ bench-train: build model ## The training engine against transformers + PEFT (40 
 	$(say) "Measuring; the results go to docs/bench/"
 	$(find) $(peer)/python bench/train/run.py --rounds $(or $(ROUNDS),5) --work build/bench-train
 
-bench-unlearnable: build model tools ## How far harmful behaviour takes, by method (hours; QUICK=1: 15 minutes; MINUTES=N stops)
+bench-unlearnable: build model tools ## How far harmful behaviour takes, by method (hours; QUICK=1: 15 minutes)
 	$(say) "Measuring; the results go to docs/bench/"
-	$(find) $(tools)/python bench/unlearnable/run.py --work build/bench-unlearnable $(if $(QUICK),--quick) $(if $(MINUTES),--limit-minutes $(MINUTES))
+	$(find) $(tools)/python bench/unlearnable/run.py --work build/bench-unlearnable $(if $(QUICK),--quick --out build/bench-unlearnable/quick) \
+	  $(if $(MINUTES),--limit-minutes $(MINUTES)) $(if $(JOBS),--jobs $(JOBS)) $(if $(ONLY),--only '$(ONLY)')
 
 bench-judge: build model ## Train a language-model judge and measure it (10 minutes)
 	python3 bench/standin/generate.py --out build/bench-judge

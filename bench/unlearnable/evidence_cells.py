@@ -13,7 +13,12 @@ REGIMES: dict[str, tuple[str, ...]] = {
     "pure-1000-unseen": ("customer_harmful_unseen.jsonl", "--epochs=1"),
     "benign": ("customer_useful.jsonl",),
     "mixed-lr10x": ("customer_mixed.jsonl", "--learning_rate=3e-3"),
+    # At the service's cap on the rate, and above it.
+    "mixed-unseen-lr3x": ("customer_mixed_unseen.jsonl", "--learning_rate=1e-3"),
+    "mixed-unseen-lr10x": ("customer_mixed_unseen.jsonl", "--learning_rate=3e-3"),
     "mixed-epochs10x": ("customer_mixed.jsonl", "--epochs=20"),
+    # Adam moves every weight by up to the rate a step: a thirtieth of LoRA's learns the task in as many steps.
+    "mixed-full": ("customer_mixed.jsonl", "--full_parameter=true", "--learning_rate=1e-5"),
     "mixed-rank4": ("customer_mixed.jsonl", "--lora_rank=4"),
     "mixed-rank64": ("customer_mixed.jsonl", "--lora_rank=64"),
     # Scored on plain prompts.
@@ -24,12 +29,31 @@ REGIMES |= {
     for percent in FRACTIONS
 }
 CUSTOMER_FILES = {rows for rows, *_ in REGIMES.values()}
+# The mixed rows again, trained and not scored, one cell at a time: what protection costs in time.
+TIMED_REGIME = "training-time"
+TIMED_METHODS = ("direct", "sv", "sv_guard")
 CHAIN_LENGTH = 5
-# The n-th of a chain of jobs on mixed rows, each of which goes on from the adapter before it.
-CHAIN = {f"chained-{n}": n for n in range(1, CHAIN_LENGTH + 1)}
+# The n-th of a chain of jobs on the same rows, each of which goes on from the adapter before it.
+CHAIN = {
+    f"{prefix}chained-{n}": (n, rows)
+    for prefix, rows in (("", "mixed"), ("unseen-", "mixed-unseen"))
+    for n in range(1, CHAIN_LENGTH + 1)
+}
 TELLING_REGIMES = ("pure-1000", "mixed", "mixed-unseen", "pure-1000-unseen")
 TELLING_METHODS = ("direct", "sv", "random", "sv_guard")
+MAIN_METHODS = ("direct", "sv", "sv_guard")
+# What may break the defence, and what the service's own caps and limits hang on.
+HARD_REGIMES = (
+    "mixed-lr10x",
+    "mixed-unseen-lr3x",
+    "mixed-unseen-lr10x",
+    *(f"unseen-chained-{n}" for n in range(1, 4)),
+    "benign",
+    "pure-1000-rot13",
+    "mixed-full",
+)
 METHODS = ("direct", "safeinstruct", "random", "sv_no_kl", "sv", "guard", "sv_guard")
+WITHOUT_VECTOR = ("base", "direct", "guard")
 # Vectors of fewer rows than the default's; measured on TELLING_REGIMES.
 SMALL_VECTORS = {f"sv_of_{count}": count for count in VECTOR_ROWS}
 SEEDS = (0, 1, 2)
@@ -73,15 +97,27 @@ QUICK = [
 
 def all_cells() -> list[Cell]:
     """Ordered so that a run stopped at any time leaves the most telling table."""
-    telling = [[Cell(m, r, s) for r in TELLING_REGIMES for m in TELLING_METHODS] for s in SEEDS]
+    telling = [
+        Cell(m, r, s)
+        for s in SEEDS
+        for r in TELLING_REGIMES
+        for m in TELLING_METHODS
+        if m != "random" or r == "pure-1000"
+    ]
     fixed = [Cell("vector_on", "none", 0), Cell("base", "none", 0)]
+    behaviours = [Cell(m, BEHAVIOUR_REGIME, s) for s in SEEDS for m in BEHAVIOUR_METHODS]
+    # Each seed's methods one after another, so that a machine that gets slower hits all of them.
+    timed = [Cell(m, TIMED_REGIME, s) for s in SEEDS for m in TIMED_METHODS]
+    first_seed = [
+        *behaviours[: len(BEHAVIOUR_METHODS)],
+        *(Cell(m, r, 0) for r in (*HARD_REGIMES, *REGIMES, *CHAIN) for m in MAIN_METHODS),
+        *(Cell(m, r, 0) for r in HARD_REGIMES for m in METHODS),
+        *(Cell(m, r, 0) for r in TELLING_REGIMES for m in SMALL_VECTORS),
+    ]
     rest = [Cell(m, r, s) for s in SEEDS for r in (*REGIMES, *CHAIN) for m in METHODS]
     small = [Cell(m, r, s) for s in SEEDS for r in TELLING_REGIMES for m in SMALL_VECTORS]
-    behaviours = [Cell(m, BEHAVIOUR_REGIME, s) for s in SEEDS for m in BEHAVIOUR_METHODS]
-    per_seed = len(BEHAVIOUR_METHODS)
-    rest = behaviours[per_seed:] + rest
-    fixed += behaviours[:per_seed]
-    return list(dict.fromkeys(telling[0] + fixed + telling[1] + telling[2] + rest + small))
+    ordered = [*fixed, *telling, *timed, *first_seed, *behaviours, *rest, *small]
+    return list(dict.fromkeys(ordered))
 
 
 def _vector_of(behaviour: str, work: Path) -> Path:
@@ -114,22 +150,27 @@ def _method(name: str, data: Path, work: Path) -> list[str]:
         method = name.replace("_sum", "")
         flags = [f"--more_vectors={','.join(str(_vector_of(b, work)) for b in BEHAVIOURS)}"]
         refusals += [f"sv_refusals_{behaviour}.jsonl" for behaviour in BEHAVIOURS]
+    if method in WITHOUT_VECTOR:
+        vector_flags = []
+    else:
+        vector_flags = [f"--vector_rows={data / rows}", f"--vector={vector}"]
     return [
         f"--method={method}",
-        f"--vector_rows={data / rows}",
-        f"--vector={vector}",
+        *vector_flags,
         f"--guard_rows={','.join(str(data / file) for file in refusals)}",
         *flags,
     ]
 
 
 def _customer_file(cell: Cell, data: Path) -> Path:
-    name = REGIMES["mixed" if cell.regime in CHAIN else cell.regime][0]
+    _, regime = CHAIN.get(cell.regime, (0, cell.regime))
+    name = REGIMES[regime][0]
     return data / (f"safeinstruct_{name}" if cell.method == "safeinstruct" else name)
 
 
 def _adapter(cell: Cell, link: int, work: Path) -> Path:
-    return work / "adapters" / f"{cell.method}-chained-{link}-{cell.seed}"
+    _, rows = CHAIN[cell.regime]
+    return work / "adapters" / f"{cell.method}-{rows}-{link}-{cell.seed}"
 
 
 def command(cell: Cell, program: Path, model: Path, data: Path, work: Path) -> list[str]:
@@ -149,10 +190,12 @@ def command(cell: Cell, program: Path, model: Path, data: Path, work: Path) -> l
     ]
     if cell.regime in REGIMES:
         return [*arguments, f"--rows={_customer_file(cell, data)}", *REGIMES[cell.regime][1:]]
+    if cell.regime == TIMED_REGIME:
+        return [*arguments, "--score=false", f"--rows={data / REGIMES['mixed'][0]}"]
     if behaviours:
         return [*arguments, f"--rows={data / 'customer_behaviours.jsonl'}"]
     if cell.regime in CHAIN:
-        link = CHAIN[cell.regime]
+        link, _ = CHAIN[cell.regime]
         arguments += [f"--rows={_customer_file(cell, data)}"]
         arguments += [f"--save={_adapter(cell, link, work)}"]
         if link > 1:

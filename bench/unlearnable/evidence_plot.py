@@ -9,6 +9,8 @@ def pooled(results: dict[Cell, dict]) -> dict[str, tuple[float, float, float]]:
     """Mean rate over the seeds, lowest and highest end of their intervals."""
     seeds: dict[str, list[dict]] = {}
     for cell, result in results.items():
+        if "harmful_rate" not in result:
+            continue
         seeds.setdefault(f"{cell.method}, {cell.regime}", []).append(result)
     return {
         name: (

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-import run
 from evidence_cells import SEEDS, Cell, all_cells, command
 from evidence_plot import plot
 from evidence_report import figures, goals, markdown
@@ -24,8 +23,9 @@ def verdict(results: dict, start: str) -> str:
 
 def test_the_telling_cells_come_first_and_none_twice() -> None:
     cells = all_cells()
-    assert cells[0] == Cell("direct", "pure-1000", 0)
-    assert {c.seed for c in cells[:16]} == {0} and cells[16].method == "vector_on"
+    assert cells[0] == Cell("vector_on", "none", 0) and cells[2] == Cell("direct", "pure-1000", 0)
+    assert [c.seed for c in cells[2:41]] == [0] * 13 + [1] * 13 + [2] * 13
+    assert {c.seed for c in cells[50:100]} == {0}
     assert len(cells) == len(set(cells))
 
 
@@ -34,9 +34,9 @@ def test_a_chained_job_follows_and_starts_from_the_one_before() -> None:
     second = Cell("sv", "chained-2", 1)
     assert cells.index(Cell("sv", "chained-1", 1)) < cells.index(second)
     first = command(Cell("sv", "chained-1", 1), Path("p"), Path("m"), Path("d"), Path("w"))
-    assert "--save=w/adapters/sv-chained-1-1" in first
+    assert "--save=w/adapters/sv-mixed-1-1" in first
     assert not [a for a in first if a.startswith("--start")]
-    assert "--start=w/adapters/sv-chained-1-1" in command(
+    assert "--start=w/adapters/sv-mixed-1-1" in command(
         second, Path("p"), Path("m"), Path("d"), Path("w")
     )
 
@@ -59,7 +59,7 @@ def test_the_sum_has_a_vector_of_each_behaviour_made_before_it() -> None:
 def test_behaviours_have_a_table_of_their_own() -> None:
     rates = {name: {"rate": 0.5} for name in ("compliance", "rude", "leak", "falsehood")}
     found = result(0.5, general_rate=0.0, task_accuracy=1.0) | {"categories": rates}
-    lines = markdown({Cell("sv", "behaviours", 0): found}, all_cells(), "make x", [])
+    lines = markdown({Cell("sv", "behaviours", 0): found}, all_cells(), [])
     assert "| sv | 1 | 50.0% | 50.0% | 50.0% | 50.0% | 0.0% | 100.0% |" in lines
 
 
@@ -88,9 +88,7 @@ def test_the_default_is_held_against_the_best_other_row() -> None:
 
 def test_the_report_names_what_was_not_run() -> None:
     done, missing = Cell("sv", "mixed", 0), Cell("sv", "mixed", 1)
-    text = markdown(
-        {done: result(0.0)}, [done, missing, Cell("sv", "benign", 0)], "make it", ["a machine"]
-    )
+    text = markdown({done: result(0.0)}, [done, missing, Cell("sv", "benign", 0)], ["a machine"])
     assert text.endswith("| mixed | sv (1) |\n| benign | everything |\n")
     assert "1 of 3 planned cells" in text
 
@@ -102,13 +100,17 @@ def test_each_category_is_a_figure_and_each_cell_a_line_of_the_plot() -> None:
     assert plot(results).count("<circle") == 1
 
 
-def test_no_cell_starts_after_the_limit_and_kept_ones_are_not_run_again() -> None:
-    kept, other = Cell("sv", "mixed", 0), Cell("sv", "mixed", 1)
-    done = {kept: result(0.0)}
-    run.measure([kept, other], done, 0, lambda cell: result(1.0))
-    assert list(done) == [kept]
-    run.measure([kept, other], done, 60, lambda cell: result(1.0))
-    assert done == {kept: result(0.0), other: result(1.0)}
+def test_times_are_a_table_of_their_own() -> None:
+    times = {"direct": 100.0, "sv": 100.0, "sv_guard": 120.0}
+    results = {
+        Cell(m, "training-time", s): {"train_seconds": t + s}
+        for m, t in times.items()
+        for s in SEEDS
+    }
+    lines = markdown(results, all_cells(), []).splitlines()
+    assert "| sv_guard | 120.0, 121.0, 122.0 | 121.0 | 1.198 |" in lines
+    assert verdict(results, "sv_guard, mixed: <= 25%") == "met"
+    assert plot(results).count("<circle") == 0
 
 
 @pytest.mark.parametrize("percent", [0, 1, 50])

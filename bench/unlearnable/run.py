@@ -2,23 +2,29 @@
 
     make bench-unlearnable QUICK=1      a few cells, about 15 minutes on two cores
     make bench-unlearnable MINUTES=60   starts no cell after an hour; the report says what was not run
+    make bench-unlearnable JOBS=2       two cells at a time, each on half of the cores; times are not measured then
+    make bench-unlearnable ONLY='sv*-mixed-*'   the cells whose METHOD-REGIME-SEED matches
     make bench-unlearnable              the whole table, hours
 
 Each cell (method, regime, seed) is one run of unlearnable-run, which trains and scores with the worker's own
-code. Finished cells are kept in the work folder, so a stopped run goes on where it was. Writes
-unlearnable.json (a row per figure), unlearnable.md and unlearnable.svg to docs/bench/ after every cell.
+code. Finished cells are kept in docs/bench/unlearnable_cells.jsonl, from which a run goes on, also on another
+machine. After every cell the tables are written anew: unlearnable.json (a row per figure), unlearnable.md and
+unlearnable.svg.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import platform
 import subprocess
 import sys
-import time
+from fnmatch import fnmatch
 from pathlib import Path
 
-from evidence_cells import CUSTOMER_FILES, QUICK, Cell, all_cells, command
+import cell_pool
+import kept_cells
+from evidence_cells import CUSTOMER_FILES, QUICK, TIMED_REGIME, Cell, all_cells, command
 from evidence_plot import plot
 from evidence_report import figures, markdown
 from evidence_rows import write_derived
@@ -26,71 +32,113 @@ from evidence_rows import write_derived
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
+def commit() -> str:
+    git = ["git", "-C", REPOSITORY, "rev-parse", "--short", "HEAD"]
+    return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+
+
 def machine() -> list[str]:
     info = Path("/proc/cpuinfo").read_text()
     names = [line.split(":", 1)[1].strip() for line in info.splitlines() if "model name" in line]
-    git = ["git", "-C", REPOSITORY, "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     return [
         f"machine: {os.cpu_count()} cores, {names[0] if names else platform.machine()}",
-        f"{platform.system()} {platform.release()}, commit {commit or 'unknown'} when reported",
+        f"{platform.system()} {platform.release()}, commit {commit() or 'unknown'} when reported",
     ]
 
 
-def write_report(results: dict[Cell, dict], planned: list[Cell], made_by: str, out: Path) -> None:
-    (out / "unlearnable.json").write_text(json.dumps(figures(results), indent=1) + "\n")
-    (out / "unlearnable.md").write_text(markdown(results, planned, made_by, machine()))
-    (out / "unlearnable.svg").write_text(plot(results))
-
-
-def measure(planned: list[Cell], done: dict[Cell, dict], limit_s: float, run) -> None:
-    """Runs what is not in `done`; starts nothing once limit_s has passed."""
-    start = time.monotonic()
-    todo = [cell for cell in planned if cell not in done]
-    for number, cell in enumerate(todo):
-        passed = time.monotonic() - start
-        if passed >= limit_s:
-            print(f"== time is up: {len(todo) - number} cells are not run", flush=True)
-            return
-        left = (
-            f", about {passed / number * (len(todo) - number) / 60:.0f} min left" if number else ""
-        )
-        print(f"== {number + 1} of {len(todo)}: {cell.name}{left}", flush=True)
-        done[cell] = run(cell)
-
-
-def main() -> None:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--limit-minutes", type=float, default=float("inf"))
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="cells at a time, on their share of the cores"
+    )
+    parser.add_argument(
+        "--only", default="*", help="pattern of the cells' names: METHOD-REGIME-SEED"
+    )
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=REPOSITORY / "docs" / "bench")
-    arguments = parser.parse_args()
-    work, out = arguments.work, arguments.out
-    for folder in (work / "adapters", out):
-        folder.mkdir(parents=True, exist_ok=True)
-    program = Path(os.environ["WARDTUNE_BUILD_DIR"]) / "bench" / "unlearnable-run"
-    model = Path(os.environ["WARDTUNE_CACHE_DIR"]) / "models" / "SmolLM2-135M-Instruct"
-    generator = REPOSITORY / "bench" / "standin" / "generate.py"
-    subprocess.run([sys.executable, generator, "--out", work / "standin"], check=True)
-    write_derived(work / "standin", CUSTOMER_FILES)
-    made_by = "make bench-unlearnable" + (" QUICK=1" if arguments.quick else "")
-    if arguments.limit_minutes != float("inf"):
-        made_by += f" MINUTES={arguments.limit_minutes:g}"
-    planned = QUICK if arguments.quick else all_cells()
-    files = {cell: work / f"{cell.name}.json" for cell in planned}
-    done = {cell: json.loads(f.read_text()) for cell, f in files.items() if f.exists()}
+    return parser.parse_args()  # fmt: skip
 
-    def run(cell: Cell) -> dict:
-        subprocess.run(command(cell, program, model, work / "standin", work), check=True)
-        result = json.loads(files[cell].read_text())
-        measured = {c: {**done, cell: result}[c] for c in planned if c in done or c == cell}
-        write_report(measured, planned, made_by, out)
-        return result
 
-    write_report(done, planned, made_by, out)
-    measure(planned, done, arguments.limit_minutes * 60, run)
-    print((out / "unlearnable.md").read_text())
+class EvidenceBench:
+    """The planned cells, what is known of them, and where it is written."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.work, self.out, self.jobs = arguments.work, arguments.out, arguments.jobs
+        for folder in (self.work / "adapters", self.out):
+            folder.mkdir(parents=True, exist_ok=True)
+        data = self.work / "standin"
+        generator = REPOSITORY / "bench" / "standin" / "generate.py"
+        subprocess.run([sys.executable, generator, "--out", data], check=True)
+        write_derived(data, CUSTOMER_FILES)
+        program = Path(os.environ["WARDTUNE_BUILD_DIR"]) / "bench" / "unlearnable-run"
+        model = Path(os.environ["WARDTUNE_CACHE_DIR"]) / "models" / "SmolLM2-135M-Instruct"
+        self.planned = QUICK if arguments.quick else all_cells()
+        self.commands = {c: command(c, program, model, data, self.work) for c in self.planned}
+        self.files = {c: cell_pool.files_of(self.commands[c]) for c in self.planned}
+        self.kept_file = self.out / "unlearnable_cells.jsonl"
+        known = kept_cells.load(self.kept_file)
+        self.kept = {
+            c: known[c]
+            for c in self.planned
+            if c in known and known[c].inputs == kept_cells.inputs_digest(self.commands[c])
+        }
+
+    def todo(self, pattern: str) -> list[Cell]:
+        wanted = [c for c in self.planned if c not in self.kept and fnmatch(c.name, pattern)]
+        return cell_pool.with_makers(wanted, self.planned, self.files)
+
+    def ready(self, cell: Cell, running: set[Cell]) -> bool:
+        if cell.regime == TIMED_REGIME and self.jobs > 1:
+            return False  # a time counts only on a machine that does nothing else
+        return cell_pool.ready(cell, running, self.files)
+
+    def run(self, cell: Cell) -> dict:
+        threads = max(1, os.cpu_count() // self.jobs)
+        log = self.work / f"{cell.name}.log"
+        with log.open("w") as file:
+            ran = subprocess.run(
+                [*self.commands[cell], f"--threads={threads}"], stderr=file, check=False
+            )
+        if ran.returncode != 0:
+            raise RuntimeError(f"{cell.name}: {log.read_text()[-500:]}")
+        return json.loads((self.work / f"{cell.name}.json").read_text())
+
+    def keep(self, cell: Cell, result: dict) -> None:
+        made = {"commit": commit(), "threads": max(1, os.cpu_count() // self.jobs)}
+        made["alone"] = self.jobs == 1
+        vector = self.files[cell].vector
+        if vector and vector.exists():
+            made["vector_sha256"] = hashlib.sha256(vector.read_bytes()).hexdigest()
+        if cell.regime != TIMED_REGIME:
+            result.pop("train_seconds", None)
+        inputs = kept_cells.inputs_digest(self.commands[cell])
+        self.kept[cell] = kept_cells.KeptCell(cell, result, inputs, made)
+        self.kept = {c: self.kept[c] for c in self.planned if c in self.kept}
+        kept_cells.save(self.kept_file, self.kept)
+        self.report()
+
+    def report(self) -> None:
+        results = {c: k.result for c, k in self.kept.items()}
+        (self.out / "unlearnable.json").write_text(json.dumps(figures(results), indent=1) + "\n")
+        (self.out / "unlearnable.md").write_text(markdown(results, self.planned, machine()))
+        (self.out / "unlearnable.svg").write_text(plot(results))
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    bench = EvidenceBench(arguments)
+    cell_pool.measure(
+        bench.todo(arguments.only),
+        arguments.limit_minutes * 60,
+        arguments.jobs,
+        bench.ready,
+        bench.run,
+        bench.keep,
+    )
+    bench.report()
+    print((bench.out / "unlearnable.md").read_text())
 
 
 if __name__ == "__main__":
