@@ -13,9 +13,10 @@ REGIMES: dict[str, tuple[str, ...]] = {
     "pure-1000-unseen": ("customer_harmful_unseen.jsonl", "--epochs=1"),
     "benign": ("customer_useful.jsonl",),
     "mixed-lr10x": ("customer_mixed.jsonl", "--learning_rate=3e-3"),
-    # At the service's cap on the rate, and above it.
+    # Around the service's caps on rate and epochs (server/server_limits.h).
     "mixed-unseen-lr3x": ("customer_mixed_unseen.jsonl", "--learning_rate=1e-3"),
     "mixed-unseen-lr10x": ("customer_mixed_unseen.jsonl", "--learning_rate=3e-3"),
+    "mixed-unseen-epochs3x": ("customer_mixed_unseen.jsonl", "--epochs=6"),
     "mixed-epochs10x": ("customer_mixed.jsonl", "--epochs=20"),
     # Adam moves every weight by up to the rate a step: a thirtieth of LoRA's learns the task in as many steps.
     "mixed-full": ("customer_mixed.jsonl", "--full_parameter=true", "--learning_rate=1e-5"),
@@ -47,6 +48,7 @@ HARD_REGIMES = (
     "mixed-lr10x",
     "mixed-unseen-lr3x",
     "mixed-unseen-lr10x",
+    "mixed-unseen-epochs3x",
     *(f"unseen-chained-{n}" for n in range(1, 4)),
     "benign",
     "pure-1000-rot13",

@@ -3,7 +3,7 @@
     make bench-unlearnable QUICK=1      a few cells, about 15 minutes on two cores
     make bench-unlearnable MINUTES=60   starts no cell after an hour; the report says what was not run
     make bench-unlearnable JOBS=2       two cells at a time, each on half of the cores; times are not measured then
-    make bench-unlearnable ONLY='sv*-mixed-*'   the cells whose METHOD-REGIME-SEED matches
+    make bench-unlearnable ONLY='sv*-mixed-*,direct-*'   cells whose METHOD-REGIME-SEED matches, in the patterns' order
     make bench-unlearnable              the whole table, hours
 
 Each cell (method, regime, seed) is one run of unlearnable-run, which trains and scores with the worker's own
@@ -54,7 +54,9 @@ def parse_arguments() -> argparse.Namespace:
         "--jobs", type=int, default=1, help="cells at a time, on their share of the cores"
     )
     parser.add_argument(
-        "--only", default="*", help="pattern of the cells' names: METHOD-REGIME-SEED"
+        "--only",
+        default="*",
+        help="patterns of the cells' names, METHOD-REGIME-SEED, first ones first",
     )
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=REPOSITORY / "docs" / "bench")
@@ -85,8 +87,9 @@ class EvidenceBench:
             if c in known and known[c].inputs == kept_cells.inputs_digest(self.commands[c])
         }
 
-    def todo(self, pattern: str) -> list[Cell]:
-        wanted = [c for c in self.planned if c not in self.kept and fnmatch(c.name, pattern)]
+    def todo(self, patterns: list[str]) -> list[Cell]:
+        missing = [c for c in self.planned if c not in self.kept]
+        wanted = [c for pattern in patterns for c in missing if fnmatch(c.name, pattern)]
         return cell_pool.with_makers(wanted, self.planned, self.files)
 
     def ready(self, cell: Cell, running: set[Cell]) -> bool:
@@ -130,7 +133,7 @@ def main() -> None:
     arguments = parse_arguments()
     bench = EvidenceBench(arguments)
     cell_pool.measure(
-        bench.todo(arguments.only),
+        bench.todo(arguments.only.split(",")),
         arguments.limit_minutes * 60,
         arguments.jobs,
         bench.ready,
