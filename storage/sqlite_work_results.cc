@@ -5,6 +5,7 @@
 #include "storage/job_rows.h"
 #include "storage/lease_rows.h"
 #include "storage/random_id.h"
+#include "storage/sqlite_audit_store.h"
 #include "storage/sqlite_safety_store.h"
 #include "storage/sqlite_security_vector_store.h"
 #include "storage/sqlite_work_queue.h"
@@ -30,7 +31,8 @@ constexpr char kInsertAdapter[] =
     " create_time) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
 constexpr char kResultOf[] =
     "SELECT sha256 FROM adapter WHERE job_id = ?1"
-    " UNION ALL SELECT sealed_sha256 FROM security_vector WHERE job_id = ?1";
+    " UNION ALL SELECT sealed_sha256 FROM security_vector WHERE job_id = ?1"
+    " UNION ALL SELECT result_sha256 FROM adapter_audit WHERE job_id = ?1";
 
 ArtifactKind ResultKind(const JobRecord& job) {
   return job.kind == JobKind::kFineTuning ? ArtifactKind::kAdapter : ArtifactKind::kSecurityVector;
@@ -53,11 +55,12 @@ absl::Status SqliteWorkQueue::RecordArtifact(const std::string& job_id, int32_t 
                                              ArtifactKind kind, const BlobRef& blob, int64_t step) {
   return context_.connections->Write([&](Database& database) -> absl::Status {
     WT_ASSIGN_OR_RETURN(const JobRecord job, FindLeased(database, job_id, attempt));
-    if (kind != ArtifactKind::kCheckpoint) {
-      if (kind != ResultKind(job)) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("kind: work ", job_id, " does not make artefacts of this kind"));
-      }
+    const bool result = kind != ArtifactKind::kCheckpoint;
+    if (job.kind == JobKind::kAudit || (result && kind != ResultKind(job))) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("kind: work ", job_id, " does not make artefacts of this kind"));
+    }
+    if (result) {
       return database.Run(kPutArtifact, job_id, attempt, kind, blob.sha256, blob.size_bytes)
           .status();
     }
@@ -76,6 +79,9 @@ absl::Status SqliteWorkQueue::RecordArtifact(const std::string& job_id, int32_t 
 
 absl::Status SqliteWorkQueue::StoreResult(Database& database, const JobRecord& job,
                                           const JobResult& result, JobEnding& ending) {
+  if (job.kind == JobKind::kAudit) {
+    return StoreAuditScore(database, job, result, context_.clock.Now());
+  }
   BlobRef artifact;
   {
     WT_ASSIGN_OR_RETURN(Statement row,
