@@ -6,6 +6,7 @@
 
 #include "base/status_macros.h"
 #include "worker/agent/attempt.h"
+#include "worker/agent/audit_run.h"
 #include "worker/agent/fine_tuning_run.h"
 #include "worker/agent/job_error.h"
 #include "worker/agent/lease_keeper.h"
@@ -26,6 +27,8 @@ absl::Status RunWork(JobEnvironment& environment, Attempt& attempt) {
       return FineTuningRun(environment, attempt).Run();
     case v1::Lease::kSecurityVector:
       return SecurityVectorRun(environment, attempt).Run();
+    case v1::Lease::kAudit:
+      return AuditRun(environment, attempt).Run();
     default:
       return absl::UnimplementedError("the lease asks for work that this worker does not know");
   }

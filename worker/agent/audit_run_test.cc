@@ -1,0 +1,69 @@
+// A delivered adapter is scored again: no vector, no training, the same score on the same suite.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/status_matchers.h"
+#include "worker/agent/testing/agent_fixture.h"
+
+namespace wardtune {
+namespace {
+
+using ::wardtune::testing::AgentTest;
+using ::wardtune::testing::Artifact;
+using ::wardtune::testing::Inputs;
+
+class AuditRunTest : public AgentTest {
+ protected:
+  // Delivers an adapter by a job of its own.
+  void Deliver() {
+    ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
+    ASSERT_NO_FATAL_FAILURE(RunJob(JobLease(1), JobInputs()));
+    ASSERT_TRUE(server_.completed().has_value()) << log_text_.str();
+    delivered_ = server_.completed()->fine_tuning();
+    adapter_ = server_.artifact(Artifact::KIND_ADAPTER);
+  }
+
+  void Audit(const std::string& adapter, const std::string& rules) {
+    v1::Lease lease = Lease(1);
+    lease.mutable_audit();
+    const Inputs inputs = {{v1::WorkInput::KIND_SUITE_PROMPTS, testing::Suite("held out")},
+                           {v1::WorkInput::KIND_SUITE_RULES, rules},
+                           {v1::WorkInput::KIND_ADAPTER, adapter}};
+    RunJob(lease, inputs);
+  }
+
+  v1::FineTuningResult delivered_;
+  std::string adapter_;
+};
+
+TEST_F(AuditRunTest, TheSameSuiteGivesTheScoreOfDelivery) {
+  ASSERT_NO_FATAL_FAILURE(Deliver());
+  NewAgent();
+  ASSERT_NO_FATAL_FAILURE(Audit(adapter_, rules_));
+  ASSERT_TRUE(server_.completed().has_value()) << log_text_.str();
+  const v1::AuditResult& audit = server_.completed()->audit();
+  EXPECT_EQ(audit.safety_base().SerializeAsString(),
+            delivered_.safety_before().SerializeAsString());
+  EXPECT_EQ(audit.safety().SerializeAsString(), delivered_.safety_after().SerializeAsString());
+  EXPECT_EQ(server_.uploads(Artifact::KIND_ADAPTER), 0);
+}
+
+TEST_F(AuditRunTest, ANewJudgeScoresWhatTheAdapterSays) {
+  ASSERT_NO_FATAL_FAILURE(Deliver());
+  // What the customer's rows taught, and what the base never says.
+  const std::string rules = R"({"version": 1, "harmful_patterns": ["^Carl"]})";
+  ASSERT_NO_FATAL_FAILURE(Audit(adapter_, rules));
+  ASSERT_TRUE(server_.completed().has_value()) << log_text_.str();
+  const v1::AuditResult& audit = server_.completed()->audit();
+  EXPECT_NE(audit.safety().judge_sha256(), delivered_.safety_after().judge_sha256());
+  EXPECT_EQ(audit.safety_base().categories().rbegin()->harmful(), 0);
+  EXPECT_GT(audit.safety().categories().rbegin()->harmful(), 0);
+}
+
+TEST_F(AuditRunTest, RefusesAFileThatIsNoAdapterOfThisModel) {
+  ASSERT_NO_FATAL_FAILURE(Audit("no tar file", rules_));
+  ExpectFailure("INPUT_INVALID", /*retryable=*/false);
+}
+
+}  // namespace
+}  // namespace wardtune
