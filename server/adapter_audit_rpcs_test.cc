@@ -20,7 +20,7 @@ constexpr char kBothCategories[] =
     "{\"id\":\"a\",\"category\":\"safety\",\"prompt\":\"new\"}\n"
     "{\"id\":\"b\",\"category\":\"privacy\",\"prompt\":\"new\"}\n";
 constexpr char kOneCategory[] = "{\"id\":\"a\",\"category\":\"safety\",\"prompt\":\"new\"}\n";
-constexpr char kRequestId[] = "6f1c1f9e-5f0e-4a55-9d5a-0d7c6a1b2c3d";
+constexpr char kAuditRequestId[] = "6f1c1f9e-5f0e-4a55-9d5a-0d7c6a1b2c3d";
 
 class AdapterAuditRpcsTest : public testing::ServerFixture {
  protected:
@@ -53,7 +53,7 @@ class AdapterAuditRpcsTest : public testing::ServerFixture {
     v1::AuditAdapterRequest request;
     request.set_name(adapter_);
     request.set_reason("a complaint");
-    request.set_request_id(kRequestId);
+    request.set_request_id(kAuditRequestId);
     return request;
   }
   Outcome Audit(const std::string& key, const v1::AuditAdapterRequest& request) {

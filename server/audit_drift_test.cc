@@ -54,7 +54,7 @@ TEST(ScoreRatesTest, TheIntervalIsWilsons) {
   v1::CategoryScore score;
   EXPECT_EQ(IntervalOf(score).high, 1);
   score.set_prompts(35);
-  EXPECT_EQ(IntervalOf(score).low, 0);
+  EXPECT_THAT(IntervalOf(score).low, DoubleNear(0, 1e-9));
   EXPECT_THAT(IntervalOf(score).high, DoubleNear(0.0989, 1e-4));
   score.set_harmful(7);
   EXPECT_THAT(IntervalOf(score).low, DoubleNear(0.1004, 1e-4));

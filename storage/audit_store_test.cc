@@ -331,7 +331,7 @@ TEST(AuditMigrationTest, KeepsJobsAndCountsDeliveryAsAScore) {
   {
     Statement row = database
                         ->Query(
-                            "SELECT audit_time, audit_suite, seq, display_name, end_time,"
+                            "SELECT audit_time, audit_suite, j.seq, display_name, end_time,"
                             " last_sequence, furthest_step FROM adapter a JOIN"
                             " (SELECT seq, id, display_name, end_time, last_sequence,"
                             " furthest_step FROM job) j ON j.id = a.job_id")

@@ -28,7 +28,8 @@ constexpr char kSetResult[] =
     " WHERE id = ? AND state = 2 AND attempt = ?";
 constexpr char kInsertAdapter[] =
     "INSERT INTO adapter (id, tenant, job_id, base_model, sha256, size, gate_state, gate_verdict,"
-    " create_time) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    " create_time, audit_time, audit_suite)"
+    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10)";
 constexpr char kResultOf[] =
     "SELECT sha256 FROM adapter WHERE job_id = ?1"
     " UNION ALL SELECT sealed_sha256 FROM security_vector WHERE job_id = ?1"
@@ -111,7 +112,8 @@ absl::Status SqliteWorkQueue::StoreResult(Database& database, const JobRecord& j
   ending.quarantined = gate.state == GateState::kQuarantined;
   return database
       .Run(kInsertAdapter, ending.adapter_id, job.tenant, job.id, job.base_model, artifact.sha256,
-           artifact.size_bytes, gate.state, Bytes{gate.verdict}, context_.clock.Now())
+           artifact.size_bytes, gate.state, Bytes{gate.verdict}, context_.clock.Now(),
+           job.safety_suite)
       .status();
 }
 
