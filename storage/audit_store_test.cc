@@ -153,9 +153,11 @@ TEST_F(AuditStoreTest, WhatNobodyHasOrCannotBeScoredIsNeverDue) {
   WT_ASSERT_OK(store_->models().OfferBaseModels({{kModel, Sha256Hex("new base"), "Llama", 9, 64}}));
   EXPECT_THAT(QueueDue(), IsEmpty());
   EXPECT_THAT(QueueOne("acme", held), StatusIs(absl::StatusCode::kFailedPrecondition));
+  const BaseModelRecord trained_on = {kModel, Sha256Hex("base"), "Llama", 9, 64};
+  WT_ASSERT_OK(store_->models().OfferBaseModels({trained_on}));
   WT_ASSERT_OK(store_->models().OfferBaseModels({}));
   EXPECT_THAT(QueueDue(), IsEmpty());
-  WT_ASSERT_OK(store_->models().OfferBaseModels({{kModel, Sha256Hex("base"), "Llama", 9, 64}}));
+  WT_ASSERT_OK(store_->models().OfferBaseModels({trained_on}));
   EXPECT_THAT(QueueDue(), ElementsAre(held));
 }
 
@@ -170,6 +172,25 @@ TEST_F(AuditStoreTest, NoMoreAreOpenThanAllowedAndTheLongestWaitingComeFirst) {
   EXPECT_THAT(QueueDue(2), IsEmpty());
   WT_ASSERT_OK(FinishAudit("report", false));
   EXPECT_THAT(QueueDue(2), ElementsAre(third));
+}
+
+TEST_F(AuditStoreTest, AdaptersOfSeveralSuitesShareTheRoom) {
+  const std::string newer = AddAdapter("a");
+  const std::string older = AddAdapter("b");
+  clock_.Advance(absl::Seconds(1));
+  AddSuite("suite-2");
+  ASSERT_THAT(QueueOne("acme", newer), IsOk());
+  ASSERT_THAT(FinishAudit("report", false), IsOk());
+  clock_.Advance(kInterval);
+  // Neither suite takes the other's place.
+  const NewestSuite same = [](const std::string&, const std::string& last) { return last; };
+  for (const std::string& next : {older, newer}) {
+    const auto jobs = store_->audits().QueueDueAudits({kInterval, 1}, same).value();
+    ASSERT_THAT(jobs, SizeIs(1));
+    EXPECT_EQ(jobs[0].audited_adapter, next);
+    EXPECT_THAT(store_->audits().QueueDueAudits({kInterval, 1}, same).value(), IsEmpty());
+    ASSERT_THAT(FinishAudit("report", false), IsOk());
+  }
 }
 
 TEST_F(AuditStoreTest, JobsComeFirstButStarveNoAudit) {
