@@ -68,7 +68,9 @@ absl::Status Agent::Run() {
     }
     if (stopping_) break;
     const absl::StatusCode code = worked.status().code();
-    if (code != absl::StatusCode::kUnavailable && code != absl::StatusCode::kDeadlineExceeded &&
+    // CANCELLED: a server that stops has ended the call that waited.
+    if (code != absl::StatusCode::kUnavailable && code != absl::StatusCode::kCancelled &&
+        code != absl::StatusCode::kDeadlineExceeded &&
         code != absl::StatusCode::kResourceExhausted && code != absl::StatusCode::kInternal) {
       return worked.status();
     }
