@@ -119,8 +119,9 @@ class Server(Process):
 
     def metrics(self) -> str:
         """What /metrics says. Needs a run with `--metrics-listen`."""
-        events = [json.loads(line) for line in self.log.read_text().splitlines()]
-        port = [e["metrics_port"] for e in events if e.get("event") == "started"][-1]
+        lines = self.log.read_text().splitlines()
+        started = [json.loads(line) for line in lines if '"event":"started"' in line]
+        port = started[-1]["metrics_port"]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
             return answer.read().decode()
 
