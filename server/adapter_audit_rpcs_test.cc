@@ -243,6 +243,23 @@ TEST_F(AdapterAuditRpcsTest, AFailedAuditIsShownWithItsReason) {
   EXPECT_FALSE(audit.has_safety());
   EXPECT_TRUE(audit.has_end_time());
   EXPECT_EQ(ListAll(true).audits_size(), 0);
+  server_->Shutdown();
+  EXPECT_THAT(log_.str(), HasSubstr("\"result\":\"failed\",\"reason\":\"INPUT_INVALID\""));
+}
+
+TEST_F(AdapterAuditRpcsTest, AnAuditWhoseWorkersVanishFails) {
+  ASSERT_THAT(Audit(provider_key_, Request()), Succeeds());
+  for (int attempt = 0; attempt < options_.max_attempts; ++attempt) {
+    EXPECT_TRUE(LeaseWork().has_audit());
+    clock_.Advance(options_.limits.lease_duration);
+    server_->RunDuties();
+  }
+  const v1::AdapterAudit audit = List(acme_key_).audits(0);
+  EXPECT_EQ(audit.state(), v1::AdapterAudit::STATE_FAILED);
+  EXPECT_EQ(audit.error_code(), "MAX_ATTEMPTS_EXCEEDED");
+  EXPECT_EQ(audit.attempt(), options_.max_attempts);
+  server_->Shutdown();
+  EXPECT_THAT(log_.str(), HasSubstr("\"reason\":\"MAX_ATTEMPTS_EXCEEDED\""));
 }
 
 }  // namespace
