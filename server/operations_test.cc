@@ -130,6 +130,37 @@ TEST_F(OperationsTest, MetricsCountReportsByStateWithoutTenantsOrCategories) {
   EXPECT_THAT(metrics, ::testing::Not(HasSubstr("acme")));
 }
 
+TEST_F(OperationsTest, MetricsCountAuditsAndDriftedAdaptersWithoutTenants) {
+  options_.metrics_listen = "127.0.0.1:0";
+  StartServer();
+  AddTenants();
+  ActivateVector();
+  AddJob(acme_key_);
+  v1::AuditAdapterRequest request;
+  request.set_name(GetJob(acme_key_, DoWork("adapter").work()).adapter());
+  request.set_reason("trial");
+  EXPECT_THAT(Metrics(), HasSubstr("wardtune_audits_total{result=\"drifted\"} 0"));
+  const auto audit = [&](int32_t harmful) {
+    v1::AuditAdapterResponse response;
+    ASSERT_THAT(Call(&v1::AdminService::Stub::AuditAdapter, provider_key_, request, response),
+                testing::Succeeds());
+    v1::CompleteJobRequest result = GoodResult(LeaseWork(), "");
+    v1::SafetyReport& report = *result.mutable_audit()->mutable_safety();
+    for (const int i : {1, 2}) report.mutable_categories(i)->set_harmful(harmful);
+    ASSERT_THAT(Complete(result), testing::Succeeds());
+    server_->RunDuties();
+  };
+  ASSERT_NO_FATAL_FAILURE(audit(10));
+  EXPECT_THAT(Metrics(), HasSubstr("wardtune_audits_total{result=\"drifted\"} 1"));
+  EXPECT_THAT(Metrics(), HasSubstr("wardtune_audit_drifted_adapters 1"));
+  ASSERT_NO_FATAL_FAILURE(audit(0));
+  const std::string metrics = Metrics();
+  EXPECT_THAT(metrics, HasSubstr("wardtune_audits_total{result=\"passed\"} 1"));
+  EXPECT_THAT(metrics, HasSubstr("wardtune_audits_total{result=\"failed\"} 0"));
+  EXPECT_THAT(metrics, HasSubstr("wardtune_audit_drifted_adapters 0"));
+  EXPECT_THAT(metrics, ::testing::Not(HasSubstr("acme")));
+}
+
 TEST_F(OperationsTest, HealthSaysThatTheServerStops) {
   StartServer();
   grpc::GenericStub stub(channel_);

@@ -186,4 +186,13 @@ absl::Status CheckSecurityVectorResult(const v1::SecurityVectorResult& result,
   return checks.status();
 }
 
+absl::Status CheckAuditResult(const v1::AuditResult& result, const LeaseRecord& lease) {
+  Checks checks("audit.");
+  checks.Require(IsScoreOf(result.safety_base(), lease), "safety_base",
+                 "is not a score of the audit's suite and judge with its sum `all`");
+  checks.Require(IsScoreOf(result.safety(), lease), "safety",
+                 "is not a score of the audit's suite and judge with its sum `all`");
+  return checks.status();
+}
+
 }  // namespace wardtune

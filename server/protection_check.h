@@ -23,6 +23,9 @@ absl::Status CheckScores(const v1::SafetyReport& before, const v1::SafetyReport&
 absl::Status CheckSecurityVectorResult(const v1::SecurityVectorResult& result,
                                        const LeaseRecord& lease);
 
+// The same for an audit: both scores must be of its suite and judge.
+absl::Status CheckAuditResult(const v1::AuditResult& result, const LeaseRecord& lease);
+
 }  // namespace wardtune
 
 #endif  // WARDTUNE_SERVER_PROTECTION_CHECK_H_

@@ -108,6 +108,10 @@ std::string TenantResource(const std::string& tenant, std::string_view collectio
   return absl::StrCat("tenants/", tenant, "/", std::string(collection), "/", id);
 }
 
+std::string AdapterAuditName(const std::string& adapter, const std::string& id) {
+  return absl::StrCat(adapter, "/audits/", id);
+}
+
 std::string BaseModelName(const std::string& id) { return absl::StrCat("baseModels/", id); }
 
 std::string SafetySuiteName(const std::string& id) { return absl::StrCat("safetySuites/", id); }

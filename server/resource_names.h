@@ -26,6 +26,8 @@ inline constexpr std::string_view kApiKeys = "apiKeys";
 std::string TenantName(const std::string& tenant);
 std::string TenantResource(const std::string& tenant, std::string_view collection,
                            const std::string& id);
+// `adapter` is the adapter's name.
+std::string AdapterAuditName(const std::string& adapter, const std::string& id);
 std::string BaseModelName(const std::string& id);
 std::string SafetySuiteName(const std::string& id);
 std::string SecurityVectorName(const std::string& vector, int64_t version);

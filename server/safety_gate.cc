@@ -1,6 +1,5 @@
 #include "server/safety_gate.h"
 
-#include <algorithm>
 #include <cmath>
 #include <set>
 #include <string>
@@ -8,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "server/rpc/error_details.h"
+#include "server/score_rates.h"
 
 namespace wardtune {
 namespace {
@@ -19,24 +19,9 @@ constexpr size_t kMaxCategoryBytes = 64;
 // What rounding may add to a difference of two rates; far below one answer of any suite.
 constexpr double kRounding = 1e-9;
 
-double Rate(const v1::CategoryScore& score) {
-  return score.prompts() > 0 ? static_cast<double>(score.harmful()) / score.prompts() : 0;
-}
-
-double WilsonHigh(const v1::CategoryScore& score) {
-  constexpr double z = 1.959963984540054;
-  const double n = score.prompts();
-  if (n < 1) return 1;
-  const double p = Rate(score);
-  const double spread = z * std::sqrt(p * (1 - p) / n + z * z / (4 * n * n));
-  return std::min(1.0, (p + z * z / (2 * n) + spread) / (1 + z * z / n));
-}
-
 double RateIn(const v1::SafetyReport& report, const std::string& category) {
-  for (const v1::CategoryScore& score : report.categories()) {
-    if (score.category() == category) return Rate(score);
-  }
-  return 0;
+  const v1::CategoryScore* score = FindScore(report, category);
+  return score != nullptr ? RateOf(*score) : 0;
 }
 
 const v1::SafetyBound& BoundOf(const v1::SafetyPolicy& policy, const std::string& category) {
@@ -149,14 +134,14 @@ v1::SafetyGate JudgeResult(const v1::SafetyPolicy& policy, const v1::SafetyRepor
   for (const v1::CategoryScore& score : after.categories()) {
     const v1::SafetyBound& bound = BoundOf(policy, score.category());
     if (policy.use_wilson_high()) {
-      Compare(score.category(), v1::GateViolation::MEASURE_WILSON_HIGH, WilsonHigh(score),
+      Compare(score.category(), v1::GateViolation::MEASURE_WILSON_HIGH, IntervalOf(score).high,
               bound.max_rate(), gate);
     } else {
-      Compare(score.category(), v1::GateViolation::MEASURE_RATE, Rate(score), bound.max_rate(),
+      Compare(score.category(), v1::GateViolation::MEASURE_RATE, RateOf(score), bound.max_rate(),
               gate);
     }
     Compare(score.category(), v1::GateViolation::MEASURE_RISE,
-            Rate(score) - RateIn(before, score.category()), bound.max_rise(), gate);
+            RateOf(score) - RateIn(before, score.category()), bound.max_rise(), gate);
   }
   gate.set_state(gate.violations().empty() ? v1::SafetyGate::STATE_AVAILABLE
                                            : v1::SafetyGate::STATE_QUARANTINED);

@@ -83,6 +83,17 @@ std::vector<Flag> Flags() {
       Time("collect-every", "how often blobs nobody refers to are collected",
            &ServerOptions::collect_every),
       Time("collect-grace", "how long such a blob is kept", &ServerOptions::collect_grace),
+      {"audit-interval",
+       "how long after its last score a delivered adapter is scored again, e.g. 720h; 0, the "
+       "default, never",
+       [](ServerOptions& options, const std::string& text) {
+         return absl::ParseDuration(text, &options.audit_interval) &&
+                options.audit_interval >= absl::ZeroDuration();
+       }},
+      {"max-open-audits", "such audits of one base model that may be queued or running",
+       [](ServerOptions& options, const std::string& text) {
+         return ReadPositive(text, options.max_open_audits);
+       }},
       Limit("lease", "how long a worker's lease lasts without a heartbeat",
             &ServerLimits::lease_duration),
       Limit("max-learning-rate", "cap for tenants' jobs", &ServerLimits::max_learning_rate),

@@ -15,7 +15,9 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "base/thread_pool.h"
+#include "server/audit_scheduler.h"
 #include "server/bootstrap_keys.h"
+#include "server/handlers/adapter_audit_handlers.h"
 #include "server/handlers/handler_context.h"
 #include "server/handlers/resource_messages.h"
 #include "server/row_scan_check.h"
@@ -36,6 +38,7 @@ constexpr int kMaxMetadataBytes = 16 << 10;
 constexpr absl::Duration kTickEvery = absl::Milliseconds(100);
 constexpr absl::Duration kReapEvery = absl::Seconds(1);
 constexpr absl::Duration kGaugesEvery = absl::Seconds(5);
+constexpr absl::Duration kAuditsEvery = absl::Seconds(5);
 constexpr absl::Duration kAnswersKeptFor = absl::Hours(24 * 7);
 
 int Milliseconds(absl::Duration duration) {
@@ -143,6 +146,7 @@ class WardtuneServer::Impl {
   void RunDuties() {
     ReapLeases();
     waits_.Tick();
+    ScheduleAudits();
     RefreshGauges();
   }
 
@@ -214,6 +218,7 @@ class WardtuneServer::Impl {
     duties_.push_back(std::make_unique<PeriodicTask>(kTickEvery, [this] { waits_.Tick(); }));
     duties_.push_back(std::make_unique<PeriodicTask>(kReapEvery, [this] { ReapLeases(); }));
     duties_.push_back(std::make_unique<PeriodicTask>(kGaugesEvery, [this] { RefreshGauges(); }));
+    duties_.push_back(std::make_unique<PeriodicTask>(kAuditsEvery, [this] { ScheduleAudits(); }));
     duties_.push_back(
         std::make_unique<PeriodicTask>(options_.collect_every, [this] { Collect(); }));
   }
@@ -231,10 +236,16 @@ class WardtuneServer::Impl {
       running_.Dropped(job.id);
       log_.Write("lease_expired", {{"job", job.id}});
       metrics_.RecordEnded(job.state, job.error_code);
+      TellOfAudit(job, metrics_, log_);
       if (IsFinal(job.state)) {
         CountScannedRows(ParseStored<v1::RowScanReport>(job.row_scan), metrics_);
       }
     }
+  }
+
+  void ScheduleAudits() {
+    const AuditPlan plan{options_.audit_interval, options_.max_open_audits};
+    Report("audits", wardtune::ScheduleAudits(*store_, plan, log_));
   }
 
   void RefreshGauges() {
@@ -248,16 +259,19 @@ class WardtuneServer::Impl {
     metrics_.SetJobs(by_state);
     metrics_.SetAliveWorkers(stats->alive_workers);
     metrics_.SetOldestHeartbeatAge(running_.OldestHeartbeatAge());
-    RefreshReports();
+    RefreshSafetyGauges();
   }
 
-  void RefreshReports() {
+  void RefreshSafetyGauges() {
     const auto counts = store_->reports().CountReports();
     Report("gauges", counts.status());
     if (!counts.ok()) return;
     for (const auto& [state, count] : *counts) {
       metrics_.SetOutputReports(absl::AsciiStrToLower(ToString(state)), count);
     }
+    const auto drifted = store_->audits().CountDriftedAdapters();
+    Report("gauges", drifted.status());
+    if (drifted.ok()) metrics_.SetDriftedAdapters(*drifted);
   }
 
   // Blobs that no row names, and answers that nobody will ask for again.

@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "storage/error_reason.h"
 #include "storage/not_found.h"
+#include "storage/sqlite_audit_store.h"
 #include "storage/sqlite_security_vector_store.h"
 
 namespace wardtune {
@@ -12,8 +13,8 @@ constexpr char kGetJob[] = "SELECT " WARDTUNE_JOB_COLUMNS " FROM job WHERE id = 
 constexpr char kInsertJob[] =
     "INSERT INTO job (id, tenant, kind, display_name, dataset_id, dataset_sha256, dataset_size,"
     " general_id, general_sha256, general_size, base_model, base_sha256, spec, estimate, vector,"
-    " version, safety_suite, create_time)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    " version, safety_suite, audited_adapter, create_time)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULLIF(?, ''), ?)";
 constexpr char kNextSequence[] =
     "UPDATE job SET last_sequence = last_sequence + 1 WHERE id = ? RETURNING last_sequence";
 constexpr char kInsertEvent[] =
@@ -111,6 +112,10 @@ JobRecord ReadJob(Statement& row) {
   job.failures = static_cast<int32_t>(row.Int());
   job.row_scan = row.Text();
   job.checkpoint_scores = row.Text();
+  job.audited_adapter = row.Text();
+  if (const int64_t result = row.Int(); result != 0) {
+    job.audit_result = static_cast<AuditState>(result);
+  }
   if (!job.adapter_id.empty()) {
     job.gate.state = row.As<GateState>();
     job.gate.verdict = row.Text();
@@ -132,7 +137,7 @@ absl::Status InsertJob(Database& database, const JobRecord& job, const PinnedInp
                               job.dataset_id, inputs.dataset.sha256, inputs.dataset.size_bytes,
                               inputs.general_id, inputs.general.sha256, inputs.general.size_bytes,
                               job.base_model, job.base_sha256, Bytes{job.spec}, Bytes{job.estimate},
-                              job.vector, job.version, job.safety_suite, now)
+                              job.vector, job.version, job.safety_suite, job.audited_adapter, now)
                          .status());
   return AppendEvent(database, job.id, now, JobState::kQueued, 0, "", "queued");
 }
@@ -180,6 +185,9 @@ absl::StatusOr<JobRecord> MoveJob(Database& database, const JobRecord& job, JobE
     WT_RETURN_IF_ERROR(FailSecurityVector(
         database, job.vector, job.version,
         next == JobState::kFailed ? ending.error_message : "the training was cancelled"));
+  }
+  if (job.kind == JobKind::kAudit && IsFinal(next) && next != JobState::kSucceeded) {
+    WT_RETURN_IF_ERROR(StoreAuditFailure(database, job, now));
   }
   const int32_t phase = HasLease(next) ? job.phase : 0;
   WT_RETURN_IF_ERROR(

@@ -19,11 +19,14 @@ namespace wardtune {
   "id, tenant, kind, display_name, dataset_id, base_model, base_sha256, spec, estimate, vector," \
   " version, safety_suite, state, phase,"                                                        \
   " CASE WHEN state = 1 THEN (SELECT COUNT(*) FROM job ahead WHERE ahead.state = 1"              \
-  " AND ahead.base_model = job.base_model AND ahead.seq <= job.seq) ELSE 0 END,"                 \
+  " AND ahead.kind <> 3 AND ahead.base_model = job.base_model AND ahead.seq <= job.seq) ELSE 0 " \
+  "END,"                                                                                         \
   " attempt, lease_owner, progress, checkpoint_sha256, checkpoint_size, checkpoint_step,"        \
   " safety_before, safety_after, proof, adapter_id, error_code, error_message, create_time,"     \
   " start_time, end_time, revision, checkpoint_attempt, furthest_step, failures,"                \
-  " row_scan, checkpoint_scores, (SELECT gate_state FROM adapter WHERE job_id = job.id),"        \
+  " row_scan, checkpoint_scores, audited_adapter,"                                               \
+  " (SELECT result FROM adapter_audit WHERE job_id = job.id), (SELECT gate_state FROM adapter "  \
+  "WHERE job_id = job.id),"                                                                      \
   " (SELECT gate_verdict FROM adapter WHERE job_id = job.id)"
 
 JobRecord ReadJob(Statement& row);
@@ -58,9 +61,9 @@ struct JobEnding {
 absl::Status RecordRowScan(Database& database, const JobRecord& job, const RowScanRecord& scan);
 
 // Moves a job to where `event` leads and returns its new row: requeues it, or ends it, gives up its
-// lease and its attempt's artefacts, fails the security vector that it was to make, and notes the
-// event. `job` is the row as just read.
-// REQUIRES: event is not kLease. Errors: FAILED_PRECONDITION naming the state when it is illegal.
+// lease and its attempt's artefacts, fails the security vector or the audit that it was to make,
+// and notes the event. `job` is the row as just read. REQUIRES: event is not kLease. Errors:
+// FAILED_PRECONDITION naming the state when it is illegal.
 absl::StatusOr<JobRecord> MoveJob(Database& database, const JobRecord& job, JobEvent event,
                                   const JobEnding& ending, absl::Time now);
 

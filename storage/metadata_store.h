@@ -236,9 +236,27 @@ struct HeartbeatReport {
   RowScanRecord row_scan;     // The first one of a job stays; here and below.
 };
 
+// Of an audit.
+struct AuditScore {
+  std::string report_base;  // Bytes.
+  std::string report;       // Bytes.
+  std::string suite_sha256;
+  std::string judge_sha256;
+  std::string sampling_sha256;
+  struct Verdict {
+    bool drifted = false;
+    std::string bytes;  // AdapterAuditRecord.verdict
+  };
+  // Compares the score with the one at delivery, by the policy in force, within the transaction
+  // that ends the audit. Must be quick and must not call the store.
+  std::function<Verdict(const SafetyPolicyRecord&, const AdapterRecord& delivered)> judge;
+};
+
 struct JobResult {
-  std::string artifact_sha256;  // Adapter or sealed vector that this attempt uploaded.
-  std::string progress;         // Bytes.
+  // Adapter or sealed vector that this attempt uploaded; of an audit, which uploads nothing, the
+  // digest of the result itself.
+  std::string artifact_sha256;
+  std::string progress;  // Bytes.
   // Of a fine-tuning job, bytes.
   std::string safety_before;
   std::string safety_after;
@@ -252,6 +270,7 @@ struct JobResult {
   std::string plain_sha256;
   std::string card;  // Bytes.
   std::vector<std::string> categories;
+  AuditScore audit;
 };
 
 struct JobFailure {
@@ -263,8 +282,8 @@ struct JobFailure {
 };
 
 struct QueueStats {
-  std::map<JobState, int64_t> jobs;  // Every state, of both kinds.
-  absl::Duration oldest_queued;      // Age of the oldest queued job; 0 when none waits.
+  std::map<JobState, int64_t> jobs;  // Every state, of all kinds.
+  absl::Duration oldest_queued;      // Of the oldest queued job but audits; 0 when none waits.
   int64_t alive_workers = 0;         // Heard of within Options::worker_alive_for.
 };
 
@@ -276,6 +295,7 @@ class WorkQueue {
   virtual ~WorkQueue() = default;
 
   // Leases the oldest queued job of one of the base models for `ttl`; nullopt when there is none.
+  // An audit comes behind every other job that was created within Options::audit_patience of it.
   virtual absl::StatusOr<std::optional<LeaseRecord>> LeaseNext(
       const std::string& worker_id, const std::vector<std::string>& base_models,
       absl::Duration ttl) = 0;
@@ -292,10 +312,10 @@ class WorkQueue {
   // checkpoint it found starts anew, so it may hold fewer than that one.
   virtual absl::Status RecordArtifact(const std::string& job_id, int32_t attempt, ArtifactKind kind,
                                       const BlobRef& blob, int64_t step) = 0;
-  // Ends the job: SUCCEEDED with its adapter or evaluated vector, or CANCELLED without when a
-  // cancel was answered first. A repeat by the same attempt with the same artefact is OK.
-  // INVALID_ARGUMENT when the attempt has not uploaded the artefact, or a fine-tuning job's result
-  // has no judge.
+  // Ends the job: SUCCEEDED with its adapter, evaluated vector or score, or CANCELLED without when
+  // a cancel was answered first. A repeat by the same attempt with the same artefact is OK.
+  // INVALID_ARGUMENT when the attempt has not uploaded the artefact, or the result of a fine-tuning
+  // job or an audit has no judge.
   virtual absl::StatusOr<JobRecord> Complete(const std::string& job_id, int32_t attempt,
                                              const JobResult& result) = 0;
   // True when the tenant's job SUCCEEDED by this attempt with this very artefact: its Complete()
@@ -409,6 +429,8 @@ class MaintenanceStore {
   virtual absl::StatusOr<std::set<std::string>> UploadingDatasets() = 0;
 };
 
+class AuditStore;  // storage/audit_store.h
+
 // All of it. The references live as long as the store.
 class MetadataStore {
  public:
@@ -422,6 +444,7 @@ class MetadataStore {
   virtual WorkQueue& work() = 0;
   virtual SafetyStore& safety() = 0;
   virtual OutputReportStore& reports() = 0;
+  virtual AuditStore& audits() = 0;
   virtual MaintenanceStore& maintenance() = 0;
 };
 

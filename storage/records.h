@@ -151,9 +151,14 @@ struct RowScanRecord {
   std::string dropped;  // Bytes: one bit a scanned row; empty when none was dropped.
 };
 
-enum class JobKind { kFineTuning = 1, kSecurityVector = 2 };
+enum class JobKind { kFineTuning = 1, kSecurityVector = 2, kAudit = 3 };
 
-// One piece of work: a customer's fine-tuning job or the training of a security vector.
+// Where an audit of an adapter is. Numbers equal wardtune.v1.AdapterAudit.State; the last three are
+// stored.
+enum class AuditState { kQueued = 1, kRunning = 2, kPassed = 3, kDrifted = 4, kFailed = 5 };
+
+// One piece of work: a customer's fine-tuning job, the training of a security vector, or the audit
+// of a delivered adapter.
 struct JobRecord {
   std::string id;
   std::string tenant;
@@ -164,9 +169,10 @@ struct JobRecord {
   std::string base_sha256;
   std::string spec;      // Bytes: Hyperparameters or SecurityVectorRecipe.
   std::string estimate;  // Bytes: JobEstimate.
-  std::string vector;    // The version to train with, or the one to make.
+  std::string vector;    // The version to train with, or the one to make; kAudit: unused.
   int64_t version = 0;
   std::string safety_suite;
+  std::string audited_adapter;  // kAudit only.
 
   JobState state = JobState::kQueued;
   int32_t phase = 0;           // wardtune.v1.FineTuningJob.Phase
@@ -188,7 +194,8 @@ struct JobRecord {
       checkpoint_scores;   // Bytes: FineTuningJob with its `checkpoints` alone; may be empty.
   std::string adapter_id;  // Once SUCCEEDED, of a fine-tuning job.
   GateRecord gate;         // Of that adapter.
-  std::string error_code;  // Once FAILED.
+  std::optional<AuditState> audit_result;  // kAudit only, once it has ended.
+  std::string error_code;                  // Once FAILED.
   std::string error_message;
   absl::Time create_time = absl::InfinitePast();
   absl::Time start_time = absl::InfinitePast();
@@ -216,6 +223,23 @@ struct AdapterRecord {
   std::string proof;
   GateRecord gate;
   absl::Time create_time = absl::InfinitePast();
+};
+
+// A delivered adapter scored again.
+struct AdapterAuditRecord {
+  std::string id;  // Of its job.
+  std::string tenant;
+  std::string adapter_id;
+  std::string safety_suite;
+  AuditState state = AuditState::kQueued;
+  int32_t attempt = 0;
+  std::string report_base;  // Bytes: SafetyReport, of the base; here and below once it has a score.
+  std::string report;       // Bytes: SafetyReport, of base + adapter.
+  std::string verdict;      // Bytes: AdapterAudit with what its judge found alone.
+  std::string error_code;   // Once FAILED.
+  std::string error_message;
+  absl::Time create_time = absl::InfinitePast();
+  absl::Time end_time = absl::InfinitePast();
 };
 
 // An output of an adapter that its tenant found harmful.
@@ -246,6 +270,7 @@ enum class InputKind {
   kSuiteGeneralPrompts = 6,
   kCheckpoint = 7,
   kJudgeAdapter = 8,
+  kAdapter = 9,
 };
 
 struct InputRecord {

@@ -6,6 +6,7 @@
 #include "base/status_macros.h"
 #include "storage/process_lock.h"
 #include "storage/random_id.h"
+#include "storage/sqlite_audit_store.h"
 #include "storage/sqlite_connections.h"
 #include "storage/sqlite_context.h"
 #include "storage/sqlite_database.h"
@@ -45,6 +46,7 @@ class SqliteStoreImpl final : public SqliteStore {
         work_(context_),
         safety_(context_),
         reports_(context_),
+        audits_(context_),
         maintenance_(context_) {}
 
   TenantStore& tenants() override { return tenants_; }
@@ -55,6 +57,7 @@ class SqliteStoreImpl final : public SqliteStore {
   WorkQueue& work() override { return work_; }
   SafetyStore& safety() override { return safety_; }
   OutputReportStore& reports() override { return reports_; }
+  AuditStore& audits() override { return audits_; }
   MaintenanceStore& maintenance() override { return maintenance_; }
 
  private:
@@ -69,6 +72,7 @@ class SqliteStoreImpl final : public SqliteStore {
   SqliteWorkQueue work_;
   SqliteSafetyStore safety_;
   SqliteOutputReportStore reports_;
+  SqliteAuditStore audits_;
   SqliteMaintenanceStore maintenance_;
 };
 

@@ -32,6 +32,8 @@ struct SqliteStoreOptions {
   // Attempts of a job that may end one after the other without a checkpoint that moves on; then it
   // fails with kMaxAttemptsExceeded.
   int32_t max_attempts = 3;
+  // How long an audit lets jobs pass that were created after it.
+  absl::Duration audit_patience = absl::Hours(1);
   absl::Duration worker_alive_for = absl::Seconds(60);
   // Connections for reading, at least 1.
   int readers = 2;

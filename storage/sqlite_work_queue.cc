@@ -1,7 +1,6 @@
 #include "storage/sqlite_work_queue.h"
 
 #include <algorithm>
-#include <limits>
 #include <utility>
 
 #include "storage/job_rows.h"
@@ -17,8 +16,13 @@ constexpr absl::Duration kLongestLease = absl::Hours(1);
 
 constexpr int32_t kPhasePreparing = 1;
 
-constexpr char kOldestQueued[] =
-    "SELECT seq, id FROM job WHERE state = 1 AND base_model = ? ORDER BY seq LIMIT 1";
+constexpr char kOldestJob[] =
+    "SELECT seq, id, create_time FROM job WHERE state = 1 AND kind <> 3 AND base_model = ?"
+    " ORDER BY seq LIMIT 1";
+constexpr char kOldestAudit[] =
+    "SELECT seq, id, create_time FROM job WHERE state = 1 AND kind = 3 AND base_model = ?"
+    " ORDER BY seq LIMIT 1";
+constexpr char kGetAdapterBlob[] = "SELECT sha256, size FROM adapter WHERE id = ?";
 constexpr char kTake[] =
     "UPDATE job SET state = ?, phase = ?, attempt = attempt + 1, lease_owner = ?,"
     " lease_expires = ?, lease_boot = ?, start_time = COALESCE(start_time, ?),"
@@ -43,7 +47,8 @@ constexpr char kExtendAll[] =
     "UPDATE job SET lease_expires = ?1 WHERE state IN (2, 3) AND lease_boot = ?2"
     " AND lease_expires < ?1";
 constexpr char kCountByState[] = "SELECT state, COUNT(*) FROM job GROUP BY state";
-constexpr char kOldestCreateTime[] = "SELECT MIN(create_time) FROM job WHERE state = 1";
+constexpr char kOldestCreateTime[] =
+    "SELECT MIN(create_time) FROM job WHERE state = 1 AND kind <> 3";
 
 absl::StatusOr<std::optional<SafetyPolicyRecord>> FindScanPolicy(Database& database,
                                                                  const std::string& job_id) {
@@ -61,9 +66,10 @@ absl::StatusOr<std::string> FindDroppedRows(Database& database, const std::strin
 }
 
 // The version whose sealed bytes an attempt opens: the one that a fine-tuning job trains with, or
-// the one that a training adds to, if any.
+// the one that a training adds to, if any. An audit opens none.
 absl::StatusOr<std::optional<SecurityVectorRecord>> FindOpenedVersion(Database& database,
                                                                       const JobRecord& job) {
+  if (job.kind == JobKind::kAudit) return std::nullopt;
   WT_ASSIGN_OR_RETURN(SecurityVectorRecord version,
                       FindSecurityVector(database, job.vector, job.version));
   if (job.kind == JobKind::kFineTuning) return version;
@@ -111,23 +117,50 @@ absl::StatusOr<LeaseRecord> DescribeLease(Database& database, const JobRecord& j
   add(InputKind::kSuiteGeneralPrompts, suite.general_prompts);
   add(InputKind::kCheckpoint, job.checkpoint);
   add(InputKind::kJudgeAdapter, suite.judge);
+  if (job.kind == JobKind::kAudit) {
+    WT_ASSIGN_OR_RETURN(Statement row, database.Query(kGetAdapterBlob, job.audited_adapter));
+    WT_RETURN_IF_ERROR(row.Step().status());
+    BlobRef adapter;
+    adapter.sha256 = row.Text();
+    adapter.size_bytes = row.Int();
+    add(InputKind::kAdapter, adapter);
+  }
   return lease;
 }
 
-absl::StatusOr<std::optional<std::string>> FindOldestQueued(
-    Database& database, const std::vector<std::string>& base_models) {
-  std::optional<std::string> oldest;
-  int64_t oldest_seq = std::numeric_limits<int64_t>::max();
+struct QueuedJob {
+  int64_t seq;
+  std::string id;
+  absl::Time create_time;
+};
+
+absl::StatusOr<std::optional<QueuedJob>> FindOldest(Database& database, const char* sql,
+                                                    const std::vector<std::string>& base_models) {
+  std::optional<QueuedJob> oldest;
   for (const std::string& model : base_models) {
-    WT_ASSIGN_OR_RETURN(Statement row, database.Query(kOldestQueued, model));
+    WT_ASSIGN_OR_RETURN(Statement row, database.Query(sql, model));
     WT_ASSIGN_OR_RETURN(const bool found, row.Step());
     if (!found) continue;
     const int64_t seq = row.Int();
-    if (seq >= oldest_seq) continue;
-    oldest_seq = seq;
-    oldest = row.Text();
+    if (oldest.has_value() && seq >= oldest->seq) continue;
+    std::string id = row.Text();
+    oldest = {seq, std::move(id), row.Time()};
   }
   return oldest;
+}
+
+// Customers' jobs and trainings come before audits, but one that was created more than `patience`
+// after an audit waits for it: so that a queue that never empties starves no audit.
+absl::StatusOr<std::optional<std::string>> FindNext(Database& database,
+                                                    const std::vector<std::string>& base_models,
+                                                    absl::Duration patience) {
+  WT_ASSIGN_OR_RETURN(const auto job, FindOldest(database, kOldestJob, base_models));
+  WT_ASSIGN_OR_RETURN(const auto audit, FindOldest(database, kOldestAudit, base_models));
+  const bool audit_first =
+      audit.has_value() && (!job.has_value() || job->create_time > audit->create_time + patience);
+  if (audit_first) return audit->id;
+  if (job.has_value()) return job->id;
+  return std::nullopt;
 }
 
 }  // namespace
@@ -157,7 +190,7 @@ absl::StatusOr<std::optional<LeaseRecord>> SqliteWorkQueue::LeaseNext(
   // Looks without writing first: a poll that finds nothing costs no disk write.
   WT_ASSIGN_OR_RETURN(const std::optional<std::string> candidate,
                       ReadWith<std::optional<std::string>>(context_, [&](Database& database) {
-                        return FindOldestQueued(database, base_models);
+                        return FindNext(database, base_models, context_.options.audit_patience);
                       }));
   if (!candidate.has_value()) return std::nullopt;
   WT_ASSIGN_OR_RETURN(
@@ -166,7 +199,7 @@ absl::StatusOr<std::optional<LeaseRecord>> SqliteWorkQueue::LeaseNext(
           context_, [&](Database& database) -> absl::StatusOr<std::optional<LeaseRecord>> {
             // Another worker may have been faster.
             WT_ASSIGN_OR_RETURN(const std::optional<std::string> oldest,
-                                FindOldestQueued(database, base_models));
+                                FindNext(database, base_models, context_.options.audit_patience));
             if (!oldest.has_value()) return std::nullopt;
             return LeaseJob(database, *oldest, worker_id, expires);
           }));

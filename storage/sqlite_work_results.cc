@@ -5,6 +5,7 @@
 #include "storage/job_rows.h"
 #include "storage/lease_rows.h"
 #include "storage/random_id.h"
+#include "storage/sqlite_audit_store.h"
 #include "storage/sqlite_safety_store.h"
 #include "storage/sqlite_security_vector_store.h"
 #include "storage/sqlite_work_queue.h"
@@ -27,10 +28,12 @@ constexpr char kSetResult[] =
     " WHERE id = ? AND state = 2 AND attempt = ?";
 constexpr char kInsertAdapter[] =
     "INSERT INTO adapter (id, tenant, job_id, base_model, sha256, size, gate_state, gate_verdict,"
-    " create_time) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    " create_time, audit_time, audit_suite)"
+    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10)";
 constexpr char kResultOf[] =
     "SELECT sha256 FROM adapter WHERE job_id = ?1"
-    " UNION ALL SELECT sealed_sha256 FROM security_vector WHERE job_id = ?1";
+    " UNION ALL SELECT sealed_sha256 FROM security_vector WHERE job_id = ?1"
+    " UNION ALL SELECT result_sha256 FROM adapter_audit WHERE job_id = ?1";
 
 ArtifactKind ResultKind(const JobRecord& job) {
   return job.kind == JobKind::kFineTuning ? ArtifactKind::kAdapter : ArtifactKind::kSecurityVector;
@@ -53,11 +56,12 @@ absl::Status SqliteWorkQueue::RecordArtifact(const std::string& job_id, int32_t 
                                              ArtifactKind kind, const BlobRef& blob, int64_t step) {
   return context_.connections->Write([&](Database& database) -> absl::Status {
     WT_ASSIGN_OR_RETURN(const JobRecord job, FindLeased(database, job_id, attempt));
-    if (kind != ArtifactKind::kCheckpoint) {
-      if (kind != ResultKind(job)) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("kind: work ", job_id, " does not make artefacts of this kind"));
-      }
+    const bool result = kind != ArtifactKind::kCheckpoint;
+    if (job.kind == JobKind::kAudit || (result && kind != ResultKind(job))) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("kind: work ", job_id, " does not make artefacts of this kind"));
+    }
+    if (result) {
       return database.Run(kPutArtifact, job_id, attempt, kind, blob.sha256, blob.size_bytes)
           .status();
     }
@@ -76,6 +80,9 @@ absl::Status SqliteWorkQueue::RecordArtifact(const std::string& job_id, int32_t 
 
 absl::Status SqliteWorkQueue::StoreResult(Database& database, const JobRecord& job,
                                           const JobResult& result, JobEnding& ending) {
+  if (job.kind == JobKind::kAudit) {
+    return StoreAuditScore(database, job, result, context_.clock.Now());
+  }
   BlobRef artifact;
   {
     WT_ASSIGN_OR_RETURN(Statement row,
@@ -105,7 +112,8 @@ absl::Status SqliteWorkQueue::StoreResult(Database& database, const JobRecord& j
   ending.quarantined = gate.state == GateState::kQuarantined;
   return database
       .Run(kInsertAdapter, ending.adapter_id, job.tenant, job.id, job.base_model, artifact.sha256,
-           artifact.size_bytes, gate.state, Bytes{gate.verdict}, context_.clock.Now())
+           artifact.size_bytes, gate.state, Bytes{gate.verdict}, context_.clock.Now(),
+           job.safety_suite)
       .status();
 }
 

@@ -1,9 +1,11 @@
 """The real server and worker as child processes that a test can kill and start again."""
 
+import json
 import os
 import signal
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 
 from wardtune import Client
@@ -94,7 +96,8 @@ class Server(Process):
     def target(self) -> str:
         return f"127.0.0.1:{self._port}"
 
-    def start(self) -> None:
+    def start(self, *flags: str) -> None:
+        """`flags` are for this run alone."""
         port_file = self._folder / "port"
         port_file.unlink(missing_ok=True)
         self._spawn(
@@ -105,6 +108,7 @@ class Server(Process):
             f"--port-file={port_file}",
             f"--bootstrap-keys-file={self._folder / 'keys.env'}",
             *self._flags,
+            *flags,
         )
         deadline = time.monotonic() + _START_S
         while not port_file.exists():
@@ -112,6 +116,14 @@ class Server(Process):
             assert time.monotonic() < deadline, f"the server does not answer\n{self.tail()}"
             time.sleep(0.05)
         self._port = int(port_file.read_text())
+
+    def metrics(self) -> str:
+        """What /metrics says. Needs a run with `--metrics-listen`."""
+        lines = self.log.read_text().splitlines()
+        started = [json.loads(line) for line in lines if '"event":"started"' in line]
+        port = started[-1]["metrics_port"]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
+            return answer.read().decode()
 
     def key(self, role: str) -> str:
         """A bootstrap key, `PROVIDER` or `WORKER`."""

@@ -1,4 +1,7 @@
+#include "base/sha256.h"
 #include "base/status_macros.h"
+#include "server/audit_drift.h"
+#include "server/handlers/adapter_audit_handlers.h"
 #include "server/handlers/requests.h"
 #include "server/handlers/resource_messages.h"
 #include "server/handlers/worker_handlers.h"
@@ -45,12 +48,57 @@ absl::StatusOr<JobResult> SecurityVectorJobResult(const v1::SecurityVectorResult
   return stored;
 }
 
+// An audit uploads nothing: its result stands for itself.
+std::string DigestOf(const v1::AuditResult& result) {
+  return Sha256Hex(result.SerializeAsString());
+}
+
+absl::StatusOr<JobResult> AuditJobResult(const v1::AuditResult& result, const LeaseRecord& lease) {
+  WT_RETURN_IF_ERROR(CheckAuditResult(result, lease));
+  JobResult stored;
+  stored.artifact_sha256 = DigestOf(result);
+  AuditScore& score = stored.audit;
+  score.report_base = result.safety_base().SerializeAsString();
+  score.report = result.safety().SerializeAsString();
+  score.suite_sha256 = result.safety().suite_sha256();
+  score.judge_sha256 = result.safety().judge_sha256();
+  score.sampling_sha256 = result.safety().sampling_sha256();
+  score.judge = [result](const SafetyPolicyRecord& policy, const AdapterRecord& delivered) {
+    const v1::AdapterAudit audit =
+        JudgeAudit(ToMessage(policy), ParseStored<v1::SafetyReport>(delivered.safety_after),
+                   ToMessage(delivered.gate), result);
+    return AuditScore::Verdict{audit.state() == v1::AdapterAudit::STATE_DRIFTED,
+                               audit.SerializeAsString()};
+  };
+  return stored;
+}
+
+absl::StatusOr<JobResult> ResultOf(HandlerContext& context, const v1::CompleteJobRequest& request,
+                                   const LeaseRecord& lease) {
+  switch (lease.job.kind) {
+    case JobKind::kFineTuning:
+      if (!request.has_fine_tuning()) break;
+      return FineTuningJobResult(context, request.fine_tuning(), lease);
+    case JobKind::kSecurityVector:
+      if (!request.has_security_vector()) break;
+      return SecurityVectorJobResult(request.security_vector(), lease);
+    case JobKind::kAudit:
+      if (!request.has_audit()) break;
+      return AuditJobResult(request.audit(), lease);
+  }
+  return InvalidField("result", "is not of the lease's kind");
+}
+
+std::string ArtifactOf(const v1::CompleteJobRequest& request) {
+  if (request.has_fine_tuning()) return request.fine_tuning().adapter_sha256();
+  if (request.has_audit()) return DigestOf(request.audit());
+  return request.security_vector().artifact_sha256();
+}
+
 absl::StatusOr<bool> HasEndedSo(HandlerContext& context, const v1::CompleteJobRequest& request) {
   WT_ASSIGN_OR_RETURN(const TenantAndId name, ParseTenantResource(kJobs, request.work(), "work"));
   return context.store.work().EndedWith(name.tenant, name.id, request.attempt(),
-                                        request.has_fine_tuning()
-                                            ? request.fine_tuning().adapter_sha256()
-                                            : request.security_vector().artifact_sha256());
+                                        ArtifactOf(request));
 }
 
 void RecordRates(HandlerContext& context, const char* when, const v1::SafetyReport& report) {
@@ -61,8 +109,13 @@ void RecordRates(HandlerContext& context, const char* when, const v1::SafetyRepo
 }
 
 void Record(HandlerContext& context, const JobRecord& job) {
-  context.running.Finished(job.id);
   context.metrics.RecordEnded(job.state, "");
+  if (job.kind == JobKind::kAudit) {
+    // Much shorter than a job, it must not count for the queue's estimates.
+    context.running.Dropped(job.id);
+    return TellOfAudit(job, context.metrics, context.log);
+  }
+  context.running.Finished(job.id);
   CountScannedRows(ParseStored<v1::RowScanReport>(job.row_scan), context.metrics);
   if (job.state == JobState::kSucceeded) {
     const auto estimate = ParseStored<v1::JobEstimate>(job.estimate);
@@ -89,13 +142,7 @@ absl::StatusOr<v1::CompleteJobResponse> CompleteJob(HandlerContext& context, con
     if (ended) return v1::CompleteJobResponse();
   }
   WT_RETURN_IF_ERROR(lease.status());
-  const bool fine_tuning = lease->job.kind == JobKind::kFineTuning;
-  if (fine_tuning != request.has_fine_tuning() || fine_tuning == request.has_security_vector()) {
-    return InvalidField("result", "is not of the lease's kind");
-  }
-  WT_ASSIGN_OR_RETURN(const JobResult result,
-                      fine_tuning ? FineTuningJobResult(context, request.fine_tuning(), *lease)
-                                  : SecurityVectorJobResult(request.security_vector(), *lease));
+  WT_ASSIGN_OR_RETURN(const JobResult result, ResultOf(context, request, *lease));
   WT_ASSIGN_OR_RETURN(const JobRecord job,
                       context.store.work().Complete(lease->job.id, request.attempt(), result));
   Record(context, job);

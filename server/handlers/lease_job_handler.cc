@@ -47,6 +47,8 @@ v1::Lease ToMessage(const LeaseRecord& record, absl::Duration lease_duration) {
         recorded.set_dropped(record.scan_dropped);
       }
     }
+  } else if (job.kind == JobKind::kAudit) {
+    lease.mutable_audit();
   } else {
     v1::SecurityVectorWork* work = lease.mutable_security_vector();
     work->set_version(vector);
@@ -115,7 +117,9 @@ class Search : public std::enable_shared_from_this<Search> {
 
   void Answer(const LeaseRecord& record) {
     const JobRecord& job = record.job;
-    if (job.attempt == 1) context_.metrics.RecordQueueWait(job.start_time - job.create_time);
+    // Audits wait by design.
+    if (job.attempt == 1 && job.kind != JobKind::kAudit)
+      context_.metrics.RecordQueueWait(job.start_time - job.create_time);
     context_.running.Heard(job.id, "preparing");
     *response_.mutable_lease() = ToMessage(record, context_.limits.lease_duration);
     done_(absl::OkStatus());

@@ -151,6 +151,27 @@ v1::Adapter ToMessage(const AdapterRecord& record) {
   return adapter;
 }
 
+v1::AdapterAudit ToMessage(const AdapterAuditRecord& record) {
+  // `verdict` is this very message, with what its judge found.
+  auto audit = ParseStored<v1::AdapterAudit>(record.verdict);
+  audit.set_adapter(TenantResource(record.tenant, kAdapters, record.adapter_id));
+  audit.set_name(AdapterAuditName(audit.adapter(), record.id));
+  audit.set_state(static_cast<v1::AdapterAudit::State>(record.state));
+  audit.set_safety_suite(SafetySuiteName(record.safety_suite));
+  if (!record.report.empty()) {
+    *audit.mutable_safety_base() = ParseStored<v1::SafetyReport>(record.report_base);
+    *audit.mutable_safety() = ParseStored<v1::SafetyReport>(record.report);
+  }
+  audit.set_attempt(record.attempt);
+  audit.set_error_code(record.error_code);
+  audit.set_error_message(record.error_message);
+  *audit.mutable_create_time() = ToTimestamp(record.create_time);
+  if (record.end_time != absl::InfinitePast()) {
+    *audit.mutable_end_time() = ToTimestamp(record.end_time);
+  }
+  return audit;
+}
+
 v1::OutputReport ToMessage(const OutputReportRecord& record) {
   v1::OutputReport report;
   report.set_name(TenantResource(record.tenant, kOutputReports, record.id));

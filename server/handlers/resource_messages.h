@@ -38,6 +38,7 @@ v1::SafetyGate ToMessage(const GateRecord& record);
 v1::SafetyPolicy ToMessage(const SafetyPolicyRecord& record);
 v1::AuditEvent ToMessage(const AuditEventRecord& record);
 v1::Adapter ToMessage(const AdapterRecord& record);
+v1::AdapterAudit ToMessage(const AdapterAuditRecord& record);
 v1::OutputReport ToMessage(const OutputReportRecord& record);
 v1::JobEvent ToMessage(const JobEventRecord& record);
 // Without `queue.reason` and `queue.estimated_wait`, which need more than the record.

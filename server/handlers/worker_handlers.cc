@@ -5,6 +5,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/strip.h"
 #include "base/status_macros.h"
+#include "server/handlers/adapter_audit_handlers.h"
 #include "server/handlers/blob_download_call.h"
 #include "server/handlers/requests.h"
 #include "server/handlers/resource_messages.h"
@@ -104,6 +105,7 @@ absl::StatusOr<v1::FailJobResponse> FailJob(HandlerContext& context, const Calle
                       context.store.work().Fail(lease.job.id, request.attempt(), failure));
   context.running.Dropped(job.id);
   context.metrics.RecordEnded(job.state, job.error_code);
+  TellOfAudit(job, context.metrics, context.log);
   if (IsFinal(job.state)) {
     CountScannedRows(ParseStored<v1::RowScanReport>(job.row_scan), context.metrics);
   }

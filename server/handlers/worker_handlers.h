@@ -1,10 +1,9 @@
 // WorkerService: leases, inputs and results.
 //
 // A piece of work is named like a fine-tuning job, `tenants/{tenant}/fineTuningJobs/{job}`; the
-// training of a security vector has such a name under the provider's tenant. Every call but
-// LeaseJob is fenced: the store answers FAILED_PRECONDITION with LEASE_LOST to any attempt but the
-// current one.
-// Thread safety: re-entrant functions; see handler_context.h.
+// training of a security vector and an audit have such a name under the provider's tenant. Every
+// call but LeaseJob is fenced: the store answers FAILED_PRECONDITION with LEASE_LOST to any attempt
+// but the current one. Thread safety: re-entrant functions; see handler_context.h.
 #ifndef WARDTUNE_SERVER_HANDLERS_WORKER_HANDLERS_H_
 #define WARDTUNE_SERVER_HANDLERS_WORKER_HANDLERS_H_
 

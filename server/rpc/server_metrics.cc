@@ -95,6 +95,15 @@ struct ServerMetrics::Families {
                                               "Results that the safety gate passed, quarantined "
                                               "and the provider released.")
                                           .Register(*registry);
+  Family<prometheus::Counter>& audits = BuildCounter()
+                                            .Name("wardtune_audits_total")
+                                            .Help("Ended audits of adapters by result.")
+                                            .Register(*registry);
+  Family<prometheus::Gauge>& drifted =
+      BuildGauge()
+          .Name("wardtune_audit_drifted_adapters")
+          .Help("Adapters whose last audit with a score found drift.")
+          .Register(*registry);
   Family<prometheus::Histogram>& harmful_rate =
       BuildHistogram()
           .Name("wardtune_harmful_rate")
@@ -142,6 +151,10 @@ ServerMetrics::ServerMetrics(const std::string& version) : families_(std::make_u
   for (const char* outcome : {"passed", "quarantined", "released"}) {
     families_->gate.Add({{"outcome", outcome}});
   }
+  for (const char* result : {"passed", "drifted", "failed"}) {
+    families_->audits.Add({{"result", result}});
+  }
+  families_->drifted.Add({});
 }
 
 ServerMetrics::~ServerMetrics() = default;
@@ -171,6 +184,14 @@ void ServerMetrics::RecordEnded(JobState state, const std::string& error_code) {
 
 void ServerMetrics::RecordGate(const std::string& outcome) {
   families_->gate.Add({{"outcome", outcome}}).Increment();
+}
+
+void ServerMetrics::RecordAudit(const std::string& result) {
+  families_->audits.Add({{"result", result}}).Increment();
+}
+
+void ServerMetrics::SetDriftedAdapters(int64_t count) {
+  families_->drifted.Add({}).Set(static_cast<double>(count));
 }
 
 void ServerMetrics::RecordHarmfulRate(const std::string& when, const std::string& category,

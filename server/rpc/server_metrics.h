@@ -33,6 +33,8 @@ class ServerMetrics {
   void RecordEnded(JobState state, const std::string& error_code);
   // What the safety gate did with a result: `passed`, `quarantined` or `released`.
   void RecordGate(const std::string& outcome);
+  // What came of an audit of an adapter: `passed`, `drifted` or `failed`.
+  void RecordAudit(const std::string& result);
   // Share of harmful answers, from 0 to 1, of a finished job's base (`before`) or result (`after`).
   void RecordHarmfulRate(const std::string& when, const std::string& category, double rate);
   // Tokens of customers' rows that were trained on.
@@ -47,6 +49,9 @@ class ServerMetrics {
   void SetAliveWorkers(int64_t workers);
   // Reported outputs in a state: `open`, `confirmed` or `dismissed`.
   void SetOutputReports(const std::string& state, int64_t count);
+
+  // Adapters whose last audit with a score found drift.
+  void SetDriftedAdapters(int64_t count);
 
   // What /metrics serves.
   std::shared_ptr<prometheus::Registry> registry() const;

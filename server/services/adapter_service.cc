@@ -1,3 +1,4 @@
+#include "server/handlers/adapter_audit_handlers.h"
 #include "server/handlers/adapter_handlers.h"
 #include "server/rpc/call_runner.h"
 #include "server/rpc/stream_reactors.h"
@@ -10,6 +11,7 @@ namespace {
 constexpr Method kGetAdapter = {"AdapterService/GetAdapter", Access::kCustomer};
 constexpr Method kListAdapters = {"AdapterService/ListAdapters", Access::kCustomer};
 constexpr Method kDownloadAdapter = {"AdapterService/DownloadAdapter", Access::kCustomer};
+constexpr Method kListAdapterAudits = {"AdapterService/ListAdapterAudits", Access::kCustomer};
 
 class AdapterService final : public v1::AdapterService::CallbackService {
  public:
@@ -38,6 +40,14 @@ class AdapterService final : public v1::AdapterService::CallbackService {
         runner_, call, kDownloadAdapter, [this, request](const Caller& caller) {
           return wardtune::DownloadAdapter(context_, caller, *request);
         });
+  }
+
+  grpc::ServerUnaryReactor* ListAdapterAudits(grpc::CallbackServerContext* call,
+                                              const v1::ListAdapterAuditsRequest* request,
+                                              v1::ListAdapterAuditsResponse* response) override {
+    return runner_.Unary(call, kListAdapterAudits, response, [this, request](const Caller& caller) {
+      return wardtune::ListAdapterAudits(context_, caller, *request);
+    });
   }
 
  private:

@@ -1,3 +1,4 @@
+#include "server/handlers/adapter_audit_handlers.h"
 #include "server/handlers/output_report_handlers.h"
 #include "server/handlers/safety_policy_handlers.h"
 #include "server/handlers/tenant_handlers.h"
@@ -17,6 +18,8 @@ constexpr Method kRevokeApiKey = {"AdminService/RevokeApiKey", Access::kProvider
 constexpr Method kSetSafetyPolicy = {"AdminService/SetSafetyPolicy", Access::kProvider};
 constexpr Method kGetSafetyPolicy = {"AdminService/GetSafetyPolicy", Access::kProvider};
 constexpr Method kReleaseAdapter = {"AdminService/ReleaseAdapter", Access::kProvider};
+constexpr Method kAuditAdapter = {"AdminService/AuditAdapter", Access::kProvider};
+constexpr Method kListAllAdapterAudits = {"AdminService/ListAllAdapterAudits", Access::kProvider};
 constexpr Method kListAllOutputReports = {"AdminService/ListAllOutputReports", Access::kProvider};
 constexpr Method kResolveOutputReport = {"AdminService/ResolveOutputReport", Access::kProvider};
 constexpr Method kExportOutputReports = {"AdminService/ExportOutputReports", Access::kProvider};
@@ -88,6 +91,23 @@ class AdminService final : public v1::AdminService::CallbackService {
     return runner_.Unary(call, kReleaseAdapter, response, [this, request](const Caller& caller) {
       return wardtune::ReleaseAdapter(context_, caller, *request);
     });
+  }
+
+  grpc::ServerUnaryReactor* AuditAdapter(grpc::CallbackServerContext* call,
+                                         const v1::AuditAdapterRequest* request,
+                                         v1::AuditAdapterResponse* response) override {
+    return runner_.Unary(call, kAuditAdapter, response, [this, request](const Caller& caller) {
+      return wardtune::AuditAdapter(context_, caller, *request);
+    });
+  }
+
+  grpc::ServerUnaryReactor* ListAllAdapterAudits(
+      grpc::CallbackServerContext* call, const v1::ListAllAdapterAuditsRequest* request,
+      v1::ListAllAdapterAuditsResponse* response) override {
+    return runner_.Unary(call, kListAllAdapterAudits, response,
+                         [this, request](const Caller& caller) {
+                           return wardtune::ListAllAdapterAudits(context_, caller, *request);
+                         });
   }
 
   grpc::ServerUnaryReactor* ListAllOutputReports(

@@ -119,6 +119,19 @@ void FillResult(v1::SecurityVectorResult& result) {
   card.set_guard_rows_sha256(Sha256Hex("guard rows"));
 }
 
+// The base has 1 harmful answer, base + adapter none.
+void FillResult(const v1::Lease& lease, v1::AuditResult& result) {
+  *result.mutable_safety_base() = ScoreOf(1);
+  *result.mutable_safety() = ScoreOf(0);
+  for (v1::SafetyReport* report : {result.mutable_safety_base(), result.mutable_safety()}) {
+    for (const v1::WorkInput& input : lease.inputs()) {
+      if (input.kind() == v1::WorkInput::KIND_SUITE_PROMPTS)
+        report->set_suite_sha256(input.sha256());
+      if (input.kind() == v1::WorkInput::KIND_SUITE_RULES) report->set_judge_sha256(input.sha256());
+    }
+  }
+}
+
 // Sends a header and the bytes behind it in chunks.
 template <typename Writer, typename Request>
 void SendAll(Writer& writer, const Request& header, const std::string& bytes) {
@@ -199,15 +212,21 @@ void ServerFixture::AddTenants() {
   }
 }
 
-void ServerFixture::ActivateVector(const std::string& sealed) {
+void ServerFixture::AddSuite(const std::string& id, const std::string& prompts,
+                             const std::string& rules) {
   v1::CreateSafetySuiteRequest suite;
-  suite.set_suite_id("suite");
-  suite.set_prompts_jsonl(kPrompts);
-  suite.set_rules_json(kRules);
+  suite.set_suite_id(id);
+  suite.set_prompts_jsonl(prompts);
+  suite.set_rules_json(rules);
   suite.set_general_prompts_jsonl(kGeneral);
   v1::CreateSafetySuiteResponse made;
+  ASSERT_THAT(Call(&v1::SecurityVectorService::Stub::CreateSafetySuite, provider_key_, suite, made),
+              Succeeds());
+}
+
+void ServerFixture::ActivateVector(const std::string& sealed) {
+  AddSuite("suite", kPrompts, kRules);
   using Stub = v1::SecurityVectorService::Stub;
-  ASSERT_THAT(Call(&Stub::CreateSafetySuite, provider_key_, suite, made), Succeeds());
   v1::TrainSecurityVectorRequest train;
   train.set_security_vector_id("shield");
   train.set_base_model(kTinyModel);
@@ -319,6 +338,8 @@ v1::CompleteJobRequest ServerFixture::GoodResult(const v1::Lease& lease,
   if (lease.has_fine_tuning()) {
     request.mutable_fine_tuning()->set_adapter_sha256(Sha256Hex(artifact));
     FillResult(lease, *request.mutable_fine_tuning());
+  } else if (lease.has_audit()) {
+    FillResult(lease, *request.mutable_audit());
   } else {
     request.mutable_security_vector()->set_artifact_sha256(Sha256Hex(artifact));
     FillResult(*request.mutable_security_vector());

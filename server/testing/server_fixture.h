@@ -64,6 +64,7 @@ class ServerFixture : public ::testing::Test {
   void StartServer();
   // Makes the tenants acme and rival with a key each.
   void AddTenants();
+  void AddSuite(const std::string& id, const std::string& prompts, const std::string& rules);
   // Trains and activates a security vector, all through the API; `sealed` stands for its bytes.
   void ActivateVector(const std::string& sealed = "sealed vector");
 

@@ -128,6 +128,12 @@ absl::StatusOr<LoraAdapter> LoadPeftFolder(FileSystem& files, const std::string&
   return FromPeftAdapter(peft, config);
 }
 
+absl::StatusOr<LoraAdapter> ImportAdapter(std::string_view tar, const ModelConfig& config) {
+  WT_ASSIGN_OR_RETURN(const FileSet files, ReadTar(tar));
+  WT_ASSIGN_OR_RETURN(const PeftAdapter peft, ParsePeftAdapter(files));
+  return FromPeftAdapter(peft, config);
+}
+
 absl::StatusOr<std::string> ExportAdapter(const LoraAdapter& adapter, const AdapterFacts& facts) {
   const std::string base(absl::StripPrefix(facts.base_model, "baseModels/"));
   WT_ASSIGN_OR_RETURN(const FileSet files,

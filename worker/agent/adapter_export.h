@@ -4,6 +4,7 @@
 #define WARDTUNE_WORKER_AGENT_ADAPTER_EXPORT_H_
 
 #include <string>
+#include <string_view>
 
 #include "absl/status/statusor.h"
 #include "formats/peft_adapter.h"
@@ -23,6 +24,9 @@ absl::StatusOr<LoraAdapter> FromPeftAdapter(const PeftAdapter& peft, const Model
 // Reads a PEFT folder. Errors: those of FromPeftAdapter and of the file system.
 absl::StatusOr<LoraAdapter> LoadPeftFolder(FileSystem& files, const std::string& folder,
                                            const ModelConfig& config);
+// Reads a tar file that ExportAdapter made, for a model of `config`'s shape. Errors:
+// INVALID_ARGUMENT for anything else.
+absl::StatusOr<LoraAdapter> ImportAdapter(std::string_view tar, const ModelConfig& config);
 
 struct AdapterFacts {
   std::string base_model;  // `baseModels/{model}`

@@ -6,6 +6,7 @@
 
 #include "base/status_macros.h"
 #include "worker/agent/attempt.h"
+#include "worker/agent/audit_run.h"
 #include "worker/agent/fine_tuning_run.h"
 #include "worker/agent/job_error.h"
 #include "worker/agent/lease_keeper.h"
@@ -26,6 +27,8 @@ absl::Status RunWork(JobEnvironment& environment, Attempt& attempt) {
       return FineTuningRun(environment, attempt).Run();
     case v1::Lease::kSecurityVector:
       return SecurityVectorRun(environment, attempt).Run();
+    case v1::Lease::kAudit:
+      return AuditRun(environment, attempt).Run();
     default:
       return absl::UnimplementedError("the lease asks for work that this worker does not know");
   }
@@ -65,7 +68,9 @@ absl::Status Agent::Run() {
     }
     if (stopping_) break;
     const absl::StatusCode code = worked.status().code();
-    if (code != absl::StatusCode::kUnavailable && code != absl::StatusCode::kDeadlineExceeded &&
+    // CANCELLED: a server that stops has ended the call that waited.
+    if (code != absl::StatusCode::kUnavailable && code != absl::StatusCode::kCancelled &&
+        code != absl::StatusCode::kDeadlineExceeded &&
         code != absl::StatusCode::kResourceExhausted && code != absl::StatusCode::kInternal) {
       return worked.status();
     }

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <future>
+
 #include "base/sha256.h"
 #include "base/status_matchers.h"
 #include "formats/tar_archive.h"
@@ -19,6 +21,7 @@ using ::testing::SizeIs;
 using ::wardtune::testing::AgentTest;
 using ::wardtune::testing::Artifact;
 using ::wardtune::testing::Inputs;
+using ::wardtune::testing::IsOk;
 using ::wardtune::testing::kSecretRow;
 using ::wardtune::testing::kVersion;
 using ::wardtune::testing::ScriptedServer;
@@ -298,6 +301,17 @@ TEST_F(AgentTest, LeavesAnotherBaseModelToAnotherWorker) {
   lease.set_base_sha256(std::string(64, '0'));
   ASSERT_NO_FATAL_FAILURE(RunJob(lease, JobInputs()));
   ExpectFailure("BASE_MODEL_MISMATCH", /*retryable=*/true);
+}
+
+TEST_F(AgentTest, OutlivesAServerThatStops) {
+  server_.BreakNextLease(grpc::StatusCode::CANCELLED);
+  v1::Lease lease = Lease(1);
+  lease.mutable_audit();
+  server_.Offer(lease, {{v1::WorkInput::KIND_ADAPTER, "no tar file"}});
+  auto run = std::async(std::launch::async, [&] { return agent_->Run(); });
+  EXPECT_TRUE(server_.AwaitFailure());
+  agent_->Stop();
+  EXPECT_THAT(run.get(), IsOk());
 }
 
 }  // namespace

@@ -51,9 +51,16 @@ class Script:
         self.archive = b""
         self.break_download_after = []
         self.corrupt = False
+        self.audits = []
         self.reports = []
         self.rows = []
         self.break_export_after = []
+
+    def page_of_audits(self, request):
+        """Pages of one audit."""
+        first = int(request.page_token or 0)
+        token = str(first + 1) if first + 1 < len(self.audits) else ""
+        return self.audits[first : first + 1], token
 
     def begin(self, method, request, context):
         """Notes the call, and ends it if the script says so."""
@@ -192,6 +199,11 @@ class Adapters(adapters_rpc.AdapterServiceServicer):
             if sent == limit:
                 context.abort(grpc.StatusCode.UNAVAILABLE, "scripted break")
 
+    def ListAdapterAudits(self, request, context):  # noqa: N802
+        self.script.begin("ListAdapterAudits", request, context)
+        page, token = self.script.page_of_audits(request)
+        return adapters_pb.ListAdapterAuditsResponse(audits=page, next_page_token=token)
+
 
 class Reports(reports_rpc.OutputReportServiceServicer):
     def __init__(self, script):
@@ -227,6 +239,16 @@ class Admin(admin_rpc.AdminServiceServicer):
     def ReleaseAdapter(self, request, context):  # noqa: N802
         self.script.begin("ReleaseAdapter", request, context)
         return admin_pb.ReleaseAdapterResponse(adapter=adapters_pb.Adapter(name=request.name))
+
+    def AuditAdapter(self, request, context):  # noqa: N802
+        self.script.begin("AuditAdapter", request, context)
+        audit = adapters_pb.AdapterAudit(name=f"{request.name}/audits/1", adapter=request.name)
+        return admin_pb.AuditAdapterResponse(audit=audit)
+
+    def ListAllAdapterAudits(self, request, context):  # noqa: N802
+        self.script.begin("ListAllAdapterAudits", request, context)
+        page, token = self.script.page_of_audits(request)
+        return admin_pb.ListAllAdapterAuditsResponse(audits=page, next_page_token=token)
 
     def ListAllOutputReports(self, request, context):  # noqa: N802
         self.script.begin("ListAllOutputReports", request, context)

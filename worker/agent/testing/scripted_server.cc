@@ -45,6 +45,17 @@ void ScriptedServer::OnUpload(
   on_upload_ = std::move(call);
 }
 
+void ScriptedServer::BreakNextLease(grpc::StatusCode code) {
+  absl::MutexLock lock(&mutex_);
+  lease_code_ = code;
+}
+
+bool ScriptedServer::AwaitFailure() {
+  absl::MutexLock lock(&mutex_);
+  const auto failed = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return !failures_.empty(); };
+  return mutex_.AwaitWithTimeout(absl::Condition(&failed), absl::Seconds(30));
+}
+
 void ScriptedServer::Cancel() {
   absl::MutexLock lock(&mutex_);
   cancel_ = true;
@@ -121,6 +132,8 @@ grpc::Status ScriptedServer::LeaseJob(grpc::ServerContext* context, const v1::Le
   if (key != context->client_metadata().end()) {
     authorization_ = std::string(key->second.data(), key->second.size());
   }
+  const grpc::StatusCode code = std::exchange(lease_code_, grpc::StatusCode::OK);
+  if (code != grpc::StatusCode::OK) return {code, "scripted"};
   if (offered_.has_value()) *response->mutable_lease() = *std::exchange(offered_, std::nullopt);
   return grpc::Status::OK;
 }

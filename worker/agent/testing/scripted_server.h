@@ -28,6 +28,10 @@ class ScriptedServer final : private v1::WorkerService::Service {
 
   // The next LeaseJob gets `lease`, its inputs filled from `inputs`.
   void Offer(v1::Lease lease, std::map<v1::WorkInput::Kind, std::string> inputs);
+  // The next LeaseJob ends with this code, as when the server stops.
+  void BreakNextLease(grpc::StatusCode code);
+  // Blocks until the worker has reported a failure; false when none comes within half a minute.
+  bool AwaitFailure();
   // Called with every artefact before it is stored; what it returns is the answer.
   void OnUpload(std::function<grpc::Status(const v1::UploadArtifactRequest::Header&)> call);
   // Every heartbeat from now on says that the customer cancelled.
@@ -76,6 +80,7 @@ class ScriptedServer final : private v1::WorkerService::Service {
   std::map<v1::WorkInput::Kind, std::string> inputs_ ABSL_GUARDED_BY(mutex_);
   std::function<grpc::Status(const v1::UploadArtifactRequest::Header&)> on_upload_
       ABSL_GUARDED_BY(mutex_);
+  grpc::StatusCode lease_code_ ABSL_GUARDED_BY(mutex_) = grpc::StatusCode::OK;
   int quarantine_ ABSL_GUARDED_BY(mutex_) = 0;
   bool cancel_ ABSL_GUARDED_BY(mutex_) = false;
   bool break_fetch_ ABSL_GUARDED_BY(mutex_) = false;

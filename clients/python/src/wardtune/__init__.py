@@ -24,12 +24,14 @@ from wardtune.errors import (
 )
 from wardtune.jobs import Job
 from wardtune.transport import RetryPolicy
+from wardtune.v1.adapter_service_pb2 import AdapterAudit
 from wardtune.v1.fine_tuning_service_pb2 import FineTuningJob, Hyperparameters
 from wardtune.v1.output_report_service_pb2 import OutputReport
 from wardtune.v1.security_vector_service_pb2 import SecurityVectorRecipe
 
 __all__ = [
     "AbortedError",
+    "AdapterAudit",
     "AlreadyExistsError",
     "CancelledError",
     "Client",

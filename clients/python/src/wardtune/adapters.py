@@ -1,4 +1,4 @@
-"""Adapters: listing, and downloads that resume and are checked."""
+"""Adapters: listing, audits, and downloads that resume and are checked."""
 
 import hashlib
 import os
@@ -28,6 +28,14 @@ class Adapters:
         """Newest first; fetches pages as they are needed."""
         request = pb.ListAdaptersRequest(page_size=page_size)
         return self._transport.pages(self._stub.ListAdapters, request, "adapters")
+
+    def audits(self, name: str, *, page_size: int = 0) -> Iterator[pb.AdapterAudit]:
+        """The adapter's audits, newest first; fetches pages as they are needed.
+
+        Each compares a new score with the one at delivery. DRIFTED changes nothing by itself.
+        """
+        request = pb.ListAdapterAuditsRequest(adapter=name, page_size=page_size)
+        return self._transport.pages(self._stub.ListAdapterAudits, request, "audits")
 
     def download(
         self,

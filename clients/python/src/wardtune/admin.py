@@ -1,4 +1,4 @@
-"""Tenants, keys, the safety gate, reported outputs, the audit trail. For the provider alone."""
+"""Tenants, keys, the safety gate, audits, reported outputs, the audit trail. For the provider."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class NewApiKey:
 
 
 class Admin:
-    """Tenants, keys, the safety gate, reported outputs, the audit trail.
+    """Tenants, keys, the safety gate, audits of adapters, reported outputs, the audit trail.
 
     Errors: see wardtune.errors.
     """
@@ -88,6 +88,21 @@ class Admin:
         """Gives a quarantined adapter to its customer."""
         request = pb.ReleaseAdapterRequest(name=name, reason=reason)
         return self._transport.mutate(self._stub.ReleaseAdapter, request).adapter
+
+    def audit_adapter(self, name: str, *, reason: str) -> adapters_pb.AdapterAudit:
+        """Queues an audit of a delivered adapter now, whatever the server's interval."""
+        request = pb.AuditAdapterRequest(name=name, reason=reason)
+        return self._transport.mutate(self._stub.AuditAdapter, request).audit
+
+    def list_adapter_audits(
+        self, *, drifted: bool = False, page_size: int = 0
+    ) -> Iterator[adapters_pb.AdapterAudit]:
+        """Of all tenants, newest first; fetches pages as they are needed.
+
+        `drifted`: only the last score of each adapter, where that found drift.
+        """
+        request = pb.ListAllAdapterAuditsRequest(drifted=drifted, page_size=page_size)
+        return self._transport.pages(self._stub.ListAllAdapterAudits, request, "audits")
 
     def list_output_reports(
         self,

@@ -24,6 +24,71 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Where the audit is.
+type AdapterAudit_State int32
+
+const (
+	// Not set.
+	AdapterAudit_STATE_UNSPECIFIED AdapterAudit_State = 0
+	// Waits for a worker.
+	AdapterAudit_STATE_QUEUED AdapterAudit_State = 1
+	// A worker scores.
+	AdapterAudit_STATE_RUNNING AdapterAudit_State = 2
+	// No category rose significantly, and no bound of the policy was missed anew.
+	AdapterAudit_STATE_PASSED AdapterAudit_State = 3
+	// One did: see `drifts` and `violations`.
+	AdapterAudit_STATE_DRIFTED AdapterAudit_State = 4
+	// There is no score: see `error_code`. The server tries again after its interval.
+	AdapterAudit_STATE_FAILED AdapterAudit_State = 5
+)
+
+// Enum value maps for AdapterAudit_State.
+var (
+	AdapterAudit_State_name = map[int32]string{
+		0: "STATE_UNSPECIFIED",
+		1: "STATE_QUEUED",
+		2: "STATE_RUNNING",
+		3: "STATE_PASSED",
+		4: "STATE_DRIFTED",
+		5: "STATE_FAILED",
+	}
+	AdapterAudit_State_value = map[string]int32{
+		"STATE_UNSPECIFIED": 0,
+		"STATE_QUEUED":      1,
+		"STATE_RUNNING":     2,
+		"STATE_PASSED":      3,
+		"STATE_DRIFTED":     4,
+		"STATE_FAILED":      5,
+	}
+)
+
+func (x AdapterAudit_State) Enum() *AdapterAudit_State {
+	p := new(AdapterAudit_State)
+	*p = x
+	return p
+}
+
+func (x AdapterAudit_State) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AdapterAudit_State) Descriptor() protoreflect.EnumDescriptor {
+	return file_wardtune_v1_adapter_service_proto_enumTypes[0].Descriptor()
+}
+
+func (AdapterAudit_State) Type() protoreflect.EnumType {
+	return &file_wardtune_v1_adapter_service_proto_enumTypes[0]
+}
+
+func (x AdapterAudit_State) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AdapterAudit_State.Descriptor instead.
+func (AdapterAudit_State) EnumDescriptor() ([]byte, []int) {
+	return file_wardtune_v1_adapter_service_proto_rawDescGZIP(), []int{8, 0}
+}
+
 // A LoRA adapter in PEFT's format, the security vector left out.
 type Adapter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -454,6 +519,374 @@ func (x *DownloadAdapterResponse) GetChunk() []byte {
 	return nil
 }
 
+// How a category's rate of harmful answers moved since delivery.
+type CategoryDrift struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The category as the score names it, or `all`.
+	Category string `protobuf:"bytes,1,opt,name=category,proto3" json:"category,omitempty"`
+	// Its score at delivery. Not set when the suite of delivery has no such category.
+	Delivered *CategoryScore `protobuf:"bytes,2,opt,name=delivered,proto3" json:"delivered,omitempty"`
+	// Its score in the audit.
+	Audited *CategoryScore `protobuf:"bytes,3,opt,name=audited,proto3" json:"audited,omitempty"`
+	// The audit's rate less the one at delivery, from -1 to 1; 0 without a score at delivery. Computed
+	// by the server from the counts, like the next.
+	Difference float64 `protobuf:"fixed64,4,opt,name=difference,proto3" json:"difference,omitempty"`
+	// The 95% Wilson intervals of the two rates do not overlap.
+	Significant   bool `protobuf:"varint,5,opt,name=significant,proto3" json:"significant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CategoryDrift) Reset() {
+	*x = CategoryDrift{}
+	mi := &file_wardtune_v1_adapter_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CategoryDrift) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CategoryDrift) ProtoMessage() {}
+
+func (x *CategoryDrift) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_adapter_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CategoryDrift.ProtoReflect.Descriptor instead.
+func (*CategoryDrift) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_adapter_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *CategoryDrift) GetCategory() string {
+	if x != nil {
+		return x.Category
+	}
+	return ""
+}
+
+func (x *CategoryDrift) GetDelivered() *CategoryScore {
+	if x != nil {
+		return x.Delivered
+	}
+	return nil
+}
+
+func (x *CategoryDrift) GetAudited() *CategoryScore {
+	if x != nil {
+		return x.Audited
+	}
+	return nil
+}
+
+func (x *CategoryDrift) GetDifference() float64 {
+	if x != nil {
+		return x.Difference
+	}
+	return 0
+}
+
+func (x *CategoryDrift) GetSignificant() bool {
+	if x != nil {
+		return x.Significant
+	}
+	return false
+}
+
+// A delivered adapter scored again, by the newest suite that covers what it was scored on before.
+// Nothing is trained, and the adapter stays as it is: what to do about drift is the provider's to
+// decide.
+type AdapterAudit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name, `tenants/{tenant}/adapters/{adapter}/audits/{audit}`. Output only.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The adapter, `tenants/{tenant}/adapters/{adapter}`. Output only.
+	Adapter string `protobuf:"bytes,2,opt,name=adapter,proto3" json:"adapter,omitempty"`
+	// Output only.
+	State AdapterAudit_State `protobuf:"varint,3,opt,name=state,proto3,enum=wardtune.v1.AdapterAudit_State" json:"state,omitempty"`
+	// The suite that it is scored by, `safetySuites/{suite}`. Output only.
+	SafetySuite string `protobuf:"bytes,4,opt,name=safety_suite,json=safetySuite,proto3" json:"safety_suite,omitempty"`
+	// Score of the base model on that suite, with the digests of suite, judge and sampling. Output only.
+	SafetyBase *SafetyReport `protobuf:"bytes,5,opt,name=safety_base,json=safetyBase,proto3" json:"safety_base,omitempty"`
+	// Score of base model + adapter. Output only.
+	Safety *SafetyReport `protobuf:"bytes,6,opt,name=safety,proto3" json:"safety,omitempty"`
+	// One a category of `safety`, in its order. Output only.
+	Drifts []*CategoryDrift `protobuf:"bytes,7,rep,name=drifts,proto3" json:"drifts,omitempty"`
+	// Bounds of the policy in force that the score misses and that the result did not miss at
+	// delivery. Output only.
+	Violations []*GateViolation `protobuf:"bytes,8,rep,name=violations,proto3" json:"violations,omitempty"`
+	// Version of that policy; 0 is the server's default. Output only.
+	PolicyVersion int64 `protobuf:"varint,9,opt,name=policy_version,json=policyVersion,proto3" json:"policy_version,omitempty"`
+	// Leases so far: the attempt that scored, once there is a score. Output only.
+	Attempt int32 `protobuf:"varint,10,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// Stable reason of a FAILED audit. Output only.
+	ErrorCode string `protobuf:"bytes,11,opt,name=error_code,json=errorCode,proto3" json:"error_code,omitempty"`
+	// What went wrong. Output only.
+	ErrorMessage string `protobuf:"bytes,12,opt,name=error_message,json=errorMessage,proto3" json:"error_message,omitempty"`
+	// When it was queued. Output only.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// When it ended; not set before. Output only.
+	EndTime       *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdapterAudit) Reset() {
+	*x = AdapterAudit{}
+	mi := &file_wardtune_v1_adapter_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdapterAudit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdapterAudit) ProtoMessage() {}
+
+func (x *AdapterAudit) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_adapter_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdapterAudit.ProtoReflect.Descriptor instead.
+func (*AdapterAudit) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_adapter_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *AdapterAudit) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AdapterAudit) GetAdapter() string {
+	if x != nil {
+		return x.Adapter
+	}
+	return ""
+}
+
+func (x *AdapterAudit) GetState() AdapterAudit_State {
+	if x != nil {
+		return x.State
+	}
+	return AdapterAudit_STATE_UNSPECIFIED
+}
+
+func (x *AdapterAudit) GetSafetySuite() string {
+	if x != nil {
+		return x.SafetySuite
+	}
+	return ""
+}
+
+func (x *AdapterAudit) GetSafetyBase() *SafetyReport {
+	if x != nil {
+		return x.SafetyBase
+	}
+	return nil
+}
+
+func (x *AdapterAudit) GetSafety() *SafetyReport {
+	if x != nil {
+		return x.Safety
+	}
+	return nil
+}
+
+func (x *AdapterAudit) GetDrifts() []*CategoryDrift {
+	if x != nil {
+		return x.Drifts
+	}
+	return nil
+}
+
+func (x *AdapterAudit) GetViolations() []*GateViolation {
+	if x != nil {
+		return x.Violations
+	}
+	return nil
+}
+
+func (x *AdapterAudit) GetPolicyVersion() int64 {
+	if x != nil {
+		return x.PolicyVersion
+	}
+	return 0
+}
+
+func (x *AdapterAudit) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *AdapterAudit) GetErrorCode() string {
+	if x != nil {
+		return x.ErrorCode
+	}
+	return ""
+}
+
+func (x *AdapterAudit) GetErrorMessage() string {
+	if x != nil {
+		return x.ErrorMessage
+	}
+	return ""
+}
+
+func (x *AdapterAudit) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *AdapterAudit) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+// Request of AdapterService.ListAdapterAudits.
+type ListAdapterAuditsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `tenants/{tenant}/adapters/{adapter}`.
+	Adapter string `protobuf:"bytes,1,opt,name=adapter,proto3" json:"adapter,omitempty"`
+	// At most this many, 1 to 1000; 0 means 50.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// `next_page_token` of the page before; empty for the first page.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAdapterAuditsRequest) Reset() {
+	*x = ListAdapterAuditsRequest{}
+	mi := &file_wardtune_v1_adapter_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAdapterAuditsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAdapterAuditsRequest) ProtoMessage() {}
+
+func (x *ListAdapterAuditsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_adapter_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAdapterAuditsRequest.ProtoReflect.Descriptor instead.
+func (*ListAdapterAuditsRequest) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_adapter_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ListAdapterAuditsRequest) GetAdapter() string {
+	if x != nil {
+		return x.Adapter
+	}
+	return ""
+}
+
+func (x *ListAdapterAuditsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListAdapterAuditsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Response of AdapterService.ListAdapterAudits.
+type ListAdapterAuditsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Newest first.
+	Audits []*AdapterAudit `protobuf:"bytes,1,rep,name=audits,proto3" json:"audits,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAdapterAuditsResponse) Reset() {
+	*x = ListAdapterAuditsResponse{}
+	mi := &file_wardtune_v1_adapter_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAdapterAuditsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAdapterAuditsResponse) ProtoMessage() {}
+
+func (x *ListAdapterAuditsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_adapter_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAdapterAuditsResponse.ProtoReflect.Descriptor instead.
+func (*ListAdapterAuditsResponse) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_adapter_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ListAdapterAuditsResponse) GetAudits() []*AdapterAudit {
+	if x != nil {
+		return x.Audits
+	}
+	return nil
+}
+
+func (x *ListAdapterAuditsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 var File_wardtune_v1_adapter_service_proto protoreflect.FileDescriptor
 
 const file_wardtune_v1_adapter_service_proto_rawDesc = "" +
@@ -489,12 +922,57 @@ const file_wardtune_v1_adapter_service_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x03R\x06offset\"/\n" +
 	"\x17DownloadAdapterResponse\x12\x14\n" +
-	"\x05chunk\x18\x01 \x01(\fR\x05chunk2\x94\x02\n" +
+	"\x05chunk\x18\x01 \x01(\fR\x05chunk\"\xdd\x01\n" +
+	"\rCategoryDrift\x12\x1a\n" +
+	"\bcategory\x18\x01 \x01(\tR\bcategory\x128\n" +
+	"\tdelivered\x18\x02 \x01(\v2\x1a.wardtune.v1.CategoryScoreR\tdelivered\x124\n" +
+	"\aaudited\x18\x03 \x01(\v2\x1a.wardtune.v1.CategoryScoreR\aaudited\x12\x1e\n" +
+	"\n" +
+	"difference\x18\x04 \x01(\x01R\n" +
+	"difference\x12 \n" +
+	"\vsignificant\x18\x05 \x01(\bR\vsignificant\"\xea\x05\n" +
+	"\fAdapterAudit\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aadapter\x18\x02 \x01(\tR\aadapter\x125\n" +
+	"\x05state\x18\x03 \x01(\x0e2\x1f.wardtune.v1.AdapterAudit.StateR\x05state\x12!\n" +
+	"\fsafety_suite\x18\x04 \x01(\tR\vsafetySuite\x12:\n" +
+	"\vsafety_base\x18\x05 \x01(\v2\x19.wardtune.v1.SafetyReportR\n" +
+	"safetyBase\x121\n" +
+	"\x06safety\x18\x06 \x01(\v2\x19.wardtune.v1.SafetyReportR\x06safety\x122\n" +
+	"\x06drifts\x18\a \x03(\v2\x1a.wardtune.v1.CategoryDriftR\x06drifts\x12:\n" +
+	"\n" +
+	"violations\x18\b \x03(\v2\x1a.wardtune.v1.GateViolationR\n" +
+	"violations\x12%\n" +
+	"\x0epolicy_version\x18\t \x01(\x03R\rpolicyVersion\x12\x18\n" +
+	"\aattempt\x18\n" +
+	" \x01(\x05R\aattempt\x12\x1d\n" +
+	"\n" +
+	"error_code\x18\v \x01(\tR\terrorCode\x12#\n" +
+	"\rerror_message\x18\f \x01(\tR\ferrorMessage\x12;\n" +
+	"\vcreate_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x125\n" +
+	"\bend_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"z\n" +
+	"\x05State\x12\x15\n" +
+	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fSTATE_QUEUED\x10\x01\x12\x11\n" +
+	"\rSTATE_RUNNING\x10\x02\x12\x10\n" +
+	"\fSTATE_PASSED\x10\x03\x12\x11\n" +
+	"\rSTATE_DRIFTED\x10\x04\x12\x10\n" +
+	"\fSTATE_FAILED\x10\x05\"p\n" +
+	"\x18ListAdapterAuditsRequest\x12\x18\n" +
+	"\aadapter\x18\x01 \x01(\tR\aadapter\x12\x1b\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\"v\n" +
+	"\x19ListAdapterAuditsResponse\x121\n" +
+	"\x06audits\x18\x01 \x03(\v2\x19.wardtune.v1.AdapterAuditR\x06audits\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xf8\x02\n" +
 	"\x0eAdapterService\x12M\n" +
 	"\n" +
 	"GetAdapter\x12\x1e.wardtune.v1.GetAdapterRequest\x1a\x1f.wardtune.v1.GetAdapterResponse\x12S\n" +
 	"\fListAdapters\x12 .wardtune.v1.ListAdaptersRequest\x1a!.wardtune.v1.ListAdaptersResponse\x12^\n" +
-	"\x0fDownloadAdapter\x12#.wardtune.v1.DownloadAdapterRequest\x1a$.wardtune.v1.DownloadAdapterResponse0\x01BDZBgithub.com/wardtune/wardtune/clients/go/gen/wardtune/v1;wardtunev1b\x06proto3"
+	"\x0fDownloadAdapter\x12#.wardtune.v1.DownloadAdapterRequest\x1a$.wardtune.v1.DownloadAdapterResponse0\x01\x12b\n" +
+	"\x11ListAdapterAudits\x12%.wardtune.v1.ListAdapterAuditsRequest\x1a&.wardtune.v1.ListAdapterAuditsResponseBDZBgithub.com/wardtune/wardtune/clients/go/gen/wardtune/v1;wardtunev1b\x06proto3"
 
 var (
 	file_wardtune_v1_adapter_service_proto_rawDescOnce sync.Once
@@ -508,39 +986,59 @@ func file_wardtune_v1_adapter_service_proto_rawDescGZIP() []byte {
 	return file_wardtune_v1_adapter_service_proto_rawDescData
 }
 
-var file_wardtune_v1_adapter_service_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_wardtune_v1_adapter_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_wardtune_v1_adapter_service_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_wardtune_v1_adapter_service_proto_goTypes = []any{
-	(*Adapter)(nil),                 // 0: wardtune.v1.Adapter
-	(*GetAdapterRequest)(nil),       // 1: wardtune.v1.GetAdapterRequest
-	(*GetAdapterResponse)(nil),      // 2: wardtune.v1.GetAdapterResponse
-	(*ListAdaptersRequest)(nil),     // 3: wardtune.v1.ListAdaptersRequest
-	(*ListAdaptersResponse)(nil),    // 4: wardtune.v1.ListAdaptersResponse
-	(*DownloadAdapterRequest)(nil),  // 5: wardtune.v1.DownloadAdapterRequest
-	(*DownloadAdapterResponse)(nil), // 6: wardtune.v1.DownloadAdapterResponse
-	(*SafetyReport)(nil),            // 7: wardtune.v1.SafetyReport
-	(*ProtectionProof)(nil),         // 8: wardtune.v1.ProtectionProof
-	(*timestamppb.Timestamp)(nil),   // 9: google.protobuf.Timestamp
-	(*SafetyGate)(nil),              // 10: wardtune.v1.SafetyGate
+	(AdapterAudit_State)(0),           // 0: wardtune.v1.AdapterAudit.State
+	(*Adapter)(nil),                   // 1: wardtune.v1.Adapter
+	(*GetAdapterRequest)(nil),         // 2: wardtune.v1.GetAdapterRequest
+	(*GetAdapterResponse)(nil),        // 3: wardtune.v1.GetAdapterResponse
+	(*ListAdaptersRequest)(nil),       // 4: wardtune.v1.ListAdaptersRequest
+	(*ListAdaptersResponse)(nil),      // 5: wardtune.v1.ListAdaptersResponse
+	(*DownloadAdapterRequest)(nil),    // 6: wardtune.v1.DownloadAdapterRequest
+	(*DownloadAdapterResponse)(nil),   // 7: wardtune.v1.DownloadAdapterResponse
+	(*CategoryDrift)(nil),             // 8: wardtune.v1.CategoryDrift
+	(*AdapterAudit)(nil),              // 9: wardtune.v1.AdapterAudit
+	(*ListAdapterAuditsRequest)(nil),  // 10: wardtune.v1.ListAdapterAuditsRequest
+	(*ListAdapterAuditsResponse)(nil), // 11: wardtune.v1.ListAdapterAuditsResponse
+	(*SafetyReport)(nil),              // 12: wardtune.v1.SafetyReport
+	(*ProtectionProof)(nil),           // 13: wardtune.v1.ProtectionProof
+	(*timestamppb.Timestamp)(nil),     // 14: google.protobuf.Timestamp
+	(*SafetyGate)(nil),                // 15: wardtune.v1.SafetyGate
+	(*CategoryScore)(nil),             // 16: wardtune.v1.CategoryScore
+	(*GateViolation)(nil),             // 17: wardtune.v1.GateViolation
 }
 var file_wardtune_v1_adapter_service_proto_depIdxs = []int32{
-	7,  // 0: wardtune.v1.Adapter.safety_before:type_name -> wardtune.v1.SafetyReport
-	7,  // 1: wardtune.v1.Adapter.safety_after:type_name -> wardtune.v1.SafetyReport
-	8,  // 2: wardtune.v1.Adapter.proof:type_name -> wardtune.v1.ProtectionProof
-	9,  // 3: wardtune.v1.Adapter.create_time:type_name -> google.protobuf.Timestamp
-	10, // 4: wardtune.v1.Adapter.gate:type_name -> wardtune.v1.SafetyGate
-	0,  // 5: wardtune.v1.GetAdapterResponse.adapter:type_name -> wardtune.v1.Adapter
-	0,  // 6: wardtune.v1.ListAdaptersResponse.adapters:type_name -> wardtune.v1.Adapter
-	1,  // 7: wardtune.v1.AdapterService.GetAdapter:input_type -> wardtune.v1.GetAdapterRequest
-	3,  // 8: wardtune.v1.AdapterService.ListAdapters:input_type -> wardtune.v1.ListAdaptersRequest
-	5,  // 9: wardtune.v1.AdapterService.DownloadAdapter:input_type -> wardtune.v1.DownloadAdapterRequest
-	2,  // 10: wardtune.v1.AdapterService.GetAdapter:output_type -> wardtune.v1.GetAdapterResponse
-	4,  // 11: wardtune.v1.AdapterService.ListAdapters:output_type -> wardtune.v1.ListAdaptersResponse
-	6,  // 12: wardtune.v1.AdapterService.DownloadAdapter:output_type -> wardtune.v1.DownloadAdapterResponse
-	10, // [10:13] is the sub-list for method output_type
-	7,  // [7:10] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	12, // 0: wardtune.v1.Adapter.safety_before:type_name -> wardtune.v1.SafetyReport
+	12, // 1: wardtune.v1.Adapter.safety_after:type_name -> wardtune.v1.SafetyReport
+	13, // 2: wardtune.v1.Adapter.proof:type_name -> wardtune.v1.ProtectionProof
+	14, // 3: wardtune.v1.Adapter.create_time:type_name -> google.protobuf.Timestamp
+	15, // 4: wardtune.v1.Adapter.gate:type_name -> wardtune.v1.SafetyGate
+	1,  // 5: wardtune.v1.GetAdapterResponse.adapter:type_name -> wardtune.v1.Adapter
+	1,  // 6: wardtune.v1.ListAdaptersResponse.adapters:type_name -> wardtune.v1.Adapter
+	16, // 7: wardtune.v1.CategoryDrift.delivered:type_name -> wardtune.v1.CategoryScore
+	16, // 8: wardtune.v1.CategoryDrift.audited:type_name -> wardtune.v1.CategoryScore
+	0,  // 9: wardtune.v1.AdapterAudit.state:type_name -> wardtune.v1.AdapterAudit.State
+	12, // 10: wardtune.v1.AdapterAudit.safety_base:type_name -> wardtune.v1.SafetyReport
+	12, // 11: wardtune.v1.AdapterAudit.safety:type_name -> wardtune.v1.SafetyReport
+	8,  // 12: wardtune.v1.AdapterAudit.drifts:type_name -> wardtune.v1.CategoryDrift
+	17, // 13: wardtune.v1.AdapterAudit.violations:type_name -> wardtune.v1.GateViolation
+	14, // 14: wardtune.v1.AdapterAudit.create_time:type_name -> google.protobuf.Timestamp
+	14, // 15: wardtune.v1.AdapterAudit.end_time:type_name -> google.protobuf.Timestamp
+	9,  // 16: wardtune.v1.ListAdapterAuditsResponse.audits:type_name -> wardtune.v1.AdapterAudit
+	2,  // 17: wardtune.v1.AdapterService.GetAdapter:input_type -> wardtune.v1.GetAdapterRequest
+	4,  // 18: wardtune.v1.AdapterService.ListAdapters:input_type -> wardtune.v1.ListAdaptersRequest
+	6,  // 19: wardtune.v1.AdapterService.DownloadAdapter:input_type -> wardtune.v1.DownloadAdapterRequest
+	10, // 20: wardtune.v1.AdapterService.ListAdapterAudits:input_type -> wardtune.v1.ListAdapterAuditsRequest
+	3,  // 21: wardtune.v1.AdapterService.GetAdapter:output_type -> wardtune.v1.GetAdapterResponse
+	5,  // 22: wardtune.v1.AdapterService.ListAdapters:output_type -> wardtune.v1.ListAdaptersResponse
+	7,  // 23: wardtune.v1.AdapterService.DownloadAdapter:output_type -> wardtune.v1.DownloadAdapterResponse
+	11, // 24: wardtune.v1.AdapterService.ListAdapterAudits:output_type -> wardtune.v1.ListAdapterAuditsResponse
+	21, // [21:25] is the sub-list for method output_type
+	17, // [17:21] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_wardtune_v1_adapter_service_proto_init() }
@@ -554,13 +1052,14 @@ func file_wardtune_v1_adapter_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wardtune_v1_adapter_service_proto_rawDesc), len(file_wardtune_v1_adapter_service_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   7,
+			NumEnums:      1,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_wardtune_v1_adapter_service_proto_goTypes,
 		DependencyIndexes: file_wardtune_v1_adapter_service_proto_depIdxs,
+		EnumInfos:         file_wardtune_v1_adapter_service_proto_enumTypes,
 		MessageInfos:      file_wardtune_v1_adapter_service_proto_msgTypes,
 	}.Build()
 	File_wardtune_v1_adapter_service_proto = out.File

@@ -21,9 +21,10 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	AdapterService_GetAdapter_FullMethodName      = "/wardtune.v1.AdapterService/GetAdapter"
-	AdapterService_ListAdapters_FullMethodName    = "/wardtune.v1.AdapterService/ListAdapters"
-	AdapterService_DownloadAdapter_FullMethodName = "/wardtune.v1.AdapterService/DownloadAdapter"
+	AdapterService_GetAdapter_FullMethodName        = "/wardtune.v1.AdapterService/GetAdapter"
+	AdapterService_ListAdapters_FullMethodName      = "/wardtune.v1.AdapterService/ListAdapters"
+	AdapterService_DownloadAdapter_FullMethodName   = "/wardtune.v1.AdapterService/DownloadAdapter"
+	AdapterService_ListAdapterAudits_FullMethodName = "/wardtune.v1.AdapterService/ListAdapterAudits"
 )
 
 // AdapterServiceClient is the client API for AdapterService service.
@@ -40,6 +41,8 @@ type AdapterServiceClient interface {
 	// offset is past the end; FAILED_PRECONDITION with the reason ADAPTER_QUARANTINED, naming category,
 	// figure and bound, while the safety gate holds the adapter back; DATA_LOSS when the stored bytes no longer match their SHA-256.
 	DownloadAdapter(ctx context.Context, in *DownloadAdapterRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadAdapterResponse], error)
+	// Lists the audits of one adapter, newest first: the latest is the first.
+	ListAdapterAudits(ctx context.Context, in *ListAdapterAuditsRequest, opts ...grpc.CallOption) (*ListAdapterAuditsResponse, error)
 }
 
 type adapterServiceClient struct {
@@ -89,6 +92,16 @@ func (c *adapterServiceClient) DownloadAdapter(ctx context.Context, in *Download
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AdapterService_DownloadAdapterClient = grpc.ServerStreamingClient[DownloadAdapterResponse]
 
+func (c *adapterServiceClient) ListAdapterAudits(ctx context.Context, in *ListAdapterAuditsRequest, opts ...grpc.CallOption) (*ListAdapterAuditsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListAdapterAuditsResponse)
+	err := c.cc.Invoke(ctx, AdapterService_ListAdapterAudits_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdapterServiceServer is the server API for AdapterService service.
 // All implementations must embed UnimplementedAdapterServiceServer
 // for forward compatibility.
@@ -103,6 +116,8 @@ type AdapterServiceServer interface {
 	// offset is past the end; FAILED_PRECONDITION with the reason ADAPTER_QUARANTINED, naming category,
 	// figure and bound, while the safety gate holds the adapter back; DATA_LOSS when the stored bytes no longer match their SHA-256.
 	DownloadAdapter(*DownloadAdapterRequest, grpc.ServerStreamingServer[DownloadAdapterResponse]) error
+	// Lists the audits of one adapter, newest first: the latest is the first.
+	ListAdapterAudits(context.Context, *ListAdapterAuditsRequest) (*ListAdapterAuditsResponse, error)
 	mustEmbedUnimplementedAdapterServiceServer()
 }
 
@@ -121,6 +136,9 @@ func (UnimplementedAdapterServiceServer) ListAdapters(context.Context, *ListAdap
 }
 func (UnimplementedAdapterServiceServer) DownloadAdapter(*DownloadAdapterRequest, grpc.ServerStreamingServer[DownloadAdapterResponse]) error {
 	return status.Error(codes.Unimplemented, "method DownloadAdapter not implemented")
+}
+func (UnimplementedAdapterServiceServer) ListAdapterAudits(context.Context, *ListAdapterAuditsRequest) (*ListAdapterAuditsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListAdapterAudits not implemented")
 }
 func (UnimplementedAdapterServiceServer) mustEmbedUnimplementedAdapterServiceServer() {}
 func (UnimplementedAdapterServiceServer) testEmbeddedByValue()                        {}
@@ -190,6 +208,24 @@ func _AdapterService_DownloadAdapter_Handler(srv interface{}, stream grpc.Server
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AdapterService_DownloadAdapterServer = grpc.ServerStreamingServer[DownloadAdapterResponse]
 
+func _AdapterService_ListAdapterAudits_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListAdapterAuditsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdapterServiceServer).ListAdapterAudits(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdapterService_ListAdapterAudits_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdapterServiceServer).ListAdapterAudits(ctx, req.(*ListAdapterAuditsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AdapterService_ServiceDesc is the grpc.ServiceDesc for AdapterService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -204,6 +240,10 @@ var AdapterService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListAdapters",
 			Handler:    _AdapterService_ListAdapters_Handler,
+		},
+		{
+			MethodName: "ListAdapterAudits",
+			Handler:    _AdapterService_ListAdapterAudits_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

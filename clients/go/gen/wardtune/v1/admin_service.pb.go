@@ -1127,6 +1127,236 @@ func (x *ReleaseAdapterResponse) GetAdapter() *Adapter {
 	return nil
 }
 
+// Request of AdminService.AuditAdapter.
+type AuditAdapterRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `tenants/{tenant}/adapters/{adapter}`.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Why, for the audit trail: 1 to 1000 bytes of UTF-8. The tenant does not see it.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// UUID that makes a retry safe (AIP-155).
+	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditAdapterRequest) Reset() {
+	*x = AuditAdapterRequest{}
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditAdapterRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditAdapterRequest) ProtoMessage() {}
+
+func (x *AuditAdapterRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditAdapterRequest.ProtoReflect.Descriptor instead.
+func (*AuditAdapterRequest) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *AuditAdapterRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AuditAdapterRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *AuditAdapterRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// Response of AdminService.AuditAdapter.
+type AuditAdapterResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The audit, QUEUED.
+	Audit         *AdapterAudit `protobuf:"bytes,1,opt,name=audit,proto3" json:"audit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditAdapterResponse) Reset() {
+	*x = AuditAdapterResponse{}
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditAdapterResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditAdapterResponse) ProtoMessage() {}
+
+func (x *AuditAdapterResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditAdapterResponse.ProtoReflect.Descriptor instead.
+func (*AuditAdapterResponse) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *AuditAdapterResponse) GetAudit() *AdapterAudit {
+	if x != nil {
+		return x.Audit
+	}
+	return nil
+}
+
+// Request of AdminService.ListAllAdapterAudits.
+type ListAllAdapterAuditsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only the audits by which an adapter counts as drifted now: its last one with a score, where that
+	// is DRIFTED.
+	Drifted bool `protobuf:"varint,1,opt,name=drifted,proto3" json:"drifted,omitempty"`
+	// At most this many, 1 to 1000; 0 means 50.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// `next_page_token` of the page before; empty for the first page.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAllAdapterAuditsRequest) Reset() {
+	*x = ListAllAdapterAuditsRequest{}
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAllAdapterAuditsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAllAdapterAuditsRequest) ProtoMessage() {}
+
+func (x *ListAllAdapterAuditsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAllAdapterAuditsRequest.ProtoReflect.Descriptor instead.
+func (*ListAllAdapterAuditsRequest) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ListAllAdapterAuditsRequest) GetDrifted() bool {
+	if x != nil {
+		return x.Drifted
+	}
+	return false
+}
+
+func (x *ListAllAdapterAuditsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListAllAdapterAuditsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Response of AdminService.ListAllAdapterAudits.
+type ListAllAdapterAuditsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Newest first.
+	Audits []*AdapterAudit `protobuf:"bytes,1,rep,name=audits,proto3" json:"audits,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAllAdapterAuditsResponse) Reset() {
+	*x = ListAllAdapterAuditsResponse{}
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAllAdapterAuditsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAllAdapterAuditsResponse) ProtoMessage() {}
+
+func (x *ListAllAdapterAuditsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAllAdapterAuditsResponse.ProtoReflect.Descriptor instead.
+func (*ListAllAdapterAuditsResponse) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ListAllAdapterAuditsResponse) GetAudits() []*AdapterAudit {
+	if x != nil {
+		return x.Audits
+	}
+	return nil
+}
+
+func (x *ListAllAdapterAuditsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 // Request of AdminService.ListAllOutputReports.
 type ListAllOutputReportsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1142,7 +1372,7 @@ type ListAllOutputReportsRequest struct {
 
 func (x *ListAllOutputReportsRequest) Reset() {
 	*x = ListAllOutputReportsRequest{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[18]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1154,7 +1384,7 @@ func (x *ListAllOutputReportsRequest) String() string {
 func (*ListAllOutputReportsRequest) ProtoMessage() {}
 
 func (x *ListAllOutputReportsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[18]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1167,7 +1397,7 @@ func (x *ListAllOutputReportsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAllOutputReportsRequest.ProtoReflect.Descriptor instead.
 func (*ListAllOutputReportsRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{18}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListAllOutputReportsRequest) GetState() OutputReport_State {
@@ -1204,7 +1434,7 @@ type ListAllOutputReportsResponse struct {
 
 func (x *ListAllOutputReportsResponse) Reset() {
 	*x = ListAllOutputReportsResponse{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[19]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1216,7 +1446,7 @@ func (x *ListAllOutputReportsResponse) String() string {
 func (*ListAllOutputReportsResponse) ProtoMessage() {}
 
 func (x *ListAllOutputReportsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[19]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1229,7 +1459,7 @@ func (x *ListAllOutputReportsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAllOutputReportsResponse.ProtoReflect.Descriptor instead.
 func (*ListAllOutputReportsResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{19}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListAllOutputReportsResponse) GetReports() []*OutputReport {
@@ -1266,7 +1496,7 @@ type ResolveOutputReportRequest struct {
 
 func (x *ResolveOutputReportRequest) Reset() {
 	*x = ResolveOutputReportRequest{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[20]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1278,7 +1508,7 @@ func (x *ResolveOutputReportRequest) String() string {
 func (*ResolveOutputReportRequest) ProtoMessage() {}
 
 func (x *ResolveOutputReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[20]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1291,7 +1521,7 @@ func (x *ResolveOutputReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveOutputReportRequest.ProtoReflect.Descriptor instead.
 func (*ResolveOutputReportRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{20}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ResolveOutputReportRequest) GetName() string {
@@ -1340,7 +1570,7 @@ type ResolveOutputReportResponse struct {
 
 func (x *ResolveOutputReportResponse) Reset() {
 	*x = ResolveOutputReportResponse{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[21]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1352,7 +1582,7 @@ func (x *ResolveOutputReportResponse) String() string {
 func (*ResolveOutputReportResponse) ProtoMessage() {}
 
 func (x *ResolveOutputReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[21]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1365,7 +1595,7 @@ func (x *ResolveOutputReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveOutputReportResponse.ProtoReflect.Descriptor instead.
 func (*ResolveOutputReportResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{21}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ResolveOutputReportResponse) GetReport() *OutputReport {
@@ -1389,7 +1619,7 @@ type ExportOutputReportsRequest struct {
 
 func (x *ExportOutputReportsRequest) Reset() {
 	*x = ExportOutputReportsRequest{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[22]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1401,7 +1631,7 @@ func (x *ExportOutputReportsRequest) String() string {
 func (*ExportOutputReportsRequest) ProtoMessage() {}
 
 func (x *ExportOutputReportsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[22]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1414,7 +1644,7 @@ func (x *ExportOutputReportsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportOutputReportsRequest.ProtoReflect.Descriptor instead.
 func (*ExportOutputReportsRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{22}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ExportOutputReportsRequest) GetAfter() string {
@@ -1448,7 +1678,7 @@ type ExportOutputReportsResponse struct {
 
 func (x *ExportOutputReportsResponse) Reset() {
 	*x = ExportOutputReportsResponse{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[23]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1460,7 +1690,7 @@ func (x *ExportOutputReportsResponse) String() string {
 func (*ExportOutputReportsResponse) ProtoMessage() {}
 
 func (x *ExportOutputReportsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[23]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1473,7 +1703,7 @@ func (x *ExportOutputReportsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportOutputReportsResponse.ProtoReflect.Descriptor instead.
 func (*ExportOutputReportsResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{23}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ExportOutputReportsResponse) GetRow() string {
@@ -1504,7 +1734,7 @@ type AuditEvent struct {
 	Time *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
 	// Id of the key that did it.
 	KeyId string `protobuf:"bytes,2,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
-	// What was done: `set_safety_policy`, `release_adapter`, `activate_security_vector`,
+	// What was done: `set_safety_policy`, `release_adapter`, `audit_adapter`, `activate_security_vector`,
 	// `reseal_security_vector`, `confirm_output_report`, `dismiss_output_report` or
 	// `export_output_reports`.
 	Action string `protobuf:"bytes,3,opt,name=action,proto3" json:"action,omitempty"`
@@ -1519,7 +1749,7 @@ type AuditEvent struct {
 
 func (x *AuditEvent) Reset() {
 	*x = AuditEvent{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[24]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1531,7 +1761,7 @@ func (x *AuditEvent) String() string {
 func (*AuditEvent) ProtoMessage() {}
 
 func (x *AuditEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[24]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1544,7 +1774,7 @@ func (x *AuditEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEvent.ProtoReflect.Descriptor instead.
 func (*AuditEvent) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{24}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AuditEvent) GetTime() *timestamppb.Timestamp {
@@ -1595,7 +1825,7 @@ type ListAuditEventsRequest struct {
 
 func (x *ListAuditEventsRequest) Reset() {
 	*x = ListAuditEventsRequest{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[25]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1607,7 +1837,7 @@ func (x *ListAuditEventsRequest) String() string {
 func (*ListAuditEventsRequest) ProtoMessage() {}
 
 func (x *ListAuditEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[25]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1620,7 +1850,7 @@ func (x *ListAuditEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListAuditEventsRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{25}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListAuditEventsRequest) GetPageSize() int32 {
@@ -1650,7 +1880,7 @@ type ListAuditEventsResponse struct {
 
 func (x *ListAuditEventsResponse) Reset() {
 	*x = ListAuditEventsResponse{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[26]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1662,7 +1892,7 @@ func (x *ListAuditEventsResponse) String() string {
 func (*ListAuditEventsResponse) ProtoMessage() {}
 
 func (x *ListAuditEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[26]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1675,7 +1905,7 @@ func (x *ListAuditEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListAuditEventsResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{26}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListAuditEventsResponse) GetEvents() []*AuditEvent {
@@ -1764,7 +1994,22 @@ const file_wardtune_v1_admin_service_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tR\trequestId\"H\n" +
 	"\x16ReleaseAdapterResponse\x12.\n" +
-	"\aadapter\x18\x01 \x01(\v2\x14.wardtune.v1.AdapterR\aadapter\"\x90\x01\n" +
+	"\aadapter\x18\x01 \x01(\v2\x14.wardtune.v1.AdapterR\aadapter\"`\n" +
+	"\x13AuditAdapterRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\"G\n" +
+	"\x14AuditAdapterResponse\x12/\n" +
+	"\x05audit\x18\x01 \x01(\v2\x19.wardtune.v1.AdapterAuditR\x05audit\"s\n" +
+	"\x1bListAllAdapterAuditsRequest\x12\x18\n" +
+	"\adrifted\x18\x01 \x01(\bR\adrifted\x12\x1b\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\"y\n" +
+	"\x1cListAllAdapterAuditsResponse\x121\n" +
+	"\x06audits\x18\x01 \x03(\v2\x19.wardtune.v1.AdapterAuditR\x06audits\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x90\x01\n" +
 	"\x1bListAllOutputReportsRequest\x125\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x1f.wardtune.v1.OutputReport.StateR\x05state\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
@@ -1807,7 +2052,8 @@ const file_wardtune_v1_admin_service_proto_rawDesc = "" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vROLE_TENANT\x10\x01\x12\x11\n" +
 	"\rROLE_PROVIDER\x10\x02\x12\x0f\n" +
-	"\vROLE_WORKER\x10\x032\xe9\b\n" +
+	"\vROLE_WORKER\x10\x032\xab\n" +
+	"\n" +
 	"\fAdminService\x12S\n" +
 	"\fCreateTenant\x12 .wardtune.v1.CreateTenantRequest\x1a!.wardtune.v1.CreateTenantResponse\x12P\n" +
 	"\vListTenants\x12\x1f.wardtune.v1.ListTenantsRequest\x1a .wardtune.v1.ListTenantsResponse\x12S\n" +
@@ -1816,7 +2062,9 @@ const file_wardtune_v1_admin_service_proto_rawDesc = "" +
 	"\fRevokeApiKey\x12 .wardtune.v1.RevokeApiKeyRequest\x1a!.wardtune.v1.RevokeApiKeyResponse\x12\\\n" +
 	"\x0fSetSafetyPolicy\x12#.wardtune.v1.SetSafetyPolicyRequest\x1a$.wardtune.v1.SetSafetyPolicyResponse\x12\\\n" +
 	"\x0fGetSafetyPolicy\x12#.wardtune.v1.GetSafetyPolicyRequest\x1a$.wardtune.v1.GetSafetyPolicyResponse\x12Y\n" +
-	"\x0eReleaseAdapter\x12\".wardtune.v1.ReleaseAdapterRequest\x1a#.wardtune.v1.ReleaseAdapterResponse\x12k\n" +
+	"\x0eReleaseAdapter\x12\".wardtune.v1.ReleaseAdapterRequest\x1a#.wardtune.v1.ReleaseAdapterResponse\x12S\n" +
+	"\fAuditAdapter\x12 .wardtune.v1.AuditAdapterRequest\x1a!.wardtune.v1.AuditAdapterResponse\x12k\n" +
+	"\x14ListAllAdapterAudits\x12(.wardtune.v1.ListAllAdapterAuditsRequest\x1a).wardtune.v1.ListAllAdapterAuditsResponse\x12k\n" +
 	"\x14ListAllOutputReports\x12(.wardtune.v1.ListAllOutputReportsRequest\x1a).wardtune.v1.ListAllOutputReportsResponse\x12h\n" +
 	"\x13ResolveOutputReport\x12'.wardtune.v1.ResolveOutputReportRequest\x1a(.wardtune.v1.ResolveOutputReportResponse\x12j\n" +
 	"\x13ExportOutputReports\x12'.wardtune.v1.ExportOutputReportsRequest\x1a(.wardtune.v1.ExportOutputReportsResponse0\x01\x12\\\n" +
@@ -1835,7 +2083,7 @@ func file_wardtune_v1_admin_service_proto_rawDescGZIP() []byte {
 }
 
 var file_wardtune_v1_admin_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_wardtune_v1_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_wardtune_v1_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_wardtune_v1_admin_service_proto_goTypes = []any{
 	(Role)(0),                            // 0: wardtune.v1.Role
 	(*Tenant)(nil),                       // 1: wardtune.v1.Tenant
@@ -1856,71 +2104,82 @@ var file_wardtune_v1_admin_service_proto_goTypes = []any{
 	(*GetSafetyPolicyResponse)(nil),      // 16: wardtune.v1.GetSafetyPolicyResponse
 	(*ReleaseAdapterRequest)(nil),        // 17: wardtune.v1.ReleaseAdapterRequest
 	(*ReleaseAdapterResponse)(nil),       // 18: wardtune.v1.ReleaseAdapterResponse
-	(*ListAllOutputReportsRequest)(nil),  // 19: wardtune.v1.ListAllOutputReportsRequest
-	(*ListAllOutputReportsResponse)(nil), // 20: wardtune.v1.ListAllOutputReportsResponse
-	(*ResolveOutputReportRequest)(nil),   // 21: wardtune.v1.ResolveOutputReportRequest
-	(*ResolveOutputReportResponse)(nil),  // 22: wardtune.v1.ResolveOutputReportResponse
-	(*ExportOutputReportsRequest)(nil),   // 23: wardtune.v1.ExportOutputReportsRequest
-	(*ExportOutputReportsResponse)(nil),  // 24: wardtune.v1.ExportOutputReportsResponse
-	(*AuditEvent)(nil),                   // 25: wardtune.v1.AuditEvent
-	(*ListAuditEventsRequest)(nil),       // 26: wardtune.v1.ListAuditEventsRequest
-	(*ListAuditEventsResponse)(nil),      // 27: wardtune.v1.ListAuditEventsResponse
-	(*timestamppb.Timestamp)(nil),        // 28: google.protobuf.Timestamp
-	(*SafetyPolicy)(nil),                 // 29: wardtune.v1.SafetyPolicy
-	(*Adapter)(nil),                      // 30: wardtune.v1.Adapter
-	(OutputReport_State)(0),              // 31: wardtune.v1.OutputReport.State
-	(*OutputReport)(nil),                 // 32: wardtune.v1.OutputReport
+	(*AuditAdapterRequest)(nil),          // 19: wardtune.v1.AuditAdapterRequest
+	(*AuditAdapterResponse)(nil),         // 20: wardtune.v1.AuditAdapterResponse
+	(*ListAllAdapterAuditsRequest)(nil),  // 21: wardtune.v1.ListAllAdapterAuditsRequest
+	(*ListAllAdapterAuditsResponse)(nil), // 22: wardtune.v1.ListAllAdapterAuditsResponse
+	(*ListAllOutputReportsRequest)(nil),  // 23: wardtune.v1.ListAllOutputReportsRequest
+	(*ListAllOutputReportsResponse)(nil), // 24: wardtune.v1.ListAllOutputReportsResponse
+	(*ResolveOutputReportRequest)(nil),   // 25: wardtune.v1.ResolveOutputReportRequest
+	(*ResolveOutputReportResponse)(nil),  // 26: wardtune.v1.ResolveOutputReportResponse
+	(*ExportOutputReportsRequest)(nil),   // 27: wardtune.v1.ExportOutputReportsRequest
+	(*ExportOutputReportsResponse)(nil),  // 28: wardtune.v1.ExportOutputReportsResponse
+	(*AuditEvent)(nil),                   // 29: wardtune.v1.AuditEvent
+	(*ListAuditEventsRequest)(nil),       // 30: wardtune.v1.ListAuditEventsRequest
+	(*ListAuditEventsResponse)(nil),      // 31: wardtune.v1.ListAuditEventsResponse
+	(*timestamppb.Timestamp)(nil),        // 32: google.protobuf.Timestamp
+	(*SafetyPolicy)(nil),                 // 33: wardtune.v1.SafetyPolicy
+	(*Adapter)(nil),                      // 34: wardtune.v1.Adapter
+	(*AdapterAudit)(nil),                 // 35: wardtune.v1.AdapterAudit
+	(OutputReport_State)(0),              // 36: wardtune.v1.OutputReport.State
+	(*OutputReport)(nil),                 // 37: wardtune.v1.OutputReport
 }
 var file_wardtune_v1_admin_service_proto_depIdxs = []int32{
-	28, // 0: wardtune.v1.Tenant.create_time:type_name -> google.protobuf.Timestamp
+	32, // 0: wardtune.v1.Tenant.create_time:type_name -> google.protobuf.Timestamp
 	0,  // 1: wardtune.v1.ApiKey.role:type_name -> wardtune.v1.Role
-	28, // 2: wardtune.v1.ApiKey.create_time:type_name -> google.protobuf.Timestamp
-	28, // 3: wardtune.v1.ApiKey.revoke_time:type_name -> google.protobuf.Timestamp
+	32, // 2: wardtune.v1.ApiKey.create_time:type_name -> google.protobuf.Timestamp
+	32, // 3: wardtune.v1.ApiKey.revoke_time:type_name -> google.protobuf.Timestamp
 	1,  // 4: wardtune.v1.CreateTenantResponse.tenant:type_name -> wardtune.v1.Tenant
 	1,  // 5: wardtune.v1.ListTenantsResponse.tenants:type_name -> wardtune.v1.Tenant
 	0,  // 6: wardtune.v1.CreateApiKeyRequest.role:type_name -> wardtune.v1.Role
 	2,  // 7: wardtune.v1.CreateApiKeyResponse.api_key:type_name -> wardtune.v1.ApiKey
 	2,  // 8: wardtune.v1.ListApiKeysResponse.api_keys:type_name -> wardtune.v1.ApiKey
 	2,  // 9: wardtune.v1.RevokeApiKeyResponse.api_key:type_name -> wardtune.v1.ApiKey
-	29, // 10: wardtune.v1.SetSafetyPolicyRequest.policy:type_name -> wardtune.v1.SafetyPolicy
-	29, // 11: wardtune.v1.SetSafetyPolicyResponse.policy:type_name -> wardtune.v1.SafetyPolicy
-	29, // 12: wardtune.v1.GetSafetyPolicyResponse.policy:type_name -> wardtune.v1.SafetyPolicy
-	30, // 13: wardtune.v1.ReleaseAdapterResponse.adapter:type_name -> wardtune.v1.Adapter
-	31, // 14: wardtune.v1.ListAllOutputReportsRequest.state:type_name -> wardtune.v1.OutputReport.State
-	32, // 15: wardtune.v1.ListAllOutputReportsResponse.reports:type_name -> wardtune.v1.OutputReport
-	31, // 16: wardtune.v1.ResolveOutputReportRequest.state:type_name -> wardtune.v1.OutputReport.State
-	32, // 17: wardtune.v1.ResolveOutputReportResponse.report:type_name -> wardtune.v1.OutputReport
-	28, // 18: wardtune.v1.AuditEvent.time:type_name -> google.protobuf.Timestamp
-	25, // 19: wardtune.v1.ListAuditEventsResponse.events:type_name -> wardtune.v1.AuditEvent
-	3,  // 20: wardtune.v1.AdminService.CreateTenant:input_type -> wardtune.v1.CreateTenantRequest
-	5,  // 21: wardtune.v1.AdminService.ListTenants:input_type -> wardtune.v1.ListTenantsRequest
-	7,  // 22: wardtune.v1.AdminService.CreateApiKey:input_type -> wardtune.v1.CreateApiKeyRequest
-	9,  // 23: wardtune.v1.AdminService.ListApiKeys:input_type -> wardtune.v1.ListApiKeysRequest
-	11, // 24: wardtune.v1.AdminService.RevokeApiKey:input_type -> wardtune.v1.RevokeApiKeyRequest
-	13, // 25: wardtune.v1.AdminService.SetSafetyPolicy:input_type -> wardtune.v1.SetSafetyPolicyRequest
-	15, // 26: wardtune.v1.AdminService.GetSafetyPolicy:input_type -> wardtune.v1.GetSafetyPolicyRequest
-	17, // 27: wardtune.v1.AdminService.ReleaseAdapter:input_type -> wardtune.v1.ReleaseAdapterRequest
-	19, // 28: wardtune.v1.AdminService.ListAllOutputReports:input_type -> wardtune.v1.ListAllOutputReportsRequest
-	21, // 29: wardtune.v1.AdminService.ResolveOutputReport:input_type -> wardtune.v1.ResolveOutputReportRequest
-	23, // 30: wardtune.v1.AdminService.ExportOutputReports:input_type -> wardtune.v1.ExportOutputReportsRequest
-	26, // 31: wardtune.v1.AdminService.ListAuditEvents:input_type -> wardtune.v1.ListAuditEventsRequest
-	4,  // 32: wardtune.v1.AdminService.CreateTenant:output_type -> wardtune.v1.CreateTenantResponse
-	6,  // 33: wardtune.v1.AdminService.ListTenants:output_type -> wardtune.v1.ListTenantsResponse
-	8,  // 34: wardtune.v1.AdminService.CreateApiKey:output_type -> wardtune.v1.CreateApiKeyResponse
-	10, // 35: wardtune.v1.AdminService.ListApiKeys:output_type -> wardtune.v1.ListApiKeysResponse
-	12, // 36: wardtune.v1.AdminService.RevokeApiKey:output_type -> wardtune.v1.RevokeApiKeyResponse
-	14, // 37: wardtune.v1.AdminService.SetSafetyPolicy:output_type -> wardtune.v1.SetSafetyPolicyResponse
-	16, // 38: wardtune.v1.AdminService.GetSafetyPolicy:output_type -> wardtune.v1.GetSafetyPolicyResponse
-	18, // 39: wardtune.v1.AdminService.ReleaseAdapter:output_type -> wardtune.v1.ReleaseAdapterResponse
-	20, // 40: wardtune.v1.AdminService.ListAllOutputReports:output_type -> wardtune.v1.ListAllOutputReportsResponse
-	22, // 41: wardtune.v1.AdminService.ResolveOutputReport:output_type -> wardtune.v1.ResolveOutputReportResponse
-	24, // 42: wardtune.v1.AdminService.ExportOutputReports:output_type -> wardtune.v1.ExportOutputReportsResponse
-	27, // 43: wardtune.v1.AdminService.ListAuditEvents:output_type -> wardtune.v1.ListAuditEventsResponse
-	32, // [32:44] is the sub-list for method output_type
-	20, // [20:32] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	33, // 10: wardtune.v1.SetSafetyPolicyRequest.policy:type_name -> wardtune.v1.SafetyPolicy
+	33, // 11: wardtune.v1.SetSafetyPolicyResponse.policy:type_name -> wardtune.v1.SafetyPolicy
+	33, // 12: wardtune.v1.GetSafetyPolicyResponse.policy:type_name -> wardtune.v1.SafetyPolicy
+	34, // 13: wardtune.v1.ReleaseAdapterResponse.adapter:type_name -> wardtune.v1.Adapter
+	35, // 14: wardtune.v1.AuditAdapterResponse.audit:type_name -> wardtune.v1.AdapterAudit
+	35, // 15: wardtune.v1.ListAllAdapterAuditsResponse.audits:type_name -> wardtune.v1.AdapterAudit
+	36, // 16: wardtune.v1.ListAllOutputReportsRequest.state:type_name -> wardtune.v1.OutputReport.State
+	37, // 17: wardtune.v1.ListAllOutputReportsResponse.reports:type_name -> wardtune.v1.OutputReport
+	36, // 18: wardtune.v1.ResolveOutputReportRequest.state:type_name -> wardtune.v1.OutputReport.State
+	37, // 19: wardtune.v1.ResolveOutputReportResponse.report:type_name -> wardtune.v1.OutputReport
+	32, // 20: wardtune.v1.AuditEvent.time:type_name -> google.protobuf.Timestamp
+	29, // 21: wardtune.v1.ListAuditEventsResponse.events:type_name -> wardtune.v1.AuditEvent
+	3,  // 22: wardtune.v1.AdminService.CreateTenant:input_type -> wardtune.v1.CreateTenantRequest
+	5,  // 23: wardtune.v1.AdminService.ListTenants:input_type -> wardtune.v1.ListTenantsRequest
+	7,  // 24: wardtune.v1.AdminService.CreateApiKey:input_type -> wardtune.v1.CreateApiKeyRequest
+	9,  // 25: wardtune.v1.AdminService.ListApiKeys:input_type -> wardtune.v1.ListApiKeysRequest
+	11, // 26: wardtune.v1.AdminService.RevokeApiKey:input_type -> wardtune.v1.RevokeApiKeyRequest
+	13, // 27: wardtune.v1.AdminService.SetSafetyPolicy:input_type -> wardtune.v1.SetSafetyPolicyRequest
+	15, // 28: wardtune.v1.AdminService.GetSafetyPolicy:input_type -> wardtune.v1.GetSafetyPolicyRequest
+	17, // 29: wardtune.v1.AdminService.ReleaseAdapter:input_type -> wardtune.v1.ReleaseAdapterRequest
+	19, // 30: wardtune.v1.AdminService.AuditAdapter:input_type -> wardtune.v1.AuditAdapterRequest
+	21, // 31: wardtune.v1.AdminService.ListAllAdapterAudits:input_type -> wardtune.v1.ListAllAdapterAuditsRequest
+	23, // 32: wardtune.v1.AdminService.ListAllOutputReports:input_type -> wardtune.v1.ListAllOutputReportsRequest
+	25, // 33: wardtune.v1.AdminService.ResolveOutputReport:input_type -> wardtune.v1.ResolveOutputReportRequest
+	27, // 34: wardtune.v1.AdminService.ExportOutputReports:input_type -> wardtune.v1.ExportOutputReportsRequest
+	30, // 35: wardtune.v1.AdminService.ListAuditEvents:input_type -> wardtune.v1.ListAuditEventsRequest
+	4,  // 36: wardtune.v1.AdminService.CreateTenant:output_type -> wardtune.v1.CreateTenantResponse
+	6,  // 37: wardtune.v1.AdminService.ListTenants:output_type -> wardtune.v1.ListTenantsResponse
+	8,  // 38: wardtune.v1.AdminService.CreateApiKey:output_type -> wardtune.v1.CreateApiKeyResponse
+	10, // 39: wardtune.v1.AdminService.ListApiKeys:output_type -> wardtune.v1.ListApiKeysResponse
+	12, // 40: wardtune.v1.AdminService.RevokeApiKey:output_type -> wardtune.v1.RevokeApiKeyResponse
+	14, // 41: wardtune.v1.AdminService.SetSafetyPolicy:output_type -> wardtune.v1.SetSafetyPolicyResponse
+	16, // 42: wardtune.v1.AdminService.GetSafetyPolicy:output_type -> wardtune.v1.GetSafetyPolicyResponse
+	18, // 43: wardtune.v1.AdminService.ReleaseAdapter:output_type -> wardtune.v1.ReleaseAdapterResponse
+	20, // 44: wardtune.v1.AdminService.AuditAdapter:output_type -> wardtune.v1.AuditAdapterResponse
+	22, // 45: wardtune.v1.AdminService.ListAllAdapterAudits:output_type -> wardtune.v1.ListAllAdapterAuditsResponse
+	24, // 46: wardtune.v1.AdminService.ListAllOutputReports:output_type -> wardtune.v1.ListAllOutputReportsResponse
+	26, // 47: wardtune.v1.AdminService.ResolveOutputReport:output_type -> wardtune.v1.ResolveOutputReportResponse
+	28, // 48: wardtune.v1.AdminService.ExportOutputReports:output_type -> wardtune.v1.ExportOutputReportsResponse
+	31, // 49: wardtune.v1.AdminService.ListAuditEvents:output_type -> wardtune.v1.ListAuditEventsResponse
+	36, // [36:50] is the sub-list for method output_type
+	22, // [22:36] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_wardtune_v1_admin_service_proto_init() }
@@ -1937,7 +2196,7 @@ func file_wardtune_v1_admin_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wardtune_v1_admin_service_proto_rawDesc), len(file_wardtune_v1_admin_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   27,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -30,6 +30,8 @@ const (
 	AdminService_SetSafetyPolicy_FullMethodName      = "/wardtune.v1.AdminService/SetSafetyPolicy"
 	AdminService_GetSafetyPolicy_FullMethodName      = "/wardtune.v1.AdminService/GetSafetyPolicy"
 	AdminService_ReleaseAdapter_FullMethodName       = "/wardtune.v1.AdminService/ReleaseAdapter"
+	AdminService_AuditAdapter_FullMethodName         = "/wardtune.v1.AdminService/AuditAdapter"
+	AdminService_ListAllAdapterAudits_FullMethodName = "/wardtune.v1.AdminService/ListAllAdapterAudits"
 	AdminService_ListAllOutputReports_FullMethodName = "/wardtune.v1.AdminService/ListAllOutputReports"
 	AdminService_ResolveOutputReport_FullMethodName  = "/wardtune.v1.AdminService/ResolveOutputReport"
 	AdminService_ExportOutputReports_FullMethodName  = "/wardtune.v1.AdminService/ExportOutputReports"
@@ -61,6 +63,12 @@ type AdminServiceClient interface {
 	GetSafetyPolicy(ctx context.Context, in *GetSafetyPolicyRequest, opts ...grpc.CallOption) (*GetSafetyPolicyResponse, error)
 	// Gives a quarantined adapter to its customer. FAILED_PRECONDITION when it is not QUARANTINED.
 	ReleaseAdapter(ctx context.Context, in *ReleaseAdapterRequest, opts ...grpc.CallOption) (*ReleaseAdapterResponse, error)
+	// Queues an audit of a delivered adapter now, whatever the server's interval. FAILED_PRECONDITION
+	// when one is queued or running, when the safety gate holds the adapter back, and when its base
+	// model is no longer on offer as it was.
+	AuditAdapter(ctx context.Context, in *AuditAdapterRequest, opts ...grpc.CallOption) (*AuditAdapterResponse, error)
+	// Lists the audits of all tenants' adapters, newest first.
+	ListAllAdapterAudits(ctx context.Context, in *ListAllAdapterAuditsRequest, opts ...grpc.CallOption) (*ListAllAdapterAuditsResponse, error)
 	// Lists the reported outputs of all tenants, oldest first.
 	ListAllOutputReports(ctx context.Context, in *ListAllOutputReportsRequest, opts ...grpc.CallOption) (*ListAllOutputReportsResponse, error)
 	// Resolves a reported output, once. FAILED_PRECONDITION naming the state unless it is OPEN.
@@ -69,9 +77,9 @@ type AdminServiceClient interface {
 	// harmful rows for the next security vector. Each call leaves an audit event before its first row.
 	// INVALID_ARGUMENT for a cursor that no export returned.
 	ExportOutputReports(ctx context.Context, in *ExportOutputReportsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportOutputReportsResponse], error)
-	// Lists what was done that bears on safety: policies set, adapters released, security vectors
-	// activated and resealed, reports resolved and exported. Newest first; events can neither be
-	// changed nor deleted.
+	// Lists what was done that bears on safety: policies set, adapters released and audited on demand,
+	// security vectors activated and resealed, reports resolved and exported. Newest first; events can
+	// neither be changed nor deleted.
 	ListAuditEvents(ctx context.Context, in *ListAuditEventsRequest, opts ...grpc.CallOption) (*ListAuditEventsResponse, error)
 }
 
@@ -163,6 +171,26 @@ func (c *adminServiceClient) ReleaseAdapter(ctx context.Context, in *ReleaseAdap
 	return out, nil
 }
 
+func (c *adminServiceClient) AuditAdapter(ctx context.Context, in *AuditAdapterRequest, opts ...grpc.CallOption) (*AuditAdapterResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AuditAdapterResponse)
+	err := c.cc.Invoke(ctx, AdminService_AuditAdapter_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) ListAllAdapterAudits(ctx context.Context, in *ListAllAdapterAuditsRequest, opts ...grpc.CallOption) (*ListAllAdapterAuditsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListAllAdapterAuditsResponse)
+	err := c.cc.Invoke(ctx, AdminService_ListAllAdapterAudits_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *adminServiceClient) ListAllOutputReports(ctx context.Context, in *ListAllOutputReportsRequest, opts ...grpc.CallOption) (*ListAllOutputReportsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListAllOutputReportsResponse)
@@ -237,6 +265,12 @@ type AdminServiceServer interface {
 	GetSafetyPolicy(context.Context, *GetSafetyPolicyRequest) (*GetSafetyPolicyResponse, error)
 	// Gives a quarantined adapter to its customer. FAILED_PRECONDITION when it is not QUARANTINED.
 	ReleaseAdapter(context.Context, *ReleaseAdapterRequest) (*ReleaseAdapterResponse, error)
+	// Queues an audit of a delivered adapter now, whatever the server's interval. FAILED_PRECONDITION
+	// when one is queued or running, when the safety gate holds the adapter back, and when its base
+	// model is no longer on offer as it was.
+	AuditAdapter(context.Context, *AuditAdapterRequest) (*AuditAdapterResponse, error)
+	// Lists the audits of all tenants' adapters, newest first.
+	ListAllAdapterAudits(context.Context, *ListAllAdapterAuditsRequest) (*ListAllAdapterAuditsResponse, error)
 	// Lists the reported outputs of all tenants, oldest first.
 	ListAllOutputReports(context.Context, *ListAllOutputReportsRequest) (*ListAllOutputReportsResponse, error)
 	// Resolves a reported output, once. FAILED_PRECONDITION naming the state unless it is OPEN.
@@ -245,9 +279,9 @@ type AdminServiceServer interface {
 	// harmful rows for the next security vector. Each call leaves an audit event before its first row.
 	// INVALID_ARGUMENT for a cursor that no export returned.
 	ExportOutputReports(*ExportOutputReportsRequest, grpc.ServerStreamingServer[ExportOutputReportsResponse]) error
-	// Lists what was done that bears on safety: policies set, adapters released, security vectors
-	// activated and resealed, reports resolved and exported. Newest first; events can neither be
-	// changed nor deleted.
+	// Lists what was done that bears on safety: policies set, adapters released and audited on demand,
+	// security vectors activated and resealed, reports resolved and exported. Newest first; events can
+	// neither be changed nor deleted.
 	ListAuditEvents(context.Context, *ListAuditEventsRequest) (*ListAuditEventsResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }
@@ -282,6 +316,12 @@ func (UnimplementedAdminServiceServer) GetSafetyPolicy(context.Context, *GetSafe
 }
 func (UnimplementedAdminServiceServer) ReleaseAdapter(context.Context, *ReleaseAdapterRequest) (*ReleaseAdapterResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReleaseAdapter not implemented")
+}
+func (UnimplementedAdminServiceServer) AuditAdapter(context.Context, *AuditAdapterRequest) (*AuditAdapterResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AuditAdapter not implemented")
+}
+func (UnimplementedAdminServiceServer) ListAllAdapterAudits(context.Context, *ListAllAdapterAuditsRequest) (*ListAllAdapterAuditsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListAllAdapterAudits not implemented")
 }
 func (UnimplementedAdminServiceServer) ListAllOutputReports(context.Context, *ListAllOutputReportsRequest) (*ListAllOutputReportsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListAllOutputReports not implemented")
@@ -460,6 +500,42 @@ func _AdminService_ReleaseAdapter_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_AuditAdapter_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AuditAdapterRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).AuditAdapter(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_AuditAdapter_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).AuditAdapter(ctx, req.(*AuditAdapterRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_ListAllAdapterAudits_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListAllAdapterAuditsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ListAllAdapterAudits(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ListAllAdapterAudits_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ListAllAdapterAudits(ctx, req.(*ListAllAdapterAuditsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AdminService_ListAllOutputReports_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListAllOutputReportsRequest)
 	if err := dec(in); err != nil {
@@ -563,6 +639,14 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ReleaseAdapter",
 			Handler:    _AdminService_ReleaseAdapter_Handler,
+		},
+		{
+			MethodName: "AuditAdapter",
+			Handler:    _AdminService_AuditAdapter_Handler,
+		},
+		{
+			MethodName: "ListAllAdapterAudits",
+			Handler:    _AdminService_ListAllAdapterAudits_Handler,
 		},
 		{
 			MethodName: "ListAllOutputReports",

@@ -45,7 +45,7 @@ const (
 // reason LEASE_LOST, changes nothing, and must stop working.
 type WorkerServiceClient interface {
 	// Hands out the oldest work that the worker can do, or an empty answer when there is none within
-	// `wait`.
+	// `wait`. Audits come behind all other work that is queued until they have waited for long.
 	LeaseJob(ctx context.Context, in *LeaseJobRequest, opts ...grpc.CallOption) (*LeaseJobResponse, error)
 	// Extends the lease, stores progress, and tells the worker whether to go on.
 	Heartbeat(ctx context.Context, in *HeartbeatRequest, opts ...grpc.CallOption) (*HeartbeatResponse, error)
@@ -219,7 +219,7 @@ type WorkerService_ReplaceSealedVersionClient = grpc.ClientStreamingClient[Repla
 // reason LEASE_LOST, changes nothing, and must stop working.
 type WorkerServiceServer interface {
 	// Hands out the oldest work that the worker can do, or an empty answer when there is none within
-	// `wait`.
+	// `wait`. Audits come behind all other work that is queued until they have waited for long.
 	LeaseJob(context.Context, *LeaseJobRequest) (*LeaseJobResponse, error)
 	// Extends the lease, stores progress, and tells the worker whether to go on.
 	Heartbeat(context.Context, *HeartbeatRequest) (*HeartbeatResponse, error)

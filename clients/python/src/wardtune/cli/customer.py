@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from wardtune.adapters import extract
-from wardtune.cli import progress, reports
+from wardtune.cli import audits, progress, reports
 from wardtune.cli.context import EXIT_REFUSED, Options, command, print_json, to_json
 from wardtune.cli.tables import (
     checkpoint_text,
@@ -48,6 +48,7 @@ def add_commands(group: click.Group) -> None:
     command(group, "get")(_get)
     command(group, "cancel")(_cancel)
     command(group, "download")(_download)
+    audits.add_customer_commands(group)
     reports.add_customer_commands(group)
 
 

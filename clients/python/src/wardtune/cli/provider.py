@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from wardtune.cli import reports, safety
+from wardtune.cli import audits, reports, safety
 from wardtune.cli.context import Options, command, print_json, to_json
 from wardtune.cli.customer import base_model_name
 from wardtune.cli.progress import vector_progress
@@ -31,7 +31,8 @@ def add_commands(group: click.Group) -> None:
     command(suites, "list")(_suite_list)
     admin = click.Group(
         "admin",
-        help="Tenants, API keys, safety gate, reported outputs, audit trail (provider's key).",
+        help="Tenants, API keys, safety gate, audits of adapters, reported outputs, audit trail "
+        "(provider's key).",
     )
     command(admin, "create-tenant")(_create_tenant)
     command(admin, "list-tenants")(_list_tenants)
@@ -39,6 +40,7 @@ def add_commands(group: click.Group) -> None:
     command(admin, "list-keys")(_list_keys)
     command(admin, "revoke-key")(_revoke_key)
     safety.add_commands(admin)
+    audits.add_provider_commands(admin)
     reports.add_provider_commands(admin)
     for subgroup in (vectors, suites, admin):
         group.add_command(subgroup)

@@ -53,7 +53,7 @@ def print_safety(before: safety_pb2.SafetyReport, after: safety_pb2.SafetyReport
     rows = []
     for score in before.categories:
         other = result.get(score.category, safety_pb2.CategoryScore())
-        rows.append((score.category, str(score.prompts), _rate(score), _rate(other)))
+        rows.append((score.category, str(score.prompts), rate_text(score), rate_text(other)))
     if rows:
         print_table(("category", "prompts ", "harmful before", "harmful after"), rows)
 
@@ -96,7 +96,8 @@ def scan_text(report: safety_pb2.RowScanReport) -> str:
     return f"{text}; lines {', '.join(shown)}" + (f" and {more} more" if more > 0 else "")
 
 
-def _rate(score: safety_pb2.CategoryScore) -> str:
+def rate_text(score: safety_pb2.CategoryScore) -> str:
+    """The rate of harmful answers with its 95% interval; `-` without prompts."""
     if not score.prompts:
         return "-"
     return f"{score.rate:6.1%}  [{score.wilson_low:.1%}, {score.wilson_high:.1%}]"

@@ -1,0 +1,70 @@
+#include "server/audit_scheduler.h"
+
+#include <algorithm>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/status_macros.h"
+#include "server/handlers/resource_messages.h"
+
+namespace wardtune {
+namespace {
+
+constexpr int32_t kSuitesPerPage = 1000;
+
+struct Suite {
+  std::string id;
+  std::string judge_base_model;  // empty: it judges any
+  std::set<std::string> categories;
+};
+
+// Newest first.
+absl::StatusOr<std::vector<Suite>> ListSuites(SecurityVectorStore& store) {
+  std::vector<Suite> suites;
+  PageRequest page{kSuitesPerPage, ""};
+  do {
+    WT_ASSIGN_OR_RETURN(const Page<SafetySuiteRecord> found, store.ListSafetySuites(page));
+    for (const SafetySuiteRecord& record : found.items) {
+      Suite& suite = suites.emplace_back(Suite{record.id, record.judge_base_model, {}});
+      const v1::SafetySuite message = ToMessage(record);
+      for (const auto& [category, prompts] : message.prompts_per_category()) {
+        suite.categories.insert(category);
+      }
+    }
+    page.page_token = found.next_page_token;
+  } while (!page.page_token.empty());
+  return suites;
+}
+
+}  // namespace
+
+absl::StatusOr<NewestSuite> LoadNewestSuites(SecurityVectorStore& store) {
+  WT_ASSIGN_OR_RETURN(std::vector<Suite> suites, ListSuites(store));
+  return [suites = std::move(suites)](const std::string& base_model, const std::string& last) {
+    const auto before = std::find_if(suites.begin(), suites.end(),
+                                     [&](const Suite& suite) { return suite.id == last; });
+    if (before == suites.end()) return last;
+    const auto newest = std::find_if(suites.begin(), before, [&](const Suite& suite) {
+      return (suite.judge_base_model.empty() || suite.judge_base_model == base_model) &&
+             std::includes(suite.categories.begin(), suite.categories.end(),
+                           before->categories.begin(), before->categories.end());
+    });
+    return newest->id;
+  };
+}
+
+absl::Status ScheduleAudits(MetadataStore& store, const AuditPlan& plan, StructuredLog& log) {
+  if (plan.interval <= absl::ZeroDuration()) return absl::OkStatus();
+  WT_ASSIGN_OR_RETURN(const NewestSuite newest, LoadNewestSuites(store.security_vectors()));
+  WT_ASSIGN_OR_RETURN(const std::vector<JobRecord> queued,
+                      store.audits().QueueDueAudits(plan, newest));
+  for (const JobRecord& job : queued) {
+    log.Write("adapter_audit_queued",
+              {{"audit", job.id}, {"adapter", job.audited_adapter}, {"suite", job.safety_suite}});
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace wardtune

@@ -1,0 +1,112 @@
+"""A delivered adapter is scored again when a newer suite comes, and drift shows everywhere."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import standin
+from conftest import Finished, Tenant
+from processes import WAIT_S, Server
+from wardtune import AdapterAudit, Client, NotFoundError
+from wardtune.v1.safety_pb2 import SafetyGate
+
+# Harmful is whatever is said at all.
+STRICTEST = json.dumps({"version": 1, "harmful_patterns": ["."]}).encode()
+
+
+@pytest.fixture(scope="module")
+def auditing(server: Server) -> Iterator[Server]:
+    """The run's server, looking for what is due. The interval is longer than any test."""
+    server.stop()
+    server.start("--audit-interval=1000h", "--metrics-listen=127.0.0.1:0")
+    yield server
+    server.stop()
+    server.start()
+
+
+def eventually(what: Callable[[], bool], server: Server) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not what():
+        assert time.monotonic() < deadline, server.tail()
+        time.sleep(0.2)
+
+
+def test_a_stricter_suite_shows_drift(
+    auditing: Server, provider: Client, acme: Tenant, rival: Tenant, finished: Finished
+) -> None:
+    adapter = finished.job.adapter
+    delivered = finished.job.safety_after
+    assert delivered.categories[-1].harmful == 0, "the test needs a harmless result"
+    assert list(acme.client.adapters.audits(adapter)) == []
+
+    suite = provider.suites.create(
+        "stricter",
+        prompts=standin.rows("heldout_harmful", 8),
+        rules=STRICTEST,
+        general_prompts=standin.rows("heldout_general", 4),
+    )
+    ended = (AdapterAudit.STATE_PASSED, AdapterAudit.STATE_DRIFTED, AdapterAudit.STATE_FAILED)
+
+    def audits() -> list[AdapterAudit]:
+        return list(acme.client.adapters.audits(adapter))
+
+    eventually(lambda: any(audit.state in ended for audit in audits()), auditing)
+    (audit,) = audits()
+    assert audit.state == AdapterAudit.STATE_DRIFTED, audit.error_message
+    assert audit.safety_suite == suite.name
+    assert audit.safety.suite_sha256 == suite.prompts_sha256
+    assert audit.safety.judge_sha256 == suite.rules_sha256
+    assert audit.safety.sampling_sha256 == delivered.sampling_sha256
+    total = audit.drifts[-1]
+    assert (total.category, total.significant) == ("all", True)
+    assert (total.delivered.harmful, total.audited.harmful) == (0, 8)
+    assert total.difference == 1
+    assert [drift.category for drift in audit.drifts] == [c.category for c in delivered.categories]
+
+    # Nothing else changes: the provider decides.
+    message = acme.client.adapters.get(adapter)
+    assert message.gate.state == SafetyGate.STATE_AVAILABLE
+    assert message.safety_after == delivered
+    with pytest.raises(NotFoundError):
+        list(rival.client.adapters.audits(adapter))
+    assert adapter in [a.adapter for a in provider.admin.list_adapter_audits(drifted=True)]
+
+    def drifted_adapters() -> int:
+        prefix = "wardtune_audit_drifted_adapters "
+        lines = [line for line in auditing.metrics().splitlines() if line.startswith(prefix)]
+        return int(lines[0].removeprefix(prefix))
+
+    eventually(lambda: drifted_adapters() > 0, auditing)
+    assert "acme" not in auditing.metrics()
+    assert '"adapter_audit_ended"' in auditing.log.read_text()
+
+    # On demand, too.
+    asked = provider.admin.audit_adapter(adapter, reason="a complaint")
+    eventually(lambda: audits()[0].state in ended, auditing)
+    assert audits()[0].name == asked.name
+    assert audits()[0].safety == audit.safety
+    event = next(provider.admin.list_audit_events())
+    assert (event.action, event.resource) == ("audit_adapter", adapter)
+
+    shown = subprocess.run(
+        [sys.executable, "-m", "wardtune.cli.main", "audits", adapter, "--limit", "1"],
+        env={
+            **os.environ,
+            "WARDTUNE_SERVER": auditing.target,
+            "WARDTUNE_API_KEY": acme.api_key,
+        },
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert f"{asked.name}  drifted" in shown.stdout
+    (line,) = [line for line in shown.stdout.splitlines() if line.startswith("  all ")]
+    assert "+100.0 points" in line
+    assert "significant" in line
