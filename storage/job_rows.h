@@ -23,7 +23,9 @@ namespace wardtune {
   " attempt, lease_owner, progress, checkpoint_sha256, checkpoint_size, checkpoint_step,"        \
   " safety_before, safety_after, proof, adapter_id, error_code, error_message, create_time,"     \
   " start_time, end_time, revision, checkpoint_attempt, furthest_step, failures,"                \
-  " row_scan, checkpoint_scores, (SELECT gate_state FROM adapter WHERE job_id = job.id),"        \
+  " row_scan, checkpoint_scores, start_adapter_id, start_sha256, start_size,"                    \
+  " start_tensors_sha256, chain_length, safety_start,"                                           \
+  " (SELECT gate_state FROM adapter WHERE job_id = job.id),"                                     \
   " (SELECT gate_verdict FROM adapter WHERE job_id = job.id)"
 
 JobRecord ReadJob(Statement& row);

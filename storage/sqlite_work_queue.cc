@@ -111,6 +111,7 @@ absl::StatusOr<LeaseRecord> DescribeLease(Database& database, const JobRecord& j
   add(InputKind::kSuiteGeneralPrompts, suite.general_prompts);
   add(InputKind::kCheckpoint, job.checkpoint);
   add(InputKind::kJudgeAdapter, suite.judge);
+  add(InputKind::kStartAdapter, job.start);
   return lease;
 }
 
