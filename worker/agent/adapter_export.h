@@ -3,7 +3,9 @@
 #ifndef WARDTUNE_WORKER_AGENT_ADAPTER_EXPORT_H_
 #define WARDTUNE_WORKER_AGENT_ADAPTER_EXPORT_H_
 
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "absl/status/statusor.h"
 #include "formats/peft_adapter.h"
@@ -24,6 +26,9 @@ absl::StatusOr<LoraAdapter> FromPeftAdapter(const PeftAdapter& peft, const Model
 absl::StatusOr<LoraAdapter> LoadPeftFolder(FileSystem& files, const std::string& folder,
                                            const ModelConfig& config);
 
+// Reads what ExportAdapter wrote. Errors: INVALID_ARGUMENT naming the entry, field or module.
+absl::StatusOr<LoraAdapter> ParseAdapterTar(std::string_view tar, const ModelConfig& config);
+
 struct AdapterFacts {
   std::string base_model;  // `baseModels/{model}`
   v1::Hyperparameters hyperparameters;
@@ -31,6 +36,7 @@ struct AdapterFacts {
   std::string dataset_sha256;
   v1::Progress progress;  // of the last step
   SafetyResult before;
+  std::optional<SafetyResult> start;  // of base + start adapter, where there is one
   SafetyResult after;
 };
 

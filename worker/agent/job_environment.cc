@@ -6,7 +6,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "formats/tar_archive.h"
 #include "worker/agent/adapter_export.h"
 #include "worker/agent/job_error.h"
 #include "worker/model/out_of_memory.h"
@@ -24,9 +23,7 @@ absl::StatusOr<std::unique_ptr<Judge>> MakeJudge(const std::string& rules,
   if (judge != kCausalLmJudge) return ParseJudge(rules);
   std::optional<LoraAdapter> adapter;
   if (!adapter_tar.empty()) {
-    WT_ASSIGN_OR_RETURN(const FileSet files, ReadTar(adapter_tar));
-    WT_ASSIGN_OR_RETURN(const PeftAdapter peft, ParsePeftAdapter(files));
-    WT_ASSIGN_OR_RETURN(adapter, FromPeftAdapter(peft, base.model.config()));
+    WT_ASSIGN_OR_RETURN(adapter, ParseAdapterTar(adapter_tar, base.model.config()));
   }
   return CausalLmJudge::Create(rules, base.model, base.weights_sha256, std::move(adapter),
                                *base.tokenizer);
