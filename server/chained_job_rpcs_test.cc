@@ -17,8 +17,8 @@ using testing::Succeeds;
 using Jobs = v1::FineTuningService::Stub;
 using Admin = v1::AdminService::Stub;
 
-constexpr char kRequestId[] = "0a1b2c3d-0000-4000-8000-000000000001";
-constexpr char kConfig[] =
+constexpr char kChainRequestId[] = "0a1b2c3d-0000-4000-8000-000000000001";
+constexpr char kNewConfig[] =
     R"({"architectures": ["LlamaForCausalLM"], "max_position_embeddings": 128})";
 
 class ChainedJobRpcsTest : public testing::ServerFixture {
@@ -207,7 +207,7 @@ TEST_F(ChainedJobRpcsTest, TheAdapterMustBeOfThisVeryBase) {
 
   // The folder's files change, and a vector is made for them.
   server_->Shutdown();
-  WT_ASSERT_OK(files_.WriteFileAtomically(folder_ + "/models/tiny/config.json", kConfig));
+  WT_ASSERT_OK(files_.WriteFileAtomically(folder_ + "/models/tiny/config.json", kNewConfig));
   StartServer();
   ActivateVector("sealed for the new files");
   const Outcome changed = Create(request);
@@ -276,7 +276,7 @@ TEST_F(ChainedJobRpcsTest, ARequestIdStandsForOneStart) {
   const std::string first = AdapterFrom("");
   const std::string second = AdapterFrom("");
   v1::CreateFineTuningJobRequest request = RequestFrom(first);
-  request.set_request_id(kRequestId);
+  request.set_request_id(kChainRequestId);
   v1::FineTuningJob made, again;
   ASSERT_THAT(Create(request, &made), Succeeds());
   ASSERT_THAT(Create(request, &again), Succeeds());
