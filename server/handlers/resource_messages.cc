@@ -237,7 +237,9 @@ v1::FineTuningJob ToMessage(const JobRecord& record) {
   job.set_error_code(record.error_code);
   job.set_error_message(record.error_message);
   job.set_attempt(record.attempt);
-  *job.mutable_create_time() = ToTimestamp(record.create_time);
+  if (record.create_time != absl::InfinitePast()) {
+    *job.mutable_create_time() = ToTimestamp(record.create_time);
+  }
   if (record.start_time != absl::InfinitePast()) {
     *job.mutable_start_time() = ToTimestamp(record.start_time);
   }
