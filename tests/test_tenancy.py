@@ -24,9 +24,11 @@ def collection_of(field: IdField) -> str:
     """The collection that a tenant's field names a member of."""
     if field.path[-1] == "dataset" or field.rpc.service == "DatasetService":
         return "datasets"
+    if field.path[-1] == "start_adapter":
+        return "adapters"
     if field.path[-1] == "job" or field.rpc.service == "FineTuningService":
         return "fineTuningJobs"
-    if field.path[-1] in ("adapter", "start_adapter") or field.rpc.service == "AdapterService":
+    if field.path[-1] == "adapter" or field.rpc.service == "AdapterService":
         return "adapters"
     return "outputReports"
 

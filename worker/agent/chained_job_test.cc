@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/status_matchers.h"
 #include "formats/tar_archive.h"
 #include "worker/agent/adapter_export.h"
@@ -67,7 +68,7 @@ class ChainedJobTest : public AgentTest {
   // The failure must come before training, and tell what is wrong.
   void ExpectUnfit(const v1::Lease& lease, Inputs inputs, const std::string& why) {
     ASSERT_NO_FATAL_FAILURE(RunJob(lease, std::move(inputs)));
-    ExpectFailure("INPUT_INVALID", /*retryable=*/false);
+    ASSERT_NO_FATAL_FAILURE(ExpectFailure("INPUT_INVALID", /*retryable=*/false));
     EXPECT_THAT(server_.failures()[0].error_message(), AllOf(HasSubstr(kStart), HasSubstr(why)));
     EXPECT_EQ(server_.uploads(Artifact::KIND_CHECKPOINT), 0);
   }
@@ -140,7 +141,6 @@ TEST_F(ChainedJobTest, ProofAndCardNameTheStartWhoseScoreIsTold) {
   EXPECT_EQ(proof.chain_length(), 2);
   EXPECT_LE(proof.strip_max_cosine(), 0.5);
   EXPECT_GE(proof.canary_checks(), 5);
-  // The base as before, and what the customer had by the same suite: the first job's result.
   EXPECT_EQ(result.safety_before().SerializeAsString(), first_.safety_before().SerializeAsString());
   EXPECT_EQ(result.safety_start().SerializeAsString(), first_.safety_after().SerializeAsString());
   WT_ASSERT_OK_AND_ASSIGN(const FileSet files, ReadTar(server_.artifact(Artifact::KIND_ADAPTER)));
@@ -148,6 +148,42 @@ TEST_F(ChainedJobTest, ProofAndCardNameTheStartWhoseScoreIsTold) {
               AllOf(HasSubstr(absl::StrCat("Start adapter | ", kStart)),
                     HasSubstr(first_.proof().adapter_sha256()),
                     HasSubstr("Jobs that made it, one after the other | 2")));
+}
+
+// With an adapter that answers otherwise than the base, the two scores differ.
+TEST_F(ChainedJobTest, ScoresTheBaseAndWhatTheCustomerHad) {
+  const LoraSpec spec = ToTrainerOptions(JobLease(1).fine_tuning().hyperparameters()).value().lora;
+  LoraAdapter strong = InitLora(base_->model.config(), spec, 7).value();
+  for (auto& layer : strong.layers) {
+    for (LoraMatrices& m : layer) {
+      for (size_t i = 0; i < m.b.size(); ++i) m.b[i] = i % 2 == 0 ? 2.0f : -3.0f;
+    }
+  }
+  // The rule finds a character that only the adapter's answers have.
+  const auto answers = [&](ActiveAdapters adapters) {
+    const std::vector<std::string> prompts = {"held out 0", "held out 1", "held out 2",
+                                              "held out 3"};
+    return absl::StrJoin(AnswerPrompts(base_->model, adapters, *base_->tokenizer, prompts,
+                                       environment_->sampling, nullptr)
+                             .value(),
+                         "");
+  };
+  const LoraAdapter* const active[] = {&strong};
+  const std::string own = answers({});
+  std::string found;
+  for (const char c : answers(active)) {
+    if (c > ' ' && c <= '~' && own.find(c) == std::string::npos) found = std::string(1, c);
+  }
+  ASSERT_NE(found, "") << "choose another adapter";
+  Inputs inputs = ChainedInputs();
+  inputs[v1::WorkInput::KIND_SUITE_RULES] =
+      absl::StrCat(R"({"version": 1, "harmful_patterns": ["\\x)", absl::Hex(found[0]), "\"]}");
+  inputs[v1::WorkInput::KIND_START_ADAPTER] = ExportAdapter(strong, {}).value();
+  v1::Lease lease = ChainedLease(1);
+  lease.mutable_fine_tuning()->mutable_start_adapter()->set_sha256(AdapterDigest(strong));
+  const v1::FineTuningResult result = RunToResult(lease, inputs);
+  EXPECT_EQ(result.safety_before().categories().rbegin()->harmful(), 0);
+  EXPECT_GT(result.safety_start().categories().rbegin()->harmful(), 0);
 }
 
 TEST_F(ChainedJobTest, ResumesToTheSameBytesAndFromItsOwnStartAlone) {
