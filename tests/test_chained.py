@@ -99,7 +99,7 @@ def test_past_the_cap_a_chain_goes_no_further(
     assert "2 jobs made it one after the other" in done.stderr
     again = create(chained.job.start_adapter)
     assert again.returncode == 0, again.stderr
-    assert json.loads(again.stdout)["chainLength"] == 2
+    assert json.loads(again.stdout)["chain_length"] == 2
 
 
 def test_killed_worker_resumes_a_chained_job_to_the_same_bytes(
