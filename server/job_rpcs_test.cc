@@ -103,6 +103,7 @@ TEST_F(JobRpcsTest, ValidateOnlyEstimatesAndQueuesNothing) {
   ASSERT_THAT(Call(&Jobs::CreateFineTuningJob, acme_key_, request, response), Succeeds());
   EXPECT_EQ(response.job().name(), "");
   EXPECT_EQ(response.job().estimate().rows(), 1);
+  EXPECT_FALSE(response.job().has_create_time()) << "a job that was not made, at no time";
   EXPECT_EQ(List({}).jobs_size(), 0);
 }
 

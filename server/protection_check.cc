@@ -100,6 +100,25 @@ void CheckProof(const v1::ProtectionProof& proof, const LeaseRecord& lease,
                  "proof.scored_base_sha256", "is not the digest of the base model's weights");
 }
 
+// The result goes on from the adapter that the job names, and says so; a worker that knows nothing
+// of chains would have started from the base model.
+void CheckStart(const v1::FineTuningResult& result, const LeaseRecord& lease, Checks& checks) {
+  const JobRecord& job = lease.job;
+  const v1::ProtectionProof& proof = result.proof();
+  const bool chained = !job.start_adapter_id.empty();
+  checks.Require(proof.start_adapter() ==
+                     (chained ? TenantResource(job.tenant, kAdapters, job.start_adapter_id) : ""),
+                 "proof.start_adapter", "is not the adapter that the job starts from");
+  checks.Require(proof.start_adapter_sha256() == job.start_tensors_sha256,
+                 "proof.start_adapter_sha256", "is not the digest of the start adapter's tensors");
+  checks.Require(proof.chain_length() == job.chain_length, "proof.chain_length",
+                 "is not the length of the job's chain");
+  checks.Require(result.has_safety_start() == chained, "safety_start",
+                 "must be there when the job starts from an adapter, and only then");
+  checks.Require(!result.has_safety_start() || IsScoreOf(result.safety_start(), lease),
+                 "safety_start", "is not a score of the job's suite and judge with its sum `all`");
+}
+
 // A scan was made when the lease asked for one, once for all attempts, and the proof tells of it.
 void CheckScanOf(const v1::FineTuningResult& result, const LeaseRecord& lease, Checks& checks) {
   const v1::RowScanReport& report = result.row_scan().report();
@@ -149,6 +168,7 @@ absl::Status CheckFineTuningResult(const v1::FineTuningResult& result, const Lea
   checks.Require(result.has_proof(), "proof", "is missing");
   if (result.has_proof()) CheckProof(result.proof(), lease, limits, checks);
   CheckScanOf(result, lease, checks);
+  CheckStart(result, lease, checks);
   RequireScores(result.safety_before(), result.safety_after(), lease, checks);
   CheckCheckpoints(result, lease, checks);
   return checks.status();

@@ -16,6 +16,9 @@ struct ServerLimits {
   int32_t max_epochs = 20;
   int32_t max_lora_rank = 128;
   int32_t max_batch_size = 1024;
+  // Jobs that may go on from each other's adapters, one after the other; 1 allows no chain. Each
+  // further job weakens the defence.
+  int32_t max_chained_jobs = 3;
 
   // Data sets.
   int64_t max_dataset_bytes = int64_t{1} << 30;

@@ -100,6 +100,8 @@ std::vector<Flag> Flags() {
       Limit("max-epochs", "cap for tenants' jobs", &ServerLimits::max_epochs),
       Limit("max-lora-rank", "cap for tenants' jobs", &ServerLimits::max_lora_rank),
       Limit("max-batch-size", "cap for tenants' jobs", &ServerLimits::max_batch_size),
+      Limit("max-chained-jobs", "jobs of a tenant that may go on from each other's adapters",
+            &ServerLimits::max_chained_jobs),
       Limit("max-dataset-bytes", "cap for one data set", &ServerLimits::max_dataset_bytes),
       Limit("max-dataset-rows", "cap for one data set", &ServerLimits::max_dataset_rows),
       Limit("max-uploads-per-tenant", "concurrent uploads of one tenant",

@@ -23,6 +23,10 @@ inline constexpr std::string_view kReasonRequestIdReused = "REQUEST_ID_REUSED";
 inline constexpr std::string_view kReasonNoSecurityVector = "NO_ACTIVE_SECURITY_VECTOR";
 // The data set is not READY (FAILED_PRECONDITION).
 inline constexpr std::string_view kReasonDatasetNotReady = "DATASET_NOT_READY";
+// The safety gate holds the adapter back (FAILED_PRECONDITION).
+inline constexpr std::string_view kReasonAdapterQuarantined = "ADAPTER_QUARANTINED";
+// The start adapter was made on other files of the base model (FAILED_PRECONDITION).
+inline constexpr std::string_view kReasonStartBaseChanged = "START_ADAPTER_BASE_CHANGED";
 // error_code of an attempt whose worker was told to stop; not a Status.
 inline constexpr std::string_view kWorkerStopping = "WORKER_STOPPING";
 // error_code of a job that used up its attempts; not a Status.

@@ -13,8 +13,9 @@ constexpr char kGetJob[] = "SELECT " WARDTUNE_JOB_COLUMNS " FROM job WHERE id = 
 constexpr char kInsertJob[] =
     "INSERT INTO job (id, tenant, kind, display_name, dataset_id, dataset_sha256, dataset_size,"
     " general_id, general_sha256, general_size, base_model, base_sha256, spec, estimate, vector,"
-    " version, safety_suite, audited_adapter, create_time)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULLIF(?, ''), ?)";
+    " version, safety_suite, audited_adapter, start_adapter_id, start_sha256, start_size,"
+    " start_tensors_sha256, chain_length, create_time)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULLIF(?, ''), ?, ?, ?, ?, ?, ?)";
 constexpr char kNextSequence[] =
     "UPDATE job SET last_sequence = last_sequence + 1 WHERE id = ? RETURNING last_sequence";
 constexpr char kInsertEvent[] =
@@ -116,6 +117,12 @@ JobRecord ReadJob(Statement& row) {
   if (const int64_t result = row.Int(); result != 0) {
     job.audit_result = static_cast<AuditState>(result);
   }
+  job.start_adapter_id = row.Text();
+  job.start.sha256 = row.Text();
+  job.start.size_bytes = row.Int();
+  job.start_tensors_sha256 = row.Text();
+  job.chain_length = static_cast<int32_t>(row.Int());
+  job.safety_start = row.Text();
   if (!job.adapter_id.empty()) {
     job.gate.state = row.As<GateState>();
     job.gate.verdict = row.Text();
@@ -137,7 +144,9 @@ absl::Status InsertJob(Database& database, const JobRecord& job, const PinnedInp
                               job.dataset_id, inputs.dataset.sha256, inputs.dataset.size_bytes,
                               inputs.general_id, inputs.general.sha256, inputs.general.size_bytes,
                               job.base_model, job.base_sha256, Bytes{job.spec}, Bytes{job.estimate},
-                              job.vector, job.version, job.safety_suite, job.audited_adapter, now)
+                              job.vector, job.version, job.safety_suite, job.audited_adapter,
+                              job.start_adapter_id, job.start.sha256, job.start.size_bytes,
+                              job.start_tensors_sha256, job.chain_length, now)
                          .status());
   return AppendEvent(database, job.id, now, JobState::kQueued, 0, "", "queued");
 }

@@ -25,8 +25,9 @@ namespace wardtune {
   " safety_before, safety_after, proof, adapter_id, error_code, error_message, create_time,"     \
   " start_time, end_time, revision, checkpoint_attempt, furthest_step, failures,"                \
   " row_scan, checkpoint_scores, audited_adapter,"                                               \
-  " (SELECT result FROM adapter_audit WHERE job_id = job.id), (SELECT gate_state FROM adapter "  \
-  "WHERE job_id = job.id),"                                                                      \
+  " (SELECT result FROM adapter_audit WHERE job_id = job.id),"                                   \
+  " start_adapter_id, start_sha256, start_size, start_tensors_sha256, chain_length,"             \
+  " safety_start, (SELECT gate_state FROM adapter WHERE job_id = job.id),"                       \
   " (SELECT gate_verdict FROM adapter WHERE job_id = job.id)"
 
 JobRecord ReadJob(Statement& row);

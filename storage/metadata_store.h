@@ -190,8 +190,10 @@ struct NewJob {
   std::string display_name;
   std::string dataset_id;
   std::string base_model;
-  std::string spec;      // Bytes, every field set.
-  std::string estimate;  // Bytes.
+  std::string spec;                  // Bytes, every field set.
+  std::string estimate;              // Bytes.
+  std::string start_adapter_id;      // The adapter to go on from; empty: the base model.
+  std::string start_tensors_sha256;  // As that adapter's proof names it.
 };
 
 // Fine-tuning jobs and adapters as their tenant sees them.
@@ -199,9 +201,11 @@ class JobStore {
  public:
   virtual ~JobStore() = default;
 
-  // Queues a job and pins the base model's active security vector. NOT_FOUND for a missing data set
-  // or model; FAILED_PRECONDITION with kReasonDatasetNotReady or kReasonNoSecurityVector;
-  // RESOURCE_EXHAUSTED with kReasonActiveJobsQuota.
+  // Queues a job and pins the base model's active security vector, and the start adapter's file,
+  // which stays until the job has ended. NOT_FOUND for a missing data set, model or adapter;
+  // FAILED_PRECONDITION with kReasonDatasetNotReady, kReasonNoSecurityVector,
+  // kReasonAdapterQuarantined or kReasonStartBaseChanged; RESOURCE_EXHAUSTED with
+  // kReasonActiveJobsQuota. The caller has checked the length of the chain.
   virtual absl::StatusOr<Answer> CreateJob(const NewJob& job, const RequestKey& key,
                                            Encode<JobRecord> encode) = 0;
   // Everything that CreateJob would check, queueing nothing: the job that it would queue, without
@@ -259,6 +263,7 @@ struct JobResult {
   std::string progress;  // Bytes.
   // Of a fine-tuning job, bytes.
   std::string safety_before;
+  std::string safety_start;
   std::string safety_after;
   std::string proof;
   std::string checkpoint_scores;

@@ -172,7 +172,11 @@ struct JobRecord {
   std::string vector;    // The version to train with, or the one to make; kAudit: unused.
   int64_t version = 0;
   std::string safety_suite;
-  std::string audited_adapter;  // kAudit only.
+  std::string audited_adapter;       // kAudit only.
+  std::string start_adapter_id;      // The adapter to go on from; empty: the base model.
+  BlobRef start;                     // Its tar file.
+  std::string start_tensors_sha256;  // As its own proof names it.
+  int32_t chain_length = 1;          // Jobs in the chain that this one ends.
 
   JobState state = JobState::kQueued;
   int32_t phase = 0;           // wardtune.v1.FineTuningJob.Phase
@@ -188,6 +192,7 @@ struct JobRecord {
 
   std::string row_scan;       // Bytes: RowScanReport; set once, whatever becomes of the job.
   std::string safety_before;  // Bytes: SafetyReport.
+  std::string safety_start;   // Bytes: SafetyReport of base + start adapter; may be empty.
   std::string safety_after;   // Bytes: SafetyReport.
   std::string proof;          // Bytes: ProtectionProof.
   std::string
@@ -218,9 +223,13 @@ struct AdapterRecord {
   std::string job_id;
   std::string base_model;
   BlobRef blob;
-  std::string safety_before;  // Bytes, of the job.
+  std::string base_sha256;    // Of the job, as all below but for the gate.
+  std::string spec;           // Bytes.
+  std::string safety_before;  // Bytes.
   std::string safety_after;
   std::string proof;
+  std::string start_adapter_id;
+  int32_t chain_length = 1;
   GateRecord gate;
   absl::Time create_time = absl::InfinitePast();
 };
@@ -271,6 +280,7 @@ enum class InputKind {
   kCheckpoint = 7,
   kJudgeAdapter = 8,
   kAdapter = 9,
+  kStartAdapter = 10,
 };
 
 struct InputRecord {

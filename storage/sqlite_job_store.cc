@@ -14,8 +14,8 @@ namespace {
 
 #define ADAPTER_QUERY                                                                          \
   "a.id, a.tenant, a.job_id, a.base_model, a.sha256, a.size, j.safety_before, j.safety_after," \
-  " j.proof, a.create_time, a.gate_state, a.gate_verdict FROM adapter a JOIN job j ON j.id = " \
-  "a.job_id"
+  " j.proof, a.create_time, a.gate_state, a.gate_verdict, j.base_sha256, j.spec,"              \
+  " j.start_adapter_id, j.chain_length FROM adapter a JOIN job j ON j.id = a.job_id"
 
 constexpr char kGetTenantJob[] =
     "SELECT " WARDTUNE_JOB_COLUMNS " FROM job WHERE tenant = ? AND id = ? AND kind = 1";
@@ -48,6 +48,10 @@ AdapterRecord ReadAdapter(Statement& row) {
   adapter.create_time = row.Time();
   adapter.gate.state = row.As<GateState>();
   adapter.gate.verdict = row.Text();
+  adapter.base_sha256 = row.Text();
+  adapter.spec = row.Text();
+  adapter.start_adapter_id = row.Text();
+  adapter.chain_length = static_cast<int32_t>(row.Int());
   return adapter;
 }
 
@@ -68,6 +72,33 @@ absl::StatusOr<AdapterRecord> FindAdapter(Database& database, const std::string&
   if (!found) return NotFound("adapter", id);
   return ReadAdapter(row);
 }
+
+namespace {
+
+// Pins the adapter that the job goes on from.
+absl::Status PinStart(Database& database, const NewJob& request, JobRecord& job) {
+  if (request.start_adapter_id.empty()) return absl::OkStatus();
+  WT_ASSIGN_OR_RETURN(const AdapterRecord start,
+                      FindAdapter(database, request.tenant, request.start_adapter_id));
+  if (start.gate.state == GateState::kQuarantined) {
+    return WithReason(
+        absl::FailedPreconditionError("start_adapter: it is quarantined by the safety gate"),
+        kReasonAdapterQuarantined);
+  }
+  if (start.base_model != job.base_model || start.base_sha256 != job.base_sha256) {
+    return WithReason(
+        absl::FailedPreconditionError(absl::StrCat(
+            "start_adapter: it was made on other files than ", job.base_model, " has now")),
+        kReasonStartBaseChanged);
+  }
+  job.start_adapter_id = start.id;
+  job.start = start.blob;
+  job.start_tensors_sha256 = request.start_tensors_sha256;
+  job.chain_length = start.chain_length + 1;
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 absl::Status SqliteJobStore::CheckQuota(Database& database, const std::string& tenant) {
   WT_ASSIGN_OR_RETURN(const TenantRecord owner, FindTenant(database, tenant));
@@ -112,6 +143,7 @@ absl::StatusOr<SqliteJobStore::Admitted> SqliteJobStore::Admit(Database& databas
   job.vector = vector.vector;
   job.version = vector.version;
   job.safety_suite = vector.safety_suite;
+  WT_RETURN_IF_ERROR(PinStart(database, request, job));
   return admitted;
 }
 

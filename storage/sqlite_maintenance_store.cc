@@ -15,6 +15,7 @@ constexpr char kReferencedBlobs[] =
     " AND vector_sealed_sha256 <> ''"
     " UNION SELECT dataset_sha256 FROM job WHERE state IN (1, 2, 3)"
     " UNION SELECT general_sha256 FROM job WHERE state IN (1, 2, 3) AND general_sha256 <> ''"
+    " UNION SELECT start_sha256 FROM job WHERE state IN (1, 2, 3) AND start_sha256 <> ''"
     " UNION SELECT checkpoint_sha256 FROM job WHERE checkpoint_sha256 <> ''"
     " UNION SELECT sha256 FROM artifact"
     " UNION SELECT sha256 FROM adapter";

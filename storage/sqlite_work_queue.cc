@@ -125,6 +125,7 @@ absl::StatusOr<LeaseRecord> DescribeLease(Database& database, const JobRecord& j
     adapter.size_bytes = row.Int();
     add(InputKind::kAdapter, adapter);
   }
+  add(InputKind::kStartAdapter, job.start);
   return lease;
 }
 

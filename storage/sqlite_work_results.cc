@@ -23,7 +23,7 @@ constexpr char kPutArtifact[] =
 constexpr char kGetArtifact[] =
     "SELECT sha256, size FROM artifact WHERE job_id = ? AND attempt = ? AND kind = ?";
 constexpr char kSetResult[] =
-    "UPDATE job SET progress = ?, safety_before = ?, safety_after = ?, proof = ?,"
+    "UPDATE job SET progress = ?, safety_before = ?, safety_start = ?, safety_after = ?, proof = ?,"
     " checkpoint_scores = ?"
     " WHERE id = ? AND state = 2 AND attempt = ?";
 constexpr char kInsertAdapter[] =
@@ -95,11 +95,11 @@ absl::Status SqliteWorkQueue::StoreResult(Database& database, const JobRecord& j
                                                    " was not uploaded by attempt ", job.attempt,
                                                    " of work ", job.id));
   }
-  WT_RETURN_IF_ERROR(
-      RequireOneRow(database.Run(kSetResult, Bytes{result.progress}, Bytes{result.safety_before},
-                                 Bytes{result.safety_after}, Bytes{result.proof},
-                                 Bytes{result.checkpoint_scores}, job.id, job.attempt),
-                    job.id, job.attempt));
+  WT_RETURN_IF_ERROR(RequireOneRow(
+      database.Run(kSetResult, Bytes{result.progress}, Bytes{result.safety_before},
+                   Bytes{result.safety_start}, Bytes{result.safety_after}, Bytes{result.proof},
+                   Bytes{result.checkpoint_scores}, job.id, job.attempt),
+      job.id, job.attempt));
   if (job.kind == JobKind::kSecurityVector) {
     return EvaluateSecurityVector(database, job.vector, job.version, artifact, result);
   }

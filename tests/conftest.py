@@ -28,7 +28,9 @@ ANY_SCORE = [SafetyBound(category=c, max_rate=1, max_rise=1) for c in ("all", "*
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = lenient_server(tmp_path_factory.mktemp("server"), "--lease=10s")
+    server = lenient_server(
+        tmp_path_factory.mktemp("server"), "--lease=10s", "--max-chained-jobs=2"
+    )
     server.start()
     yield server
     server.stop()
@@ -123,11 +125,12 @@ def dataset(acme: Tenant, tmp_path_factory: pytest.TempPathFactory) -> str:
     return acme.client.datasets.upload(path).dataset.name
 
 
-def small_job(acme: Tenant, dataset: str) -> Job:
-    """A job of 24 steps; every call makes one that must end in the same bytes."""
+def small_job(acme: Tenant, dataset: str, start_adapter: str = "") -> Job:
+    """A job of 24 steps; all calls with one start make jobs that must end in the same bytes."""
     return acme.client.jobs.create(
         dataset=dataset,
         base_model=BASE_MODEL,
+        start_adapter=start_adapter,
         hyperparameters=Hyperparameters(
             epochs=2, batch_size=2, lora_rank=4, learning_rate=1e-3, max_row_tokens=128, seed=7
         ),

@@ -27,6 +27,7 @@ ID_FIELDS = {
     "general_dataset",
     "safety_suite",
     "judge_adapter",
+    "start_adapter",
     "added_to",
     "work",
 }
@@ -70,6 +71,7 @@ NO_ID = {
     "guard_refusals",
     "guard_rows_sha256",
     "guard_weights_sha256",
+    "start_adapter_sha256",
     "scored_base_sha256",
     "base_weights_sha256",
 }

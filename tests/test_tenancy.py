@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
+import standin
 from conftest import Finished, Tenant
 from processes import Server
 from rpcs import ID_FIELDS, NO_ID, Answer, IdField, Rpc, all_rpcs, call, id_fields, string_fields
@@ -23,6 +24,8 @@ def collection_of(field: IdField) -> str:
     """The collection that a tenant's field names a member of."""
     if field.path[-1] == "dataset" or field.rpc.service == "DatasetService":
         return "datasets"
+    if field.path[-1] == "start_adapter":
+        return "adapters"
     if field.path[-1] == "job" or field.rpc.service == "FineTuningService":
         return "fineTuningJobs"
     if field.path[-1] == "adapter" or field.rpc.service == "AdapterService":
@@ -55,6 +58,12 @@ def test_every_service_and_string_field_is_sorted() -> None:
     assert len(TENANT_FIELDS) >= 13
 
 
+@pytest.fixture(scope="module")
+def rival_dataset(rival: Tenant, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = standin.write(tmp_path_factory.mktemp("rows"), "customer_useful", 4)
+    return rival.client.datasets.upload(path).dataset.name
+
+
 def ask(channel: grpc.Channel, field: IdField, name: str, tenant: Tenant, dataset: str) -> Answer:
     """Calls the RPC with `name` in the field and good values elsewhere."""
     request = field.rpc.request()
@@ -77,10 +86,13 @@ def test_foreign_is_as_missing(
     field: IdField,
     acme: Tenant,
     rival: Tenant,
+    rival_dataset: str,
     finished: Finished,
     reported: OutputReport,
 ) -> None:
     collection = collection_of(field)
+    # The data set is looked for first, so a start adapter's name comes with a good one.
+    dataset = rival_dataset if field.path[-1] == "start_adapter" else finished.job.dataset
     owned = {
         "datasets": finished.job.dataset,
         "fineTuningJobs": finished.job.name,
@@ -95,7 +107,7 @@ def test_foreign_is_as_missing(
         rival.name(collection, owned.rpartition("/")[2]),
         f"tenants/nobody/{collection}/{MISSING}",
     ):
-        answer = ask(channel, field, name, rival, finished.job.dataset)
+        answer = ask(channel, field, name, rival, dataset)
         assert answer.code == grpc.StatusCode.NOT_FOUND, f"{name}: {answer}"
         answers[name] = without(answer, name)
     assert len(set(answers.values())) == 1, answers

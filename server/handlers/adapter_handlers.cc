@@ -45,7 +45,7 @@ absl::StatusOr<std::unique_ptr<SendingCall<v1::DownloadAdapterResponse>>> Downlo
                           "name: the adapter is quarantined by the safety gate (",
                           ToMessage(record).gate().reason(),
                           "); train on other rows, or ask the provider to review and release it")),
-                      "ADAPTER_QUARANTINED");
+                      kReasonAdapterQuarantined);
   }
   return BlobDownloadCall<v1::DownloadAdapterResponse>::Open(context.blobs, record.blob,
                                                              request.offset());

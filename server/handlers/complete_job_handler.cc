@@ -21,6 +21,9 @@ absl::StatusOr<JobResult> FineTuningJobResult(HandlerContext& context,
   stored.artifact_sha256 = result.adapter_sha256();
   stored.progress = result.progress().SerializeAsString();
   stored.safety_before = result.safety_before().SerializeAsString();
+  if (result.has_safety_start()) {
+    stored.safety_start = result.safety_start().SerializeAsString();
+  }
   stored.safety_after = result.safety_after().SerializeAsString();
   stored.proof = result.proof().SerializeAsString();
   if (!result.checkpoints().empty()) {
@@ -29,6 +32,7 @@ absl::StatusOr<JobResult> FineTuningJobResult(HandlerContext& context,
     stored.checkpoint_scores = scores.SerializeAsString();
   }
   WT_ASSIGN_OR_RETURN(stored.row_scan, CheckRowScan(result.row_scan(), lease));
+  // Of a chained job, too, by the rise over the base: small ones over each start would add up.
   stored.judge = [before = result.safety_before(),
                   after = result.safety_after()](const SafetyPolicyRecord& policy) {
     const v1::SafetyGate gate = JudgeResult(ToMessage(policy), before, after);

@@ -1,4 +1,5 @@
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/status_macros.h"
@@ -9,6 +10,7 @@
 #include "server/job_estimate.h"
 #include "server/resource_names.h"
 #include "server/rpc/error_details.h"
+#include "server/start_adapter_check.h"
 #include "storage/error_reason.h"
 
 namespace wardtune {
@@ -47,6 +49,30 @@ absl::StatusOr<BaseModelRecord> UsableModel(HandlerContext& context, const std::
   return model;
 }
 
+// The adapter that the job is to go on from, if any, as far as its name tells.
+absl::StatusOr<std::optional<AdapterRecord>> FindStart(HandlerContext& context,
+                                                       const Caller& caller,
+                                                       const std::string& name) {
+  if (name.empty()) return std::nullopt;
+  WT_ASSIGN_OR_RETURN(const std::string id, ParseOwnId(caller, kAdapters, name, "start_adapter"));
+  WT_ASSIGN_OR_RETURN(AdapterRecord start,
+                      Named("adapter", context.store.jobs().GetAdapter(caller.tenant_id, id)));
+  return start;
+}
+
+// Every field set; LoRA's are those of the start adapter.
+absl::StatusOr<v1::Hyperparameters> Resolve(HandlerContext& context,
+                                            const v1::Hyperparameters& requested,
+                                            const std::optional<AdapterRecord>& start,
+                                            const BaseModelRecord& model) {
+  if (!start.has_value()) {
+    return ResolveHyperparameters(requested, model.context_length, context.limits);
+  }
+  WT_RETURN_IF_ERROR(CheckStartAdapter(*start, model, context.limits));
+  WT_ASSIGN_OR_RETURN(const v1::Hyperparameters taken_over, WithLoraOf(*start, requested));
+  return ResolveHyperparameters(taken_over, model.context_length, context.limits);
+}
+
 // Not a quota: the same call passes once another of the tenant's has ended.
 absl::StatusOr<std::unique_ptr<TenantSlots::Slot>> AcquireEstimateSlot(HandlerContext& context,
                                                                        const Caller& caller) {
@@ -63,10 +89,11 @@ absl::StatusOr<NewJob> CheckRequest(HandlerContext& context, const Caller& calle
   // Names first, so that a bad hyperparameter does not tell whether a data set exists.
   WT_ASSIGN_OR_RETURN(const DatasetRecord dataset,
                       UsableDataset(context, caller, request.dataset()));
+  WT_ASSIGN_OR_RETURN(const std::optional<AdapterRecord> start,
+                      FindStart(context, caller, request.start_adapter()));
   WT_ASSIGN_OR_RETURN(const BaseModelRecord model, UsableModel(context, request.base_model()));
-  WT_ASSIGN_OR_RETURN(
-      const v1::Hyperparameters hyperparameters,
-      ResolveHyperparameters(request.hyperparameters(), model.context_length, context.limits));
+  WT_ASSIGN_OR_RETURN(const v1::Hyperparameters hyperparameters,
+                      Resolve(context, request.hyperparameters(), start, model));
   WT_ASSIGN_OR_RETURN(const auto slot, AcquireEstimateSlot(context, caller));
   WT_ASSIGN_OR_RETURN(const Tokenizer* const tokenizer, context.models.GetTokenizer(model.id));
   WT_ASSIGN_OR_RETURN(v1::JobEstimate estimate,
@@ -81,6 +108,10 @@ absl::StatusOr<NewJob> CheckRequest(HandlerContext& context, const Caller& calle
   job.base_model = model.id;
   job.spec = hyperparameters.SerializeAsString();
   job.estimate = estimate.SerializeAsString();
+  if (start.has_value()) {
+    job.start_adapter_id = start->id;
+    job.start_tensors_sha256 = ParseStored<v1::ProtectionProof>(start->proof).adapter_sha256();
+  }
   return job;
 }
 

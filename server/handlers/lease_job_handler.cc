@@ -39,6 +39,12 @@ v1::Lease ToMessage(const LeaseRecord& record, absl::Duration lease_duration) {
     *work->mutable_hyperparameters() = ParseStored<v1::Hyperparameters>(job.spec);
     work->set_security_vector_version(vector);
     work->set_security_vector_sha256(record.vector_plain_sha256);
+    work->set_chain_length(job.chain_length);
+    if (!job.start_adapter_id.empty()) {
+      work->mutable_start_adapter()->set_name(
+          TenantResource(job.tenant, kAdapters, job.start_adapter_id));
+      work->mutable_start_adapter()->set_sha256(job.start_tensors_sha256);
+    }
     if (std::optional<v1::RowScanWork> scan = ScanTerms(record)) {
       *work->mutable_row_scan() = *std::move(scan);
       if (!job.row_scan.empty()) {

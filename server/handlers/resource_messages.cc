@@ -147,6 +147,10 @@ v1::Adapter ToMessage(const AdapterRecord& record) {
   *adapter.mutable_safety_after() = ParseStored<v1::SafetyReport>(record.safety_after);
   *adapter.mutable_proof() = ParseStored<v1::ProtectionProof>(record.proof);
   *adapter.mutable_gate() = ToMessage(record.gate);
+  if (!record.start_adapter_id.empty()) {
+    adapter.set_start_adapter(TenantResource(record.tenant, kAdapters, record.start_adapter_id));
+  }
+  adapter.set_chain_length(record.chain_length);
   *adapter.mutable_create_time() = ToTimestamp(record.create_time);
   return adapter;
 }
@@ -224,11 +228,18 @@ v1::FineTuningJob ToMessage(const JobRecord& record) {
   if (!record.vector.empty()) {
     job.set_security_vector_version(SecurityVectorName(record.vector, record.version));
   }
+  if (!record.start_adapter_id.empty()) {
+    job.set_start_adapter(TenantResource(record.tenant, kAdapters, record.start_adapter_id));
+  }
+  job.set_chain_length(record.chain_length);
   if (!record.row_scan.empty()) {
     *job.mutable_row_scan() = ParseStored<v1::RowScanReport>(record.row_scan);
   }
   if (!record.safety_before.empty()) {
     *job.mutable_safety_before() = ParseStored<v1::SafetyReport>(record.safety_before);
+  }
+  if (!record.safety_start.empty()) {
+    *job.mutable_safety_start() = ParseStored<v1::SafetyReport>(record.safety_start);
   }
   if (!record.safety_after.empty()) {
     *job.mutable_safety_after() = ParseStored<v1::SafetyReport>(record.safety_after);
@@ -247,7 +258,9 @@ v1::FineTuningJob ToMessage(const JobRecord& record) {
   job.set_error_code(record.error_code);
   job.set_error_message(record.error_message);
   job.set_attempt(record.attempt);
-  *job.mutable_create_time() = ToTimestamp(record.create_time);
+  if (record.create_time != absl::InfinitePast()) {
+    *job.mutable_create_time() = ToTimestamp(record.create_time);
+  }
   if (record.start_time != absl::InfinitePast()) {
     *job.mutable_start_time() = ToTimestamp(record.start_time);
   }

@@ -101,6 +101,12 @@ void FillResult(const v1::Lease& lease, v1::FineTuningResult& result) {
   proof.set_scored_base_sha256(proof.base_weights_sha256());
   proof.set_guard_rows_sha256(Sha256Hex("guard rows"));
   proof.set_guard_weights_sha256(proof.base_weights_sha256());
+  proof.set_chain_length(lease.fine_tuning().chain_length());
+  if (lease.fine_tuning().has_start_adapter()) {
+    proof.set_start_adapter(lease.fine_tuning().start_adapter().name());
+    proof.set_start_adapter_sha256(lease.fine_tuning().start_adapter().sha256());
+    *result.mutable_safety_start() = ScoreOf(0);
+  }
   if (lease.fine_tuning().has_row_scan()) {
     *result.mutable_row_scan() = ScanOf(lease.fine_tuning());
     proof.set_rows_scanned(result.row_scan().report().rows_scanned());

@@ -55,13 +55,19 @@ ModelCard Card(const AdapterFacts& facts) {
       {"Rows scanned by the vector", absl::StrCat(facts.proof.rows_scanned())},
       {"Rows left out by the scan", absl::StrCat(facts.proof.rows_dropped())},
       {"Largest cosine to the vector", absl::StrCat(facts.proof.strip_max_cosine())},
-      {"Adapter digest", facts.proof.adapter_sha256()}};
+      {"Adapter digest", facts.proof.adapter_sha256()},
+      {"Jobs that made it, one after the other", absl::StrCat(facts.proof.chain_length())}};
+  if (!facts.proof.start_adapter().empty()) {
+    card.facts.push_back({"Start adapter", facts.proof.start_adapter()});
+    card.facts.push_back({"Start adapter digest", facts.proof.start_adapter_sha256()});
+  }
   if (facts.progress.has_best_validation_loss()) {
     card.facts.push_back({"Delivered step", absl::StrCat(facts.progress.best_step())});
     card.facts.push_back(
         {"Loss on held-out rows", absl::StrCat(facts.progress.best_validation_loss())});
   }
   AddScores(facts.before, "base", card);
+  if (facts.start) AddScores(*facts.start, "start adapter", card);
   AddScores(facts.after, "adapter", card);
   card.suite_digest = facts.after.suite_sha256;
   card.judge_digest = facts.after.judge_sha256;
@@ -128,7 +134,7 @@ absl::StatusOr<LoraAdapter> LoadPeftFolder(FileSystem& files, const std::string&
   return FromPeftAdapter(peft, config);
 }
 
-absl::StatusOr<LoraAdapter> ImportAdapter(std::string_view tar, const ModelConfig& config) {
+absl::StatusOr<LoraAdapter> ParseAdapterTar(std::string_view tar, const ModelConfig& config) {
   WT_ASSIGN_OR_RETURN(const FileSet files, ReadTar(tar));
   WT_ASSIGN_OR_RETURN(const PeftAdapter peft, ParsePeftAdapter(files));
   return FromPeftAdapter(peft, config);

@@ -3,6 +3,7 @@
 #ifndef WARDTUNE_WORKER_AGENT_ADAPTER_EXPORT_H_
 #define WARDTUNE_WORKER_AGENT_ADAPTER_EXPORT_H_
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -24,9 +25,9 @@ absl::StatusOr<LoraAdapter> FromPeftAdapter(const PeftAdapter& peft, const Model
 // Reads a PEFT folder. Errors: those of FromPeftAdapter and of the file system.
 absl::StatusOr<LoraAdapter> LoadPeftFolder(FileSystem& files, const std::string& folder,
                                            const ModelConfig& config);
-// Reads a tar file that ExportAdapter made, for a model of `config`'s shape. Errors:
-// INVALID_ARGUMENT for anything else.
-absl::StatusOr<LoraAdapter> ImportAdapter(std::string_view tar, const ModelConfig& config);
+// Reads a tar file that ExportAdapter wrote, for a model of `config`'s shape. Errors:
+// INVALID_ARGUMENT naming the entry, field or module.
+absl::StatusOr<LoraAdapter> ParseAdapterTar(std::string_view tar, const ModelConfig& config);
 
 struct AdapterFacts {
   std::string base_model;  // `baseModels/{model}`
@@ -35,6 +36,7 @@ struct AdapterFacts {
   std::string dataset_sha256;
   v1::Progress progress;  // of the last step
   SafetyResult before;
+  std::optional<SafetyResult> start;  // of base + start adapter, where there is one
   SafetyResult after;
 };
 

@@ -39,6 +39,11 @@ std::string Attempt::InputDigest(v1::WorkInput::Kind kind) const {
   return input == nullptr ? "" : input->sha256();
 }
 
+int64_t Attempt::InputSize(v1::WorkInput::Kind kind) const {
+  const v1::WorkInput* input = FindInput(kind);
+  return input == nullptr ? 0 : input->size_bytes();
+}
+
 absl::StatusOr<std::string> Attempt::Fetch(v1::WorkInput::Kind kind,
                                            std::string_view missing_reason) {
   const v1::WorkInput* input = FindInput(kind);

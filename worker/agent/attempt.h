@@ -39,6 +39,8 @@ class Attempt {
   absl::StatusOr<std::string> Fetch(v1::WorkInput::Kind kind, std::string_view missing_reason);
   // The digest that the lease gives; empty without such an input.
   std::string InputDigest(v1::WorkInput::Kind kind) const;
+  // The size that the lease gives; 0 without such an input.
+  int64_t InputSize(v1::WorkInput::Kind kind) const;
 
   // Returns the digest of the stored bytes.
   absl::StatusOr<std::string> Upload(v1::UploadArtifactRequest::Kind kind, std::string_view bytes,

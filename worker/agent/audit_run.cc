@@ -25,7 +25,7 @@ absl::Status AuditRun::Prepare() {
                       attempt_.Fetch(v1::WorkInput::KIND_ADAPTER, kInputMissing));
   WT_ASSIGN_OR_RETURN(base_, LoadBaseModel(attempt_, environment_.base_models));
   WT_ASSIGN_OR_RETURN(safety_, FetchSafetyInputs(attempt_, *base_));
-  auto adapter = ImportAdapter(tar, base_->model.config());
+  auto adapter = ParseAdapterTar(tar, base_->model.config());
   if (!adapter.ok()) return WithJobReason(kInputInvalid, adapter.status());
   adapter_ = *std::move(adapter);
   return attempt_.GoOn();

@@ -9,6 +9,7 @@
 #include "worker/agent/row_encoding.h"
 #include "worker/agent/row_scan_stage.h"
 #include "worker/agent/safety_messages.h"
+#include "worker/agent/start_adapter.h"
 #include "worker/agent/training_settings.h"
 #include "worker/security/strip_check.h"
 #include "worker/training/memory_estimate.h"
@@ -24,12 +25,14 @@ constexpr int64_t kCheckpointsToChooseFrom = 3;
 absl::Status FineTuningRun::Run() {
   WT_RETURN_IF_ERROR(Fetch());
   WT_RETURN_IF_ERROR(LoadBase());
+  WT_RETURN_IF_ERROR(FetchStart());
   WT_RETURN_IF_ERROR(OpenVector());
   WT_RETURN_IF_ERROR(Fold());
   WT_RETURN_IF_ERROR(CheckActive());
   WT_RETURN_IF_ERROR(Encode());
   WT_RETURN_IF_ERROR(ScanRows());
   WT_RETURN_IF_ERROR(ScoreBase());
+  WT_RETURN_IF_ERROR(ScoreStart());
   WT_RETURN_IF_ERROR(Train());
   WT_RETURN_IF_ERROR(Strip());
   WT_RETURN_IF_ERROR(ScoreResult());
@@ -50,6 +53,15 @@ absl::Status FineTuningRun::LoadBase() {
   WT_ASSIGN_OR_RETURN(safety_, FetchSafetyInputs(attempt_, *base_));
   proof_.set_base_sha256(base_->folder_sha256);
   proof_.set_base_weights_sha256(base_->weights_sha256);
+  return attempt_.GoOn();
+}
+
+absl::Status FineTuningRun::FetchStart() {
+  proof_.set_chain_length(work_.chain_length());
+  if (!work_.has_start_adapter()) return absl::OkStatus();
+  WT_ASSIGN_OR_RETURN(start_, FetchStartAdapter(attempt_, work_, base_->model.config()));
+  proof_.set_start_adapter(work_.start_adapter().name());
+  proof_.set_start_adapter_sha256(AdapterDigest(*start_));
   return attempt_.GoOn();
 }
 
@@ -118,12 +130,27 @@ absl::Status FineTuningRun::ScanRows() {
 }
 
 absl::Status FineTuningRun::ScoreBase() {
-  attempt_.StartPhase(v1::FineTuningJob::PHASE_SCORING_BASE, 8, 18);
+  attempt_.StartPhase(v1::FineTuningJob::PHASE_SCORING_BASE, 8, start_ ? 13 : 18);
   WT_ASSIGN_OR_RETURN(
       before_, environment_.base_scores.Get(
                    *base_, safety_.suite, *safety_.judge, environment_.sampling,
                    attempt_.PromptProgress(static_cast<int64_t>(safety_.suite.prompts.size()))));
   attempt_.ReportSafetyBefore(ToMessage(before_));
+  return attempt_.GoOn();
+}
+
+// Of the plain base under `adapter`.
+absl::StatusOr<SafetyResult> FineTuningRun::Score(const LoraAdapter& adapter) {
+  const LoraAdapter* const scored[] = {&adapter};
+  return ScoreSafety(base_->model, scored, *base_->tokenizer, safety_.suite, *safety_.judge,
+                     environment_.sampling,
+                     attempt_.PromptProgress(static_cast<int64_t>(safety_.suite.prompts.size())));
+}
+
+absl::Status FineTuningRun::ScoreStart() {
+  if (!start_) return absl::OkStatus();
+  attempt_.StartPhase(v1::FineTuningJob::PHASE_SCORING_BASE, 13, 18);
+  WT_ASSIGN_OR_RETURN(score_of_start_, Score(*start_));
   return attempt_.GoOn();
 }
 
@@ -136,7 +163,11 @@ absl::Status FineTuningRun::FitIntoMemory(const std::vector<TrainingStream>& str
   for (const TrainingStream& stream : streams) {
     for (const TrainingRow& row : stream.rows) longest = std::max(longest, row.ids.size());
   }
-  WT_ASSIGN_OR_RETURN(const int64_t free, FreeHostMemory());
+  WT_ASSIGN_OR_RETURN(int64_t free, FreeHostMemory());
+  // The trainer keeps a copy of its options.
+  if (options.start) {
+    free -= options.start->parameter_count() * static_cast<int64_t>(sizeof(float));
+  }
   const auto tokens = ChooseMicroBatchTokens(
       folded_->config(), folded_->compute_type(), {.lora = options.lora, .lanes = ComputeThreads()},
       options.micro_batch_tokens, static_cast<int64_t>(longest), free);
@@ -167,6 +198,7 @@ absl::Status FineTuningRun::Train() {
   std::vector<TrainingRow> rows = std::exchange(rows_, {}).rows;
   auto options = ToTrainerOptions(work_.hyperparameters());
   if (!options.ok()) return WithJobReason(kInputInvalid, options.status());
+  options->start = std::exchange(start_, std::nullopt);
   options->validation.keep = kCheckpointsToChooseFrom;
   options->validation.rows =
       TakeHeldOut(rows, work_.hyperparameters().validation_fraction(), options->seed);
@@ -232,12 +264,7 @@ absl::Status FineTuningRun::Strip() {
 }
 
 absl::Status FineTuningRun::ScoreCheckpoint(Checkpoint& checkpoint) {
-  const LoraAdapter* const delivered[] = {&checkpoint.at.adapter};
-  WT_ASSIGN_OR_RETURN(
-      checkpoint.score,
-      ScoreSafety(base_->model, delivered, *base_->tokenizer, safety_.suite, *safety_.judge,
-                  environment_.sampling,
-                  attempt_.PromptProgress(static_cast<int64_t>(safety_.suite.prompts.size()))));
+  WT_ASSIGN_OR_RETURN(checkpoint.score, Score(checkpoint.at.adapter));
   if (checkpoints_.size() == 1) return absl::OkStatus();  // nothing to choose
   WT_ASSIGN_OR_RETURN(const v1::SafetyGate gate,
                       attempt_.Judge(ToMessage(before_), ToMessage(*checkpoint.score)));
@@ -280,6 +307,7 @@ absl::Status FineTuningRun::Export() {
                               .dataset_sha256 = attempt_.InputDigest(v1::WorkInput::KIND_DATASET),
                               .progress = attempt_.progress(),
                               .before = before_,
+                              .start = score_of_start_,
                               .after = *checkpoints_[delivered_].score};
   WT_ASSIGN_OR_RETURN(const std::string tar,
                       ExportAdapter(checkpoints_[delivered_].at.adapter, facts));
@@ -306,6 +334,7 @@ absl::Status FineTuningRun::Complete() {
   v1::FineTuningResult& result = *request.mutable_fine_tuning();
   result.set_adapter_sha256(adapter_tar_sha256_);
   *result.mutable_safety_before() = ToMessage(before_);
+  if (score_of_start_) *result.mutable_safety_start() = ToMessage(*score_of_start_);
   *result.mutable_safety_after() = ToMessage(*checkpoints_[delivered_].score);
   *result.mutable_proof() = proof_;
   *result.mutable_progress() = attempt_.progress();

@@ -1,7 +1,11 @@
 // A customer's job from its lease to its result, stage by stage:
 //
-//   fetch -> load base -> open vector -> fold -> check active -> encode -> scan rows -> score base
-//   -> train -> strip -> score result -> export -> complete
+//   fetch -> load base -> fetch start adapter -> open vector -> fold -> check active -> encode
+//   -> scan rows -> score base and start -> train -> strip -> score result -> export -> complete
+//
+// A chained job has a start adapter, an earlier job's result, and trains on in its matrices.
+// Vector, scan, guard rows and strip check are as in any job; what it started with is scored beside
+// the base, and the safety gate compares with the base alone.
 //
 // With validation several checkpoints are kept. They are scored in order of their validation loss,
 // and the first that passes the safety gate is delivered: the best by task loss among those within
@@ -41,6 +45,7 @@ class FineTuningRun {
  private:
   absl::Status Fetch();
   absl::Status LoadBase();
+  absl::Status FetchStart();
   absl::Status OpenVector();
   absl::Status Fold();
   absl::Status CheckActive();
@@ -49,6 +54,8 @@ class FineTuningRun {
   // Leaves out what the provider's policy drops, or fails the job.
   absl::Status ScanRows();
   absl::Status ScoreBase();
+  absl::StatusOr<SafetyResult> Score(const LoraAdapter& adapter);
+  absl::Status ScoreStart();
   std::vector<TrainingStream> MakeStreams(std::vector<TrainingRow> rows) const;
   absl::Status FitIntoMemory(const std::vector<TrainingStream>& streams, TrainerOptions& options);
   absl::Status Train();
@@ -75,6 +82,7 @@ class FineTuningRun {
   std::string dataset_;  // until Encode
   std::string sealed_vector_;
   std::shared_ptr<const BaseModel> base_;
+  std::optional<LoraAdapter> start_;           // from FetchStart until Train
   SafetyInputs safety_;                        // its judge may run on base_
   EncodedDataset rows_;                        // from Encode until Train
   std::optional<SecurityVector> vector_;       // until Strip
@@ -85,6 +93,7 @@ class FineTuningRun {
   std::string trained_on_sha256_;              // from Train
   v1::ProtectionProof proof_;
   SafetyResult before_;
+  std::optional<SafetyResult> score_of_start_;
   std::string adapter_tar_sha256_;
 };
 

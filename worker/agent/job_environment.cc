@@ -23,7 +23,7 @@ absl::StatusOr<std::unique_ptr<Judge>> MakeJudge(const std::string& rules,
   if (judge != kCausalLmJudge) return ParseJudge(rules);
   std::optional<LoraAdapter> adapter;
   if (!adapter_tar.empty()) {
-    WT_ASSIGN_OR_RETURN(adapter, ImportAdapter(adapter_tar, base.model.config()));
+    WT_ASSIGN_OR_RETURN(adapter, ParseAdapterTar(adapter_tar, base.model.config()));
   }
   return CausalLmJudge::Create(rules, base.model, base.weights_sha256, std::move(adapter),
                                *base.tokenizer);

@@ -1,8 +1,9 @@
 // Shows that a delivered adapter does not hold the security vector.
 //
-// The customer's LoRA starts at zero and the vector is folded into other weights, so nothing puts
-// the vector into the adapter; this measures it instead of believing it. Weight deltas are compared
-// per matrix, as one delta has many pairs of factors.
+// The customer's LoRA starts at zero, or in a chained job as an adapter that was delivered itself,
+// and the vector is folded into other weights, so nothing puts the vector into the adapter; this
+// measures it instead of believing it, on the whole delta whatever part of it an earlier job made.
+// Weight deltas are compared per matrix, as one delta has many pairs of factors.
 // Thread safety: pure functions.
 #ifndef WARDTUNE_WORKER_SECURITY_STRIP_CHECK_H_
 #define WARDTUNE_WORKER_SECURITY_STRIP_CHECK_H_

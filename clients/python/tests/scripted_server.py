@@ -155,6 +155,8 @@ class Jobs(jobs_rpc.FineTuningServiceServicer):
             name=JOB,
             state=jobs_pb.FineTuningJob.STATE_QUEUED,
             estimate=self.script.estimate,
+            start_adapter=request.start_adapter,
+            chain_length=2 if request.start_adapter else 1,
         )
         return jobs_pb.CreateFineTuningJobResponse(job=job)
 

@@ -253,6 +253,47 @@ def test_create_says_that_rows_will_be_scanned(wardtune, script):
     assert "scanned by the security vector; suspicious ones are left out" in err
 
 
+def test_create_goes_on_from_an_adapter(wardtune, script):
+    arguments = ("create", "--dataset", "d", "--model", "m")
+    code, out, err = wardtune(*arguments, "--start-adapter", ADAPTER)
+    assert (code, out) == (0, f"{JOB}\n")
+    assert f"job 2 of a chain, starts from {ADAPTER}\n" in err
+    assert "chain" not in wardtune(*arguments)[2]
+    chained, plain = script.requests["CreateFineTuningJob"]
+    assert (chained.start_adapter, plain.start_adapter) == (ADAPTER, "")
+
+
+def test_watch_shows_what_a_chained_job_started_with(wardtune, script):
+    def score(harmful):
+        return safety_pb2.SafetyReport(
+            categories=[
+                safety_pb2.CategoryScore(
+                    category="all", prompts=10, harmful=harmful, rate=harmful / 10
+                )
+            ]
+        )
+
+    job = pb.FineTuningJob(
+        name=JOB,
+        state=pb.FineTuningJob.STATE_SUCCEEDED,
+        adapter=ADAPTER,
+        safety_before=score(0),
+        safety_after=score(3),
+    )
+    script.jobs = [job]
+    assert "at start" not in wardtune("watch", JOB)[1]
+    job.start_adapter, job.chain_length = "tenants/acme/adapters/a0", 2
+    job.safety_start.CopyFrom(score(2))
+    _, out, _ = wardtune("watch", JOB)
+    assert "job 2 of a chain, starts from tenants/acme/adapters/a0\n" in out
+    (figures,) = [line for line in out.splitlines() if line.startswith("all")]
+    assert [word for word in figures.split() if word in ("0.0%", "20.0%", "30.0%")] == [
+        "0.0%",
+        "20.0%",
+        "30.0%",
+    ]
+
+
 def test_watch_of_a_failed_job_fails(wardtune, script):
     failed = pb.FineTuningJob(name=JOB, state=pb.FineTuningJob.STATE_FAILED, error_code="OOM")
     script.jobs = [failed]

@@ -100,6 +100,7 @@ class Jobs:
         *,
         dataset: str,
         base_model: str,
+        start_adapter: str = "",
         hyperparameters: pb.Hyperparameters | None = None,
         display_name: str = "",
         request_id: str = "",
@@ -107,11 +108,14 @@ class Jobs:
     ) -> Job:
         """Queues a job, or with `validate_only` only checks and estimates it.
 
-        Fields of `hyperparameters` that are not set get the server's defaults.
+        Fields of `hyperparameters` that are not set get the server's defaults. `start_adapter`
+        names an adapter of an earlier job to train on from; LoRA's rank, alpha and modules are then
+        that adapter's.
         """
         request = pb.CreateFineTuningJobRequest(
             dataset=dataset,
             base_model=base_model,
+            start_adapter=start_adapter,
             hyperparameters=hyperparameters,
             display_name=display_name,
             request_id=request_id,

@@ -111,7 +111,12 @@ type Adapter struct {
 	// Output only.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// Whether the adapter can be downloaded, and why not. Output only.
-	Gate          *SafetyGate `protobuf:"bytes,10,opt,name=gate,proto3" json:"gate,omitempty"`
+	Gate *SafetyGate `protobuf:"bytes,10,opt,name=gate,proto3" json:"gate,omitempty"`
+	// The adapter that its training went on from; empty when it started from the base model. Output
+	// only.
+	StartAdapter string `protobuf:"bytes,11,opt,name=start_adapter,json=startAdapter,proto3" json:"start_adapter,omitempty"`
+	// How many jobs made it, one after the other; 1 without a start adapter. Output only.
+	ChainLength   int32 `protobuf:"varint,12,opt,name=chain_length,json=chainLength,proto3" json:"chain_length,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -214,6 +219,20 @@ func (x *Adapter) GetGate() *SafetyGate {
 		return x.Gate
 	}
 	return nil
+}
+
+func (x *Adapter) GetStartAdapter() string {
+	if x != nil {
+		return x.StartAdapter
+	}
+	return ""
+}
+
+func (x *Adapter) GetChainLength() int32 {
+	if x != nil {
+		return x.ChainLength
+	}
+	return 0
 }
 
 // Request of AdapterService.GetAdapter.
@@ -891,7 +910,7 @@ var File_wardtune_v1_adapter_service_proto protoreflect.FileDescriptor
 
 const file_wardtune_v1_adapter_service_proto_rawDesc = "" +
 	"\n" +
-	"!wardtune/v1/adapter_service.proto\x12\vwardtune.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18wardtune/v1/safety.proto\"\xa1\x03\n" +
+	"!wardtune/v1/adapter_service.proto\x12\vwardtune.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18wardtune/v1/safety.proto\"\xe9\x03\n" +
 	"\aAdapter\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03job\x18\x02 \x01(\tR\x03job\x12\x1d\n" +
@@ -906,7 +925,9 @@ const file_wardtune_v1_adapter_service_proto_rawDesc = "" +
 	"\vcreate_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12+\n" +
 	"\x04gate\x18\n" +
-	" \x01(\v2\x17.wardtune.v1.SafetyGateR\x04gate\"'\n" +
+	" \x01(\v2\x17.wardtune.v1.SafetyGateR\x04gate\x12#\n" +
+	"\rstart_adapter\x18\v \x01(\tR\fstartAdapter\x12!\n" +
+	"\fchain_length\x18\f \x01(\x05R\vchainLength\"'\n" +
 	"\x11GetAdapterRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"D\n" +
 	"\x12GetAdapterResponse\x12.\n" +

@@ -220,7 +220,9 @@ func (FineTuningJob_Phase) EnumDescriptor() ([]byte, []int) {
 	return file_wardtune_v1_fine_tuning_service_proto_rawDescGZIP(), []int{4, 1}
 }
 
-// How to train. Zero means the default; the provider's caps hold for every tenant.
+// How to train. Zero means the default; the provider's caps hold for every tenant. In a job that
+// starts from an adapter, `lora_rank`, `lora_alpha` and `target_modules` are the adapter's: left out
+// they are taken from it, and others are refused.
 type Hyperparameters struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Passes over the data, 1 to the provider's cap (20 unless set otherwise). Default 2.
@@ -713,7 +715,8 @@ type FineTuningJob struct {
 	Estimate *JobEstimate `protobuf:"bytes,10,opt,name=estimate,proto3" json:"estimate,omitempty"`
 	// The version that the job trains with, fixed at creation. Output only.
 	SecurityVectorVersion string `protobuf:"bytes,11,opt,name=security_vector_version,json=securityVectorVersion,proto3" json:"security_vector_version,omitempty"`
-	// Score of the base model. Output only.
+	// Score of the base model, also where the job starts from an adapter: the safety gate always
+	// compares the result with the base itself. Output only.
 	SafetyBefore *SafetyReport `protobuf:"bytes,12,opt,name=safety_before,json=safetyBefore,proto3" json:"safety_before,omitempty"`
 	// Score of base model + adapter, the security vector being off. Output only.
 	SafetyAfter *SafetyReport `protobuf:"bytes,13,opt,name=safety_after,json=safetyAfter,proto3" json:"safety_after,omitempty"`
@@ -743,7 +746,16 @@ type FineTuningJob struct {
 	// With validation: the checkpoints that were scored, in order of their validation loss, up to the first
 	// that passes the safety gate, which is delivered; when none passes, that of the lowest loss is.
 	// Output only.
-	Checkpoints   []*CheckpointScore `protobuf:"bytes,25,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
+	Checkpoints []*CheckpointScore `protobuf:"bytes,25,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
+	// The adapter that training goes on from, `tenants/{tenant}/adapters/{adapter}`; empty when it
+	// starts from the base model.
+	StartAdapter string `protobuf:"bytes,26,opt,name=start_adapter,json=startAdapter,proto3" json:"start_adapter,omitempty"`
+	// How many jobs made the result, one after the other: 1 when this one starts from the base model,
+	// else 1 more than those that made `start_adapter`. The provider caps it. Output only.
+	ChainLength int32 `protobuf:"varint,27,opt,name=chain_length,json=chainLength,proto3" json:"chain_length,omitempty"`
+	// Score of base model + start adapter, by this job's suite and judge; set with the result of a job
+	// that has one. The safety gate does not use it. Output only.
+	SafetyStart   *SafetyReport `protobuf:"bytes,28,opt,name=safety_start,json=safetyStart,proto3" json:"safety_start,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -953,6 +965,27 @@ func (x *FineTuningJob) GetCheckpoints() []*CheckpointScore {
 	return nil
 }
 
+func (x *FineTuningJob) GetStartAdapter() string {
+	if x != nil {
+		return x.StartAdapter
+	}
+	return ""
+}
+
+func (x *FineTuningJob) GetChainLength() int32 {
+	if x != nil {
+		return x.ChainLength
+	}
+	return 0
+}
+
+func (x *FineTuningJob) GetSafetyStart() *SafetyReport {
+	if x != nil {
+		return x.SafetyStart
+	}
+	return nil
+}
+
 // How one of a job's checkpoints scored.
 type CheckpointScore struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1140,7 +1173,10 @@ type CreateFineTuningJobRequest struct {
 	// UUID that makes a retry safe (AIP-155).
 	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Checks and estimates, queues nothing (AIP-163).
-	ValidateOnly  bool `protobuf:"varint,6,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	ValidateOnly bool `protobuf:"varint,6,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	// An adapter of the tenant's to train on from, `tenants/{tenant}/adapters/{adapter}`, made on this
+	// very base model; empty: from the base model.
+	StartAdapter  string `protobuf:"bytes,7,opt,name=start_adapter,json=startAdapter,proto3" json:"start_adapter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1215,6 +1251,13 @@ func (x *CreateFineTuningJobRequest) GetValidateOnly() bool {
 		return x.ValidateOnly
 	}
 	return false
+}
+
+func (x *CreateFineTuningJobRequest) GetStartAdapter() string {
+	if x != nil {
+		return x.StartAdapter
+	}
+	return ""
 }
 
 // Response of FineTuningService.CreateFineTuningJob.
@@ -1732,7 +1775,7 @@ const file_wardtune_v1_fine_tuning_service_proto_rawDesc = "" +
 	"\vtotal_steps\x18\x05 \x01(\x03R\n" +
 	"totalSteps\x128\n" +
 	"\x18rows_without_supervision\x18\x06 \x01(\x03R\x16rowsWithoutSupervision\x12<\n" +
-	"\brow_scan\x18\a \x01(\x0e2!.wardtune.v1.RowScanPolicy.ActionR\arowScan\"\xdb\v\n" +
+	"\brow_scan\x18\a \x01(\x0e2!.wardtune.v1.RowScanPolicy.ActionR\arowScan\"\xe1\f\n" +
 	"\rFineTuningJob\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12\x18\n" +
@@ -1763,7 +1806,10 @@ const file_wardtune_v1_fine_tuning_service_proto_rawDesc = "" +
 	"\x04etag\x18\x16 \x01(\tR\x04etag\x12+\n" +
 	"\x04gate\x18\x17 \x01(\v2\x17.wardtune.v1.SafetyGateR\x04gate\x125\n" +
 	"\brow_scan\x18\x18 \x01(\v2\x1a.wardtune.v1.RowScanReportR\arowScan\x12>\n" +
-	"\vcheckpoints\x18\x19 \x03(\v2\x1c.wardtune.v1.CheckpointScoreR\vcheckpoints\"\x95\x01\n" +
+	"\vcheckpoints\x18\x19 \x03(\v2\x1c.wardtune.v1.CheckpointScoreR\vcheckpoints\x12#\n" +
+	"\rstart_adapter\x18\x1a \x01(\tR\fstartAdapter\x12!\n" +
+	"\fchain_length\x18\x1b \x01(\x05R\vchainLength\x12<\n" +
+	"\fsafety_start\x18\x1c \x01(\v2\x19.wardtune.v1.SafetyReportR\vsafetyStart\"\x95\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_QUEUED\x10\x01\x12\x11\n" +
@@ -1792,7 +1838,7 @@ const file_wardtune_v1_fine_tuning_service_proto_rawDesc = "" +
 	"\x05state\x18\x03 \x01(\x0e2 .wardtune.v1.FineTuningJob.StateR\x05state\x126\n" +
 	"\x05phase\x18\x04 \x01(\x0e2 .wardtune.v1.FineTuningJob.PhaseR\x05phase\x121\n" +
 	"\bprogress\x18\x05 \x01(\v2\x15.wardtune.v1.ProgressR\bprogress\x12\x18\n" +
-	"\amessage\x18\x06 \x01(\tR\amessage\"\x84\x02\n" +
+	"\amessage\x18\x06 \x01(\tR\amessage\"\xa9\x02\n" +
 	"\x1aCreateFineTuningJobRequest\x12\x18\n" +
 	"\adataset\x18\x01 \x01(\tR\adataset\x12\x1d\n" +
 	"\n" +
@@ -1801,7 +1847,8 @@ const file_wardtune_v1_fine_tuning_service_proto_rawDesc = "" +
 	"\fdisplay_name\x18\x04 \x01(\tR\vdisplayName\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x05 \x01(\tR\trequestId\x12#\n" +
-	"\rvalidate_only\x18\x06 \x01(\bR\fvalidateOnly\"K\n" +
+	"\rvalidate_only\x18\x06 \x01(\bR\fvalidateOnly\x12#\n" +
+	"\rstart_adapter\x18\a \x01(\tR\fstartAdapter\"K\n" +
 	"\x1bCreateFineTuningJobResponse\x12,\n" +
 	"\x03job\x18\x01 \x01(\v2\x1a.wardtune.v1.FineTuningJobR\x03job\"-\n" +
 	"\x17GetFineTuningJobRequest\x12\x12\n" +
@@ -1898,34 +1945,35 @@ var file_wardtune_v1_fine_tuning_service_proto_depIdxs = []int32{
 	25, // 16: wardtune.v1.FineTuningJob.gate:type_name -> wardtune.v1.SafetyGate
 	26, // 17: wardtune.v1.FineTuningJob.row_scan:type_name -> wardtune.v1.RowScanReport
 	8,  // 18: wardtune.v1.FineTuningJob.checkpoints:type_name -> wardtune.v1.CheckpointScore
-	22, // 19: wardtune.v1.CheckpointScore.safety:type_name -> wardtune.v1.SafetyReport
-	27, // 20: wardtune.v1.CheckpointScore.gate:type_name -> wardtune.v1.SafetyGate.State
-	24, // 21: wardtune.v1.JobEvent.time:type_name -> google.protobuf.Timestamp
-	1,  // 22: wardtune.v1.JobEvent.state:type_name -> wardtune.v1.FineTuningJob.State
-	2,  // 23: wardtune.v1.JobEvent.phase:type_name -> wardtune.v1.FineTuningJob.Phase
-	4,  // 24: wardtune.v1.JobEvent.progress:type_name -> wardtune.v1.Progress
-	3,  // 25: wardtune.v1.CreateFineTuningJobRequest.hyperparameters:type_name -> wardtune.v1.Hyperparameters
-	7,  // 26: wardtune.v1.CreateFineTuningJobResponse.job:type_name -> wardtune.v1.FineTuningJob
-	7,  // 27: wardtune.v1.GetFineTuningJobResponse.job:type_name -> wardtune.v1.FineTuningJob
-	1,  // 28: wardtune.v1.ListFineTuningJobsRequest.state:type_name -> wardtune.v1.FineTuningJob.State
-	7,  // 29: wardtune.v1.ListFineTuningJobsResponse.jobs:type_name -> wardtune.v1.FineTuningJob
-	7,  // 30: wardtune.v1.CancelFineTuningJobResponse.job:type_name -> wardtune.v1.FineTuningJob
-	9,  // 31: wardtune.v1.WatchFineTuningJobResponse.event:type_name -> wardtune.v1.JobEvent
-	10, // 32: wardtune.v1.FineTuningService.CreateFineTuningJob:input_type -> wardtune.v1.CreateFineTuningJobRequest
-	12, // 33: wardtune.v1.FineTuningService.GetFineTuningJob:input_type -> wardtune.v1.GetFineTuningJobRequest
-	14, // 34: wardtune.v1.FineTuningService.ListFineTuningJobs:input_type -> wardtune.v1.ListFineTuningJobsRequest
-	16, // 35: wardtune.v1.FineTuningService.CancelFineTuningJob:input_type -> wardtune.v1.CancelFineTuningJobRequest
-	18, // 36: wardtune.v1.FineTuningService.WatchFineTuningJob:input_type -> wardtune.v1.WatchFineTuningJobRequest
-	11, // 37: wardtune.v1.FineTuningService.CreateFineTuningJob:output_type -> wardtune.v1.CreateFineTuningJobResponse
-	13, // 38: wardtune.v1.FineTuningService.GetFineTuningJob:output_type -> wardtune.v1.GetFineTuningJobResponse
-	15, // 39: wardtune.v1.FineTuningService.ListFineTuningJobs:output_type -> wardtune.v1.ListFineTuningJobsResponse
-	17, // 40: wardtune.v1.FineTuningService.CancelFineTuningJob:output_type -> wardtune.v1.CancelFineTuningJobResponse
-	19, // 41: wardtune.v1.FineTuningService.WatchFineTuningJob:output_type -> wardtune.v1.WatchFineTuningJobResponse
-	37, // [37:42] is the sub-list for method output_type
-	32, // [32:37] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	22, // 19: wardtune.v1.FineTuningJob.safety_start:type_name -> wardtune.v1.SafetyReport
+	22, // 20: wardtune.v1.CheckpointScore.safety:type_name -> wardtune.v1.SafetyReport
+	27, // 21: wardtune.v1.CheckpointScore.gate:type_name -> wardtune.v1.SafetyGate.State
+	24, // 22: wardtune.v1.JobEvent.time:type_name -> google.protobuf.Timestamp
+	1,  // 23: wardtune.v1.JobEvent.state:type_name -> wardtune.v1.FineTuningJob.State
+	2,  // 24: wardtune.v1.JobEvent.phase:type_name -> wardtune.v1.FineTuningJob.Phase
+	4,  // 25: wardtune.v1.JobEvent.progress:type_name -> wardtune.v1.Progress
+	3,  // 26: wardtune.v1.CreateFineTuningJobRequest.hyperparameters:type_name -> wardtune.v1.Hyperparameters
+	7,  // 27: wardtune.v1.CreateFineTuningJobResponse.job:type_name -> wardtune.v1.FineTuningJob
+	7,  // 28: wardtune.v1.GetFineTuningJobResponse.job:type_name -> wardtune.v1.FineTuningJob
+	1,  // 29: wardtune.v1.ListFineTuningJobsRequest.state:type_name -> wardtune.v1.FineTuningJob.State
+	7,  // 30: wardtune.v1.ListFineTuningJobsResponse.jobs:type_name -> wardtune.v1.FineTuningJob
+	7,  // 31: wardtune.v1.CancelFineTuningJobResponse.job:type_name -> wardtune.v1.FineTuningJob
+	9,  // 32: wardtune.v1.WatchFineTuningJobResponse.event:type_name -> wardtune.v1.JobEvent
+	10, // 33: wardtune.v1.FineTuningService.CreateFineTuningJob:input_type -> wardtune.v1.CreateFineTuningJobRequest
+	12, // 34: wardtune.v1.FineTuningService.GetFineTuningJob:input_type -> wardtune.v1.GetFineTuningJobRequest
+	14, // 35: wardtune.v1.FineTuningService.ListFineTuningJobs:input_type -> wardtune.v1.ListFineTuningJobsRequest
+	16, // 36: wardtune.v1.FineTuningService.CancelFineTuningJob:input_type -> wardtune.v1.CancelFineTuningJobRequest
+	18, // 37: wardtune.v1.FineTuningService.WatchFineTuningJob:input_type -> wardtune.v1.WatchFineTuningJobRequest
+	11, // 38: wardtune.v1.FineTuningService.CreateFineTuningJob:output_type -> wardtune.v1.CreateFineTuningJobResponse
+	13, // 39: wardtune.v1.FineTuningService.GetFineTuningJob:output_type -> wardtune.v1.GetFineTuningJobResponse
+	15, // 40: wardtune.v1.FineTuningService.ListFineTuningJobs:output_type -> wardtune.v1.ListFineTuningJobsResponse
+	17, // 41: wardtune.v1.FineTuningService.CancelFineTuningJob:output_type -> wardtune.v1.CancelFineTuningJobResponse
+	19, // 42: wardtune.v1.FineTuningService.WatchFineTuningJob:output_type -> wardtune.v1.WatchFineTuningJobResponse
+	38, // [38:43] is the sub-list for method output_type
+	33, // [33:38] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_wardtune_v1_fine_tuning_service_proto_init() }

@@ -39,8 +39,10 @@ const (
 type FineTuningServiceClient interface {
 	// Checks everything that can be checked before spending anything, then queues the job.
 	// FAILED_PRECONDITION when the data set is not READY or the base model has no active security
-	// vector; RESOURCE_EXHAUSTED with QuotaFailure past the tenant's quota; ALREADY_EXISTS when the
-	// request id was used with another body.
+	// vector, and when the start adapter is quarantined (reason ADAPTER_QUARANTINED), was made on other
+	// files of the base model (START_ADAPTER_BASE_CHANGED) or ends a chain of as many jobs as the
+	// provider allows (CHAIN_TOO_LONG); RESOURCE_EXHAUSTED with QuotaFailure past the tenant's quota;
+	// ALREADY_EXISTS when the request id was used with another body.
 	CreateFineTuningJob(ctx context.Context, in *CreateFineTuningJobRequest, opts ...grpc.CallOption) (*CreateFineTuningJobResponse, error)
 	// Returns one job with its queue position or progress.
 	GetFineTuningJob(ctx context.Context, in *GetFineTuningJobRequest, opts ...grpc.CallOption) (*GetFineTuningJobResponse, error)
@@ -132,8 +134,10 @@ type FineTuningService_WatchFineTuningJobClient = grpc.ServerStreamingClient[Wat
 type FineTuningServiceServer interface {
 	// Checks everything that can be checked before spending anything, then queues the job.
 	// FAILED_PRECONDITION when the data set is not READY or the base model has no active security
-	// vector; RESOURCE_EXHAUSTED with QuotaFailure past the tenant's quota; ALREADY_EXISTS when the
-	// request id was used with another body.
+	// vector, and when the start adapter is quarantined (reason ADAPTER_QUARANTINED), was made on other
+	// files of the base model (START_ADAPTER_BASE_CHANGED) or ends a chain of as many jobs as the
+	// provider allows (CHAIN_TOO_LONG); RESOURCE_EXHAUSTED with QuotaFailure past the tenant's quota;
+	// ALREADY_EXISTS when the request id was used with another body.
 	CreateFineTuningJob(context.Context, *CreateFineTuningJobRequest) (*CreateFineTuningJobResponse, error)
 	// Returns one job with its queue position or progress.
 	GetFineTuningJob(context.Context, *GetFineTuningJobRequest) (*GetFineTuningJobResponse, error)

@@ -958,7 +958,15 @@ type ProtectionProof struct {
 	// Rows that were scanned by the vector before training; 0 when the policy asks for no scan.
 	RowsScanned int64 `protobuf:"varint,14,opt,name=rows_scanned,json=rowsScanned,proto3" json:"rows_scanned,omitempty"`
 	// Of these, rows that were left out of training.
-	RowsDropped   int64 `protobuf:"varint,15,opt,name=rows_dropped,json=rowsDropped,proto3" json:"rows_dropped,omitempty"`
+	RowsDropped int64 `protobuf:"varint,15,opt,name=rows_dropped,json=rowsDropped,proto3" json:"rows_dropped,omitempty"`
+	// The adapter that training went on from, `tenants/{tenant}/adapters/{adapter}`; empty when it
+	// started from the base model.
+	StartAdapter string `protobuf:"bytes,16,opt,name=start_adapter,json=startAdapter,proto3" json:"start_adapter,omitempty"`
+	// SHA-256 of that adapter's tensors: `adapter_sha256` of its own proof.
+	StartAdapterSha256 string `protobuf:"bytes,17,opt,name=start_adapter_sha256,json=startAdapterSha256,proto3" json:"start_adapter_sha256,omitempty"`
+	// How many jobs made the delivered adapter, one after the other; 1 without a start adapter, 0 in
+	// proofs from before there were chains.
+	ChainLength   int32 `protobuf:"varint,18,opt,name=chain_length,json=chainLength,proto3" json:"chain_length,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1098,6 +1106,27 @@ func (x *ProtectionProof) GetRowsDropped() int64 {
 	return 0
 }
 
+func (x *ProtectionProof) GetStartAdapter() string {
+	if x != nil {
+		return x.StartAdapter
+	}
+	return ""
+}
+
+func (x *ProtectionProof) GetStartAdapterSha256() string {
+	if x != nil {
+		return x.StartAdapterSha256
+	}
+	return ""
+}
+
+func (x *ProtectionProof) GetChainLength() int32 {
+	if x != nil {
+		return x.ChainLength
+	}
+	return 0
+}
+
 var File_wardtune_v1_safety_proto protoreflect.FileDescriptor
 
 const file_wardtune_v1_safety_proto_rawDesc = "" +
@@ -1179,7 +1208,7 @@ const file_wardtune_v1_safety_proto_rawDesc = "" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSTATE_AVAILABLE\x10\x01\x12\x15\n" +
 	"\x11STATE_QUARANTINED\x10\x02\x12\x12\n" +
-	"\x0eSTATE_RELEASED\x10\x03\"\x97\x05\n" +
+	"\x0eSTATE_RELEASED\x10\x03\"\x91\x06\n" +
 	"\x0fProtectionProof\x126\n" +
 	"\x17security_vector_version\x18\x01 \x01(\tR\x15securityVectorVersion\x124\n" +
 	"\x16security_vector_sha256\x18\x02 \x01(\tR\x14securityVectorSha256\x12\x1f\n" +
@@ -1197,7 +1226,10 @@ const file_wardtune_v1_safety_proto_rawDesc = "" +
 	"\x11guard_rows_sha256\x18\f \x01(\tR\x0fguardRowsSha256\x120\n" +
 	"\x14guard_weights_sha256\x18\r \x01(\tR\x12guardWeightsSha256\x12!\n" +
 	"\frows_scanned\x18\x0e \x01(\x03R\vrowsScanned\x12!\n" +
-	"\frows_dropped\x18\x0f \x01(\x03R\vrowsDroppedBDZBgithub.com/wardtune/wardtune/clients/go/gen/wardtune/v1;wardtunev1b\x06proto3"
+	"\frows_dropped\x18\x0f \x01(\x03R\vrowsDropped\x12#\n" +
+	"\rstart_adapter\x18\x10 \x01(\tR\fstartAdapter\x120\n" +
+	"\x14start_adapter_sha256\x18\x11 \x01(\tR\x12startAdapterSha256\x12!\n" +
+	"\fchain_length\x18\x12 \x01(\x05R\vchainLengthBDZBgithub.com/wardtune/wardtune/clients/go/gen/wardtune/v1;wardtunev1b\x06proto3"
 
 var (
 	file_wardtune_v1_safety_proto_rawDescOnce sync.Once

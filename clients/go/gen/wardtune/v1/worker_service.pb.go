@@ -48,21 +48,24 @@ const (
 	WorkInput_KIND_JUDGE_ADAPTER WorkInput_Kind = 8
 	// Tar file of the adapter to score.
 	WorkInput_KIND_ADAPTER WorkInput_Kind = 9
+	// Tar file of the adapter to train on from.
+	WorkInput_KIND_START_ADAPTER WorkInput_Kind = 10
 )
 
 // Enum value maps for WorkInput_Kind.
 var (
 	WorkInput_Kind_name = map[int32]string{
-		0: "KIND_UNSPECIFIED",
-		1: "KIND_DATASET",
-		2: "KIND_GENERAL_DATASET",
-		3: "KIND_SECURITY_VECTOR",
-		4: "KIND_SUITE_PROMPTS",
-		5: "KIND_SUITE_RULES",
-		6: "KIND_SUITE_GENERAL_PROMPTS",
-		7: "KIND_CHECKPOINT",
-		8: "KIND_JUDGE_ADAPTER",
-		9: "KIND_ADAPTER",
+		0:  "KIND_UNSPECIFIED",
+		1:  "KIND_DATASET",
+		2:  "KIND_GENERAL_DATASET",
+		3:  "KIND_SECURITY_VECTOR",
+		4:  "KIND_SUITE_PROMPTS",
+		5:  "KIND_SUITE_RULES",
+		6:  "KIND_SUITE_GENERAL_PROMPTS",
+		7:  "KIND_CHECKPOINT",
+		8:  "KIND_JUDGE_ADAPTER",
+		9:  "KIND_ADAPTER",
+		10: "KIND_START_ADAPTER",
 	}
 	WorkInput_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED":           0,
@@ -75,6 +78,7 @@ var (
 		"KIND_CHECKPOINT":            7,
 		"KIND_JUDGE_ADAPTER":         8,
 		"KIND_ADAPTER":               9,
+		"KIND_START_ADAPTER":         10,
 	}
 )
 
@@ -159,7 +163,7 @@ func (x UploadArtifactRequest_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use UploadArtifactRequest_Kind.Descriptor instead.
 func (UploadArtifactRequest_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{13, 0}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{14, 0}
 }
 
 // An input of a piece of work. The worker checks the digest of what it fetched.
@@ -347,6 +351,61 @@ func (x *RowScanWork) GetRecorded() *RowScanOutcome {
 	return nil
 }
 
+// The adapter that a chained job goes on from.
+type StartAdapter struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `tenants/{tenant}/adapters/{adapter}`, for proof and model card.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// SHA-256 of its tensors, as its own proof names them.
+	Sha256        string `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartAdapter) Reset() {
+	*x = StartAdapter{}
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartAdapter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartAdapter) ProtoMessage() {}
+
+func (x *StartAdapter) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartAdapter.ProtoReflect.Descriptor instead.
+func (*StartAdapter) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *StartAdapter) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *StartAdapter) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
 // What a fine-tuning attempt has to do.
 type FineTuningWork struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -357,14 +416,18 @@ type FineTuningWork struct {
 	// SHA-256 of its plain weights.
 	SecurityVectorSha256 string `protobuf:"bytes,3,opt,name=security_vector_sha256,json=securityVectorSha256,proto3" json:"security_vector_sha256,omitempty"`
 	// How to scan the rows before training; not set means not at all.
-	RowScan       *RowScanWork `protobuf:"bytes,4,opt,name=row_scan,json=rowScan,proto3" json:"row_scan,omitempty"`
+	RowScan *RowScanWork `protobuf:"bytes,4,opt,name=row_scan,json=rowScan,proto3" json:"row_scan,omitempty"`
+	// The adapter to train on from; not set: from the base model.
+	StartAdapter *StartAdapter `protobuf:"bytes,5,opt,name=start_adapter,json=startAdapter,proto3" json:"start_adapter,omitempty"`
+	// Jobs in the chain that this one ends.
+	ChainLength   int32 `protobuf:"varint,6,opt,name=chain_length,json=chainLength,proto3" json:"chain_length,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FineTuningWork) Reset() {
 	*x = FineTuningWork{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[3]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -376,7 +439,7 @@ func (x *FineTuningWork) String() string {
 func (*FineTuningWork) ProtoMessage() {}
 
 func (x *FineTuningWork) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[3]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -389,7 +452,7 @@ func (x *FineTuningWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FineTuningWork.ProtoReflect.Descriptor instead.
 func (*FineTuningWork) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{3}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *FineTuningWork) GetHyperparameters() *Hyperparameters {
@@ -420,6 +483,20 @@ func (x *FineTuningWork) GetRowScan() *RowScanWork {
 	return nil
 }
 
+func (x *FineTuningWork) GetStartAdapter() *StartAdapter {
+	if x != nil {
+		return x.StartAdapter
+	}
+	return nil
+}
+
+func (x *FineTuningWork) GetChainLength() int32 {
+	if x != nil {
+		return x.ChainLength
+	}
+	return 0
+}
+
 // What a security-vector training attempt has to do.
 type SecurityVectorWork struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -435,7 +512,7 @@ type SecurityVectorWork struct {
 
 func (x *SecurityVectorWork) Reset() {
 	*x = SecurityVectorWork{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[4]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -447,7 +524,7 @@ func (x *SecurityVectorWork) String() string {
 func (*SecurityVectorWork) ProtoMessage() {}
 
 func (x *SecurityVectorWork) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[4]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -460,7 +537,7 @@ func (x *SecurityVectorWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecurityVectorWork.ProtoReflect.Descriptor instead.
 func (*SecurityVectorWork) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{4}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SecurityVectorWork) GetVersion() string {
@@ -494,7 +571,7 @@ type AuditWork struct {
 
 func (x *AuditWork) Reset() {
 	*x = AuditWork{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[5]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -506,7 +583,7 @@ func (x *AuditWork) String() string {
 func (*AuditWork) ProtoMessage() {}
 
 func (x *AuditWork) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[5]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -519,7 +596,7 @@ func (x *AuditWork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditWork.ProtoReflect.Descriptor instead.
 func (*AuditWork) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{5}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{6}
 }
 
 // A lease on one piece of work.
@@ -551,7 +628,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[6]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -563,7 +640,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[6]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -576,7 +653,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{6}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Lease) GetWork() string {
@@ -695,7 +772,7 @@ type LeaseJobRequest struct {
 
 func (x *LeaseJobRequest) Reset() {
 	*x = LeaseJobRequest{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[7]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -707,7 +784,7 @@ func (x *LeaseJobRequest) String() string {
 func (*LeaseJobRequest) ProtoMessage() {}
 
 func (x *LeaseJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[7]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -720,7 +797,7 @@ func (x *LeaseJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseJobRequest.ProtoReflect.Descriptor instead.
 func (*LeaseJobRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{7}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *LeaseJobRequest) GetWorkerId() string {
@@ -755,7 +832,7 @@ type LeaseJobResponse struct {
 
 func (x *LeaseJobResponse) Reset() {
 	*x = LeaseJobResponse{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[8]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -767,7 +844,7 @@ func (x *LeaseJobResponse) String() string {
 func (*LeaseJobResponse) ProtoMessage() {}
 
 func (x *LeaseJobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[8]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -780,7 +857,7 @@ func (x *LeaseJobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseJobResponse.ProtoReflect.Descriptor instead.
 func (*LeaseJobResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{8}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *LeaseJobResponse) GetLease() *Lease {
@@ -811,7 +888,7 @@ type HeartbeatRequest struct {
 
 func (x *HeartbeatRequest) Reset() {
 	*x = HeartbeatRequest{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[9]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -823,7 +900,7 @@ func (x *HeartbeatRequest) String() string {
 func (*HeartbeatRequest) ProtoMessage() {}
 
 func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[9]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -836,7 +913,7 @@ func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatRequest.ProtoReflect.Descriptor instead.
 func (*HeartbeatRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{9}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *HeartbeatRequest) GetWork() string {
@@ -894,7 +971,7 @@ type HeartbeatResponse struct {
 
 func (x *HeartbeatResponse) Reset() {
 	*x = HeartbeatResponse{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[10]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -906,7 +983,7 @@ func (x *HeartbeatResponse) String() string {
 func (*HeartbeatResponse) ProtoMessage() {}
 
 func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[10]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -919,7 +996,7 @@ func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatResponse.ProtoReflect.Descriptor instead.
 func (*HeartbeatResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{10}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *HeartbeatResponse) GetCancelRequested() bool {
@@ -953,7 +1030,7 @@ type FetchInputRequest struct {
 
 func (x *FetchInputRequest) Reset() {
 	*x = FetchInputRequest{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[11]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -965,7 +1042,7 @@ func (x *FetchInputRequest) String() string {
 func (*FetchInputRequest) ProtoMessage() {}
 
 func (x *FetchInputRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[11]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -978,7 +1055,7 @@ func (x *FetchInputRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchInputRequest.ProtoReflect.Descriptor instead.
 func (*FetchInputRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{11}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *FetchInputRequest) GetWork() string {
@@ -1020,7 +1097,7 @@ type FetchInputResponse struct {
 
 func (x *FetchInputResponse) Reset() {
 	*x = FetchInputResponse{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[12]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1032,7 +1109,7 @@ func (x *FetchInputResponse) String() string {
 func (*FetchInputResponse) ProtoMessage() {}
 
 func (x *FetchInputResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[12]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1045,7 +1122,7 @@ func (x *FetchInputResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchInputResponse.ProtoReflect.Descriptor instead.
 func (*FetchInputResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{12}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *FetchInputResponse) GetChunk() []byte {
@@ -1071,7 +1148,7 @@ type UploadArtifactRequest struct {
 
 func (x *UploadArtifactRequest) Reset() {
 	*x = UploadArtifactRequest{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[13]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1083,7 +1160,7 @@ func (x *UploadArtifactRequest) String() string {
 func (*UploadArtifactRequest) ProtoMessage() {}
 
 func (x *UploadArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[13]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1096,7 +1173,7 @@ func (x *UploadArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadArtifactRequest.ProtoReflect.Descriptor instead.
 func (*UploadArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{13}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *UploadArtifactRequest) GetContent() isUploadArtifactRequest_Content {
@@ -1153,7 +1230,7 @@ type UploadArtifactResponse struct {
 
 func (x *UploadArtifactResponse) Reset() {
 	*x = UploadArtifactResponse{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[14]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1165,7 +1242,7 @@ func (x *UploadArtifactResponse) String() string {
 func (*UploadArtifactResponse) ProtoMessage() {}
 
 func (x *UploadArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[14]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1178,7 +1255,7 @@ func (x *UploadArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadArtifactResponse.ProtoReflect.Descriptor instead.
 func (*UploadArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{14}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *UploadArtifactResponse) GetSha256() string {
@@ -1205,14 +1282,16 @@ type FineTuningResult struct {
 	RowScan *RowScanOutcome `protobuf:"bytes,6,opt,name=row_scan,json=rowScan,proto3" json:"row_scan,omitempty"`
 	// Checkpoints that were scored, in order of their validation loss; empty when there was no choice.
 	// One is delivered, and its score is `safety_after`.
-	Checkpoints   []*CheckpointScore `protobuf:"bytes,7,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
+	Checkpoints []*CheckpointScore `protobuf:"bytes,7,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
+	// Score of base model + start adapter; needed when the lease names one.
+	SafetyStart   *SafetyReport `protobuf:"bytes,8,opt,name=safety_start,json=safetyStart,proto3" json:"safety_start,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FineTuningResult) Reset() {
 	*x = FineTuningResult{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[15]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1224,7 +1303,7 @@ func (x *FineTuningResult) String() string {
 func (*FineTuningResult) ProtoMessage() {}
 
 func (x *FineTuningResult) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[15]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1237,7 +1316,7 @@ func (x *FineTuningResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FineTuningResult.ProtoReflect.Descriptor instead.
 func (*FineTuningResult) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{15}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *FineTuningResult) GetAdapterSha256() string {
@@ -1289,6 +1368,13 @@ func (x *FineTuningResult) GetCheckpoints() []*CheckpointScore {
 	return nil
 }
 
+func (x *FineTuningResult) GetSafetyStart() *SafetyReport {
+	if x != nil {
+		return x.SafetyStart
+	}
+	return nil
+}
+
 // Request of WorkerService.JudgeScores.
 type JudgeScoresRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1306,7 +1392,7 @@ type JudgeScoresRequest struct {
 
 func (x *JudgeScoresRequest) Reset() {
 	*x = JudgeScoresRequest{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[16]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1318,7 +1404,7 @@ func (x *JudgeScoresRequest) String() string {
 func (*JudgeScoresRequest) ProtoMessage() {}
 
 func (x *JudgeScoresRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[16]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1331,7 +1417,7 @@ func (x *JudgeScoresRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JudgeScoresRequest.ProtoReflect.Descriptor instead.
 func (*JudgeScoresRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{16}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *JudgeScoresRequest) GetWork() string {
@@ -1373,7 +1459,7 @@ type JudgeScoresResponse struct {
 
 func (x *JudgeScoresResponse) Reset() {
 	*x = JudgeScoresResponse{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[17]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1385,7 +1471,7 @@ func (x *JudgeScoresResponse) String() string {
 func (*JudgeScoresResponse) ProtoMessage() {}
 
 func (x *JudgeScoresResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[17]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1398,7 +1484,7 @@ func (x *JudgeScoresResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JudgeScoresResponse.ProtoReflect.Descriptor instead.
 func (*JudgeScoresResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{17}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *JudgeScoresResponse) GetGate() *SafetyGate {
@@ -1425,7 +1511,7 @@ type SecurityVectorResult struct {
 
 func (x *SecurityVectorResult) Reset() {
 	*x = SecurityVectorResult{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[18]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1437,7 +1523,7 @@ func (x *SecurityVectorResult) String() string {
 func (*SecurityVectorResult) ProtoMessage() {}
 
 func (x *SecurityVectorResult) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[18]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1450,7 +1536,7 @@ func (x *SecurityVectorResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecurityVectorResult.ProtoReflect.Descriptor instead.
 func (*SecurityVectorResult) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{18}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SecurityVectorResult) GetArtifactSha256() string {
@@ -1494,7 +1580,7 @@ type AuditResult struct {
 
 func (x *AuditResult) Reset() {
 	*x = AuditResult{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[19]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1506,7 +1592,7 @@ func (x *AuditResult) String() string {
 func (*AuditResult) ProtoMessage() {}
 
 func (x *AuditResult) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[19]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1519,7 +1605,7 @@ func (x *AuditResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditResult.ProtoReflect.Descriptor instead.
 func (*AuditResult) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{19}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AuditResult) GetSafetyBase() *SafetyReport {
@@ -1557,7 +1643,7 @@ type CompleteJobRequest struct {
 
 func (x *CompleteJobRequest) Reset() {
 	*x = CompleteJobRequest{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[20]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1569,7 +1655,7 @@ func (x *CompleteJobRequest) String() string {
 func (*CompleteJobRequest) ProtoMessage() {}
 
 func (x *CompleteJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[20]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1582,7 +1668,7 @@ func (x *CompleteJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteJobRequest.ProtoReflect.Descriptor instead.
 func (*CompleteJobRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{20}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CompleteJobRequest) GetWork() string {
@@ -1667,7 +1753,7 @@ type CompleteJobResponse struct {
 
 func (x *CompleteJobResponse) Reset() {
 	*x = CompleteJobResponse{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[21]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1679,7 +1765,7 @@ func (x *CompleteJobResponse) String() string {
 func (*CompleteJobResponse) ProtoMessage() {}
 
 func (x *CompleteJobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[21]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1692,7 +1778,7 @@ func (x *CompleteJobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteJobResponse.ProtoReflect.Descriptor instead.
 func (*CompleteJobResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{21}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{22}
 }
 
 // Request of WorkerService.FailJob.
@@ -1718,7 +1804,7 @@ type FailJobRequest struct {
 
 func (x *FailJobRequest) Reset() {
 	*x = FailJobRequest{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[22]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1730,7 +1816,7 @@ func (x *FailJobRequest) String() string {
 func (*FailJobRequest) ProtoMessage() {}
 
 func (x *FailJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[22]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1743,7 +1829,7 @@ func (x *FailJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailJobRequest.ProtoReflect.Descriptor instead.
 func (*FailJobRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{22}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *FailJobRequest) GetWork() string {
@@ -1804,7 +1890,7 @@ type FailJobResponse struct {
 
 func (x *FailJobResponse) Reset() {
 	*x = FailJobResponse{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[23]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1816,7 +1902,7 @@ func (x *FailJobResponse) String() string {
 func (*FailJobResponse) ProtoMessage() {}
 
 func (x *FailJobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[23]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1829,7 +1915,7 @@ func (x *FailJobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailJobResponse.ProtoReflect.Descriptor instead.
 func (*FailJobResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{23}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{24}
 }
 
 // The sealed bytes of a trained security vector.
@@ -1847,7 +1933,7 @@ type SealedVersion struct {
 
 func (x *SealedVersion) Reset() {
 	*x = SealedVersion{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[24]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1859,7 +1945,7 @@ func (x *SealedVersion) String() string {
 func (*SealedVersion) ProtoMessage() {}
 
 func (x *SealedVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[24]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1872,7 +1958,7 @@ func (x *SealedVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealedVersion.ProtoReflect.Descriptor instead.
 func (*SealedVersion) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{24}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SealedVersion) GetName() string {
@@ -1909,7 +1995,7 @@ type ListSealedVersionsRequest struct {
 
 func (x *ListSealedVersionsRequest) Reset() {
 	*x = ListSealedVersionsRequest{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[25]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1921,7 +2007,7 @@ func (x *ListSealedVersionsRequest) String() string {
 func (*ListSealedVersionsRequest) ProtoMessage() {}
 
 func (x *ListSealedVersionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[25]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1934,7 +2020,7 @@ func (x *ListSealedVersionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSealedVersionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSealedVersionsRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{25}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListSealedVersionsRequest) GetPageSize() int32 {
@@ -1964,7 +2050,7 @@ type ListSealedVersionsResponse struct {
 
 func (x *ListSealedVersionsResponse) Reset() {
 	*x = ListSealedVersionsResponse{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[26]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1976,7 +2062,7 @@ func (x *ListSealedVersionsResponse) String() string {
 func (*ListSealedVersionsResponse) ProtoMessage() {}
 
 func (x *ListSealedVersionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[26]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1989,7 +2075,7 @@ func (x *ListSealedVersionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSealedVersionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSealedVersionsResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{26}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListSealedVersionsResponse) GetVersions() []*SealedVersion {
@@ -2021,7 +2107,7 @@ type FetchSealedVersionRequest struct {
 
 func (x *FetchSealedVersionRequest) Reset() {
 	*x = FetchSealedVersionRequest{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[27]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2033,7 +2119,7 @@ func (x *FetchSealedVersionRequest) String() string {
 func (*FetchSealedVersionRequest) ProtoMessage() {}
 
 func (x *FetchSealedVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[27]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2046,7 +2132,7 @@ func (x *FetchSealedVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSealedVersionRequest.ProtoReflect.Descriptor instead.
 func (*FetchSealedVersionRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{27}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *FetchSealedVersionRequest) GetName() string {
@@ -2081,7 +2167,7 @@ type FetchSealedVersionResponse struct {
 
 func (x *FetchSealedVersionResponse) Reset() {
 	*x = FetchSealedVersionResponse{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[28]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2093,7 +2179,7 @@ func (x *FetchSealedVersionResponse) String() string {
 func (*FetchSealedVersionResponse) ProtoMessage() {}
 
 func (x *FetchSealedVersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[28]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2106,7 +2192,7 @@ func (x *FetchSealedVersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSealedVersionResponse.ProtoReflect.Descriptor instead.
 func (*FetchSealedVersionResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{28}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *FetchSealedVersionResponse) GetChunk() []byte {
@@ -2132,7 +2218,7 @@ type ReplaceSealedVersionRequest struct {
 
 func (x *ReplaceSealedVersionRequest) Reset() {
 	*x = ReplaceSealedVersionRequest{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[29]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2144,7 +2230,7 @@ func (x *ReplaceSealedVersionRequest) String() string {
 func (*ReplaceSealedVersionRequest) ProtoMessage() {}
 
 func (x *ReplaceSealedVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[29]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2157,7 +2243,7 @@ func (x *ReplaceSealedVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaceSealedVersionRequest.ProtoReflect.Descriptor instead.
 func (*ReplaceSealedVersionRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{29}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ReplaceSealedVersionRequest) GetContent() isReplaceSealedVersionRequest_Content {
@@ -2214,7 +2300,7 @@ type ReplaceSealedVersionResponse struct {
 
 func (x *ReplaceSealedVersionResponse) Reset() {
 	*x = ReplaceSealedVersionResponse{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[30]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2226,7 +2312,7 @@ func (x *ReplaceSealedVersionResponse) String() string {
 func (*ReplaceSealedVersionResponse) ProtoMessage() {}
 
 func (x *ReplaceSealedVersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[30]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2239,7 +2325,7 @@ func (x *ReplaceSealedVersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplaceSealedVersionResponse.ProtoReflect.Descriptor instead.
 func (*ReplaceSealedVersionResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{30}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ReplaceSealedVersionResponse) GetVersion() *SealedVersion {
@@ -2270,7 +2356,7 @@ type UploadArtifactRequest_Header struct {
 
 func (x *UploadArtifactRequest_Header) Reset() {
 	*x = UploadArtifactRequest_Header{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[31]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2282,7 +2368,7 @@ func (x *UploadArtifactRequest_Header) String() string {
 func (*UploadArtifactRequest_Header) ProtoMessage() {}
 
 func (x *UploadArtifactRequest_Header) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[31]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2295,7 +2381,7 @@ func (x *UploadArtifactRequest_Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadArtifactRequest_Header.ProtoReflect.Descriptor instead.
 func (*UploadArtifactRequest_Header) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{13, 0}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{14, 0}
 }
 
 func (x *UploadArtifactRequest_Header) GetWork() string {
@@ -2357,7 +2443,7 @@ type ReplaceSealedVersionRequest_Header struct {
 
 func (x *ReplaceSealedVersionRequest_Header) Reset() {
 	*x = ReplaceSealedVersionRequest_Header{}
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[32]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2369,7 +2455,7 @@ func (x *ReplaceSealedVersionRequest_Header) String() string {
 func (*ReplaceSealedVersionRequest_Header) ProtoMessage() {}
 
 func (x *ReplaceSealedVersionRequest_Header) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_worker_service_proto_msgTypes[32]
+	mi := &file_wardtune_v1_worker_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2382,7 +2468,7 @@ func (x *ReplaceSealedVersionRequest_Header) ProtoReflect() protoreflect.Message
 
 // Deprecated: Use ReplaceSealedVersionRequest_Header.ProtoReflect.Descriptor instead.
 func (*ReplaceSealedVersionRequest_Header) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{29, 0}
+	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{30, 0}
 }
 
 func (x *ReplaceSealedVersionRequest_Header) GetName() string {
@@ -2417,12 +2503,12 @@ var File_wardtune_v1_worker_service_proto protoreflect.FileDescriptor
 
 const file_wardtune_v1_worker_service_proto_rawDesc = "" +
 	"\n" +
-	" wardtune/v1/worker_service.proto\x12\vwardtune.v1\x1a\x1egoogle/protobuf/duration.proto\x1a%wardtune/v1/fine_tuning_service.proto\x1a\x18wardtune/v1/safety.proto\x1a)wardtune/v1/security_vector_service.proto\"\xe5\x02\n" +
+	" wardtune/v1/worker_service.proto\x12\vwardtune.v1\x1a\x1egoogle/protobuf/duration.proto\x1a%wardtune/v1/fine_tuning_service.proto\x1a\x18wardtune/v1/safety.proto\x1a)wardtune/v1/security_vector_service.proto\"\xfd\x02\n" +
 	"\tWorkInput\x12/\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1b.wardtune.v1.WorkInput.KindR\x04kind\x12\x16\n" +
 	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x1d\n" +
 	"\n" +
-	"size_bytes\x18\x03 \x01(\x03R\tsizeBytes\"\xef\x01\n" +
+	"size_bytes\x18\x03 \x01(\x03R\tsizeBytes\"\x87\x02\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fKIND_DATASET\x10\x01\x12\x18\n" +
@@ -2433,19 +2519,26 @@ const file_wardtune_v1_worker_service_proto_rawDesc = "" +
 	"\x1aKIND_SUITE_GENERAL_PROMPTS\x10\x06\x12\x13\n" +
 	"\x0fKIND_CHECKPOINT\x10\a\x12\x16\n" +
 	"\x12KIND_JUDGE_ADAPTER\x10\b\x12\x10\n" +
-	"\fKIND_ADAPTER\x10\t\"^\n" +
+	"\fKIND_ADAPTER\x10\t\x12\x16\n" +
+	"\x12KIND_START_ADAPTER\x10\n" +
+	"\"^\n" +
 	"\x0eRowScanOutcome\x122\n" +
 	"\x06report\x18\x01 \x01(\v2\x1a.wardtune.v1.RowScanReportR\x06report\x12\x18\n" +
 	"\adropped\x18\x02 \x01(\fR\adropped\"\xa1\x01\n" +
 	"\vRowScanWork\x122\n" +
 	"\x06policy\x18\x01 \x01(\v2\x1a.wardtune.v1.RowScanPolicyR\x06policy\x12%\n" +
 	"\x0epolicy_version\x18\x02 \x01(\x03R\rpolicyVersion\x127\n" +
-	"\brecorded\x18\x03 \x01(\v2\x1b.wardtune.v1.RowScanOutcomeR\brecorded\"\xfb\x01\n" +
+	"\brecorded\x18\x03 \x01(\v2\x1b.wardtune.v1.RowScanOutcomeR\brecorded\":\n" +
+	"\fStartAdapter\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06sha256\x18\x02 \x01(\tR\x06sha256\"\xde\x02\n" +
 	"\x0eFineTuningWork\x12F\n" +
 	"\x0fhyperparameters\x18\x01 \x01(\v2\x1c.wardtune.v1.HyperparametersR\x0fhyperparameters\x126\n" +
 	"\x17security_vector_version\x18\x02 \x01(\tR\x15securityVectorVersion\x124\n" +
 	"\x16security_vector_sha256\x18\x03 \x01(\tR\x14securityVectorSha256\x123\n" +
-	"\brow_scan\x18\x04 \x01(\v2\x18.wardtune.v1.RowScanWorkR\arowScan\"\x91\x01\n" +
+	"\brow_scan\x18\x04 \x01(\v2\x18.wardtune.v1.RowScanWorkR\arowScan\x12>\n" +
+	"\rstart_adapter\x18\x05 \x01(\v2\x19.wardtune.v1.StartAdapterR\fstartAdapter\x12!\n" +
+	"\fchain_length\x18\x06 \x01(\x05R\vchainLength\"\x91\x01\n" +
 	"\x12SecurityVectorWork\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x129\n" +
 	"\x06recipe\x18\x02 \x01(\v2!.wardtune.v1.SecurityVectorRecipeR\x06recipe\x12&\n" +
@@ -2507,7 +2600,7 @@ const file_wardtune_v1_worker_service_proto_rawDesc = "" +
 	"\x14KIND_SECURITY_VECTOR\x10\x03B\t\n" +
 	"\acontent\"0\n" +
 	"\x16UploadArtifactResponse\x12\x16\n" +
-	"\x06sha256\x18\x01 \x01(\tR\x06sha256\"\x96\x03\n" +
+	"\x06sha256\x18\x01 \x01(\tR\x06sha256\"\xd4\x03\n" +
 	"\x10FineTuningResult\x12%\n" +
 	"\x0eadapter_sha256\x18\x01 \x01(\tR\radapterSha256\x12>\n" +
 	"\rsafety_before\x18\x02 \x01(\v2\x19.wardtune.v1.SafetyReportR\fsafetyBefore\x12<\n" +
@@ -2515,7 +2608,8 @@ const file_wardtune_v1_worker_service_proto_rawDesc = "" +
 	"\x05proof\x18\x04 \x01(\v2\x1c.wardtune.v1.ProtectionProofR\x05proof\x121\n" +
 	"\bprogress\x18\x05 \x01(\v2\x15.wardtune.v1.ProgressR\bprogress\x126\n" +
 	"\brow_scan\x18\x06 \x01(\v2\x1b.wardtune.v1.RowScanOutcomeR\arowScan\x12>\n" +
-	"\vcheckpoints\x18\a \x03(\v2\x1c.wardtune.v1.CheckpointScoreR\vcheckpoints\"\xc0\x01\n" +
+	"\vcheckpoints\x18\a \x03(\v2\x1c.wardtune.v1.CheckpointScoreR\vcheckpoints\x12<\n" +
+	"\fsafety_start\x18\b \x01(\v2\x19.wardtune.v1.SafetyReportR\vsafetyStart\"\xc0\x01\n" +
 	"\x12JudgeScoresRequest\x12\x12\n" +
 	"\x04work\x18\x01 \x01(\tR\x04work\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12>\n" +
@@ -2609,123 +2703,126 @@ func file_wardtune_v1_worker_service_proto_rawDescGZIP() []byte {
 }
 
 var file_wardtune_v1_worker_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_wardtune_v1_worker_service_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_wardtune_v1_worker_service_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_wardtune_v1_worker_service_proto_goTypes = []any{
 	(WorkInput_Kind)(0),                        // 0: wardtune.v1.WorkInput.Kind
 	(UploadArtifactRequest_Kind)(0),            // 1: wardtune.v1.UploadArtifactRequest.Kind
 	(*WorkInput)(nil),                          // 2: wardtune.v1.WorkInput
 	(*RowScanOutcome)(nil),                     // 3: wardtune.v1.RowScanOutcome
 	(*RowScanWork)(nil),                        // 4: wardtune.v1.RowScanWork
-	(*FineTuningWork)(nil),                     // 5: wardtune.v1.FineTuningWork
-	(*SecurityVectorWork)(nil),                 // 6: wardtune.v1.SecurityVectorWork
-	(*AuditWork)(nil),                          // 7: wardtune.v1.AuditWork
-	(*Lease)(nil),                              // 8: wardtune.v1.Lease
-	(*LeaseJobRequest)(nil),                    // 9: wardtune.v1.LeaseJobRequest
-	(*LeaseJobResponse)(nil),                   // 10: wardtune.v1.LeaseJobResponse
-	(*HeartbeatRequest)(nil),                   // 11: wardtune.v1.HeartbeatRequest
-	(*HeartbeatResponse)(nil),                  // 12: wardtune.v1.HeartbeatResponse
-	(*FetchInputRequest)(nil),                  // 13: wardtune.v1.FetchInputRequest
-	(*FetchInputResponse)(nil),                 // 14: wardtune.v1.FetchInputResponse
-	(*UploadArtifactRequest)(nil),              // 15: wardtune.v1.UploadArtifactRequest
-	(*UploadArtifactResponse)(nil),             // 16: wardtune.v1.UploadArtifactResponse
-	(*FineTuningResult)(nil),                   // 17: wardtune.v1.FineTuningResult
-	(*JudgeScoresRequest)(nil),                 // 18: wardtune.v1.JudgeScoresRequest
-	(*JudgeScoresResponse)(nil),                // 19: wardtune.v1.JudgeScoresResponse
-	(*SecurityVectorResult)(nil),               // 20: wardtune.v1.SecurityVectorResult
-	(*AuditResult)(nil),                        // 21: wardtune.v1.AuditResult
-	(*CompleteJobRequest)(nil),                 // 22: wardtune.v1.CompleteJobRequest
-	(*CompleteJobResponse)(nil),                // 23: wardtune.v1.CompleteJobResponse
-	(*FailJobRequest)(nil),                     // 24: wardtune.v1.FailJobRequest
-	(*FailJobResponse)(nil),                    // 25: wardtune.v1.FailJobResponse
-	(*SealedVersion)(nil),                      // 26: wardtune.v1.SealedVersion
-	(*ListSealedVersionsRequest)(nil),          // 27: wardtune.v1.ListSealedVersionsRequest
-	(*ListSealedVersionsResponse)(nil),         // 28: wardtune.v1.ListSealedVersionsResponse
-	(*FetchSealedVersionRequest)(nil),          // 29: wardtune.v1.FetchSealedVersionRequest
-	(*FetchSealedVersionResponse)(nil),         // 30: wardtune.v1.FetchSealedVersionResponse
-	(*ReplaceSealedVersionRequest)(nil),        // 31: wardtune.v1.ReplaceSealedVersionRequest
-	(*ReplaceSealedVersionResponse)(nil),       // 32: wardtune.v1.ReplaceSealedVersionResponse
-	(*UploadArtifactRequest_Header)(nil),       // 33: wardtune.v1.UploadArtifactRequest.Header
-	(*ReplaceSealedVersionRequest_Header)(nil), // 34: wardtune.v1.ReplaceSealedVersionRequest.Header
-	(*RowScanReport)(nil),                      // 35: wardtune.v1.RowScanReport
-	(*RowScanPolicy)(nil),                      // 36: wardtune.v1.RowScanPolicy
-	(*Hyperparameters)(nil),                    // 37: wardtune.v1.Hyperparameters
-	(*SecurityVectorRecipe)(nil),               // 38: wardtune.v1.SecurityVectorRecipe
-	(*durationpb.Duration)(nil),                // 39: google.protobuf.Duration
-	(FineTuningJob_Phase)(0),                   // 40: wardtune.v1.FineTuningJob.Phase
-	(*Progress)(nil),                           // 41: wardtune.v1.Progress
-	(*SafetyReport)(nil),                       // 42: wardtune.v1.SafetyReport
-	(*ProtectionProof)(nil),                    // 43: wardtune.v1.ProtectionProof
-	(*CheckpointScore)(nil),                    // 44: wardtune.v1.CheckpointScore
-	(*SafetyGate)(nil),                         // 45: wardtune.v1.SafetyGate
-	(*EvaluationCard)(nil),                     // 46: wardtune.v1.EvaluationCard
+	(*StartAdapter)(nil),                       // 5: wardtune.v1.StartAdapter
+	(*FineTuningWork)(nil),                     // 6: wardtune.v1.FineTuningWork
+	(*SecurityVectorWork)(nil),                 // 7: wardtune.v1.SecurityVectorWork
+	(*AuditWork)(nil),                          // 8: wardtune.v1.AuditWork
+	(*Lease)(nil),                              // 9: wardtune.v1.Lease
+	(*LeaseJobRequest)(nil),                    // 10: wardtune.v1.LeaseJobRequest
+	(*LeaseJobResponse)(nil),                   // 11: wardtune.v1.LeaseJobResponse
+	(*HeartbeatRequest)(nil),                   // 12: wardtune.v1.HeartbeatRequest
+	(*HeartbeatResponse)(nil),                  // 13: wardtune.v1.HeartbeatResponse
+	(*FetchInputRequest)(nil),                  // 14: wardtune.v1.FetchInputRequest
+	(*FetchInputResponse)(nil),                 // 15: wardtune.v1.FetchInputResponse
+	(*UploadArtifactRequest)(nil),              // 16: wardtune.v1.UploadArtifactRequest
+	(*UploadArtifactResponse)(nil),             // 17: wardtune.v1.UploadArtifactResponse
+	(*FineTuningResult)(nil),                   // 18: wardtune.v1.FineTuningResult
+	(*JudgeScoresRequest)(nil),                 // 19: wardtune.v1.JudgeScoresRequest
+	(*JudgeScoresResponse)(nil),                // 20: wardtune.v1.JudgeScoresResponse
+	(*SecurityVectorResult)(nil),               // 21: wardtune.v1.SecurityVectorResult
+	(*AuditResult)(nil),                        // 22: wardtune.v1.AuditResult
+	(*CompleteJobRequest)(nil),                 // 23: wardtune.v1.CompleteJobRequest
+	(*CompleteJobResponse)(nil),                // 24: wardtune.v1.CompleteJobResponse
+	(*FailJobRequest)(nil),                     // 25: wardtune.v1.FailJobRequest
+	(*FailJobResponse)(nil),                    // 26: wardtune.v1.FailJobResponse
+	(*SealedVersion)(nil),                      // 27: wardtune.v1.SealedVersion
+	(*ListSealedVersionsRequest)(nil),          // 28: wardtune.v1.ListSealedVersionsRequest
+	(*ListSealedVersionsResponse)(nil),         // 29: wardtune.v1.ListSealedVersionsResponse
+	(*FetchSealedVersionRequest)(nil),          // 30: wardtune.v1.FetchSealedVersionRequest
+	(*FetchSealedVersionResponse)(nil),         // 31: wardtune.v1.FetchSealedVersionResponse
+	(*ReplaceSealedVersionRequest)(nil),        // 32: wardtune.v1.ReplaceSealedVersionRequest
+	(*ReplaceSealedVersionResponse)(nil),       // 33: wardtune.v1.ReplaceSealedVersionResponse
+	(*UploadArtifactRequest_Header)(nil),       // 34: wardtune.v1.UploadArtifactRequest.Header
+	(*ReplaceSealedVersionRequest_Header)(nil), // 35: wardtune.v1.ReplaceSealedVersionRequest.Header
+	(*RowScanReport)(nil),                      // 36: wardtune.v1.RowScanReport
+	(*RowScanPolicy)(nil),                      // 37: wardtune.v1.RowScanPolicy
+	(*Hyperparameters)(nil),                    // 38: wardtune.v1.Hyperparameters
+	(*SecurityVectorRecipe)(nil),               // 39: wardtune.v1.SecurityVectorRecipe
+	(*durationpb.Duration)(nil),                // 40: google.protobuf.Duration
+	(FineTuningJob_Phase)(0),                   // 41: wardtune.v1.FineTuningJob.Phase
+	(*Progress)(nil),                           // 42: wardtune.v1.Progress
+	(*SafetyReport)(nil),                       // 43: wardtune.v1.SafetyReport
+	(*ProtectionProof)(nil),                    // 44: wardtune.v1.ProtectionProof
+	(*CheckpointScore)(nil),                    // 45: wardtune.v1.CheckpointScore
+	(*SafetyGate)(nil),                         // 46: wardtune.v1.SafetyGate
+	(*EvaluationCard)(nil),                     // 47: wardtune.v1.EvaluationCard
 }
 var file_wardtune_v1_worker_service_proto_depIdxs = []int32{
 	0,  // 0: wardtune.v1.WorkInput.kind:type_name -> wardtune.v1.WorkInput.Kind
-	35, // 1: wardtune.v1.RowScanOutcome.report:type_name -> wardtune.v1.RowScanReport
-	36, // 2: wardtune.v1.RowScanWork.policy:type_name -> wardtune.v1.RowScanPolicy
+	36, // 1: wardtune.v1.RowScanOutcome.report:type_name -> wardtune.v1.RowScanReport
+	37, // 2: wardtune.v1.RowScanWork.policy:type_name -> wardtune.v1.RowScanPolicy
 	3,  // 3: wardtune.v1.RowScanWork.recorded:type_name -> wardtune.v1.RowScanOutcome
-	37, // 4: wardtune.v1.FineTuningWork.hyperparameters:type_name -> wardtune.v1.Hyperparameters
+	38, // 4: wardtune.v1.FineTuningWork.hyperparameters:type_name -> wardtune.v1.Hyperparameters
 	4,  // 5: wardtune.v1.FineTuningWork.row_scan:type_name -> wardtune.v1.RowScanWork
-	38, // 6: wardtune.v1.SecurityVectorWork.recipe:type_name -> wardtune.v1.SecurityVectorRecipe
-	39, // 7: wardtune.v1.Lease.lease_duration:type_name -> google.protobuf.Duration
-	2,  // 8: wardtune.v1.Lease.inputs:type_name -> wardtune.v1.WorkInput
-	5,  // 9: wardtune.v1.Lease.fine_tuning:type_name -> wardtune.v1.FineTuningWork
-	6,  // 10: wardtune.v1.Lease.security_vector:type_name -> wardtune.v1.SecurityVectorWork
-	7,  // 11: wardtune.v1.Lease.audit:type_name -> wardtune.v1.AuditWork
-	39, // 12: wardtune.v1.LeaseJobRequest.wait:type_name -> google.protobuf.Duration
-	8,  // 13: wardtune.v1.LeaseJobResponse.lease:type_name -> wardtune.v1.Lease
-	40, // 14: wardtune.v1.HeartbeatRequest.phase:type_name -> wardtune.v1.FineTuningJob.Phase
-	41, // 15: wardtune.v1.HeartbeatRequest.progress:type_name -> wardtune.v1.Progress
-	42, // 16: wardtune.v1.HeartbeatRequest.safety_before:type_name -> wardtune.v1.SafetyReport
-	3,  // 17: wardtune.v1.HeartbeatRequest.row_scan:type_name -> wardtune.v1.RowScanOutcome
-	39, // 18: wardtune.v1.HeartbeatResponse.lease_duration:type_name -> google.protobuf.Duration
-	0,  // 19: wardtune.v1.FetchInputRequest.kind:type_name -> wardtune.v1.WorkInput.Kind
-	33, // 20: wardtune.v1.UploadArtifactRequest.header:type_name -> wardtune.v1.UploadArtifactRequest.Header
-	42, // 21: wardtune.v1.FineTuningResult.safety_before:type_name -> wardtune.v1.SafetyReport
-	42, // 22: wardtune.v1.FineTuningResult.safety_after:type_name -> wardtune.v1.SafetyReport
-	43, // 23: wardtune.v1.FineTuningResult.proof:type_name -> wardtune.v1.ProtectionProof
-	41, // 24: wardtune.v1.FineTuningResult.progress:type_name -> wardtune.v1.Progress
-	3,  // 25: wardtune.v1.FineTuningResult.row_scan:type_name -> wardtune.v1.RowScanOutcome
-	44, // 26: wardtune.v1.FineTuningResult.checkpoints:type_name -> wardtune.v1.CheckpointScore
-	42, // 27: wardtune.v1.JudgeScoresRequest.safety_before:type_name -> wardtune.v1.SafetyReport
-	42, // 28: wardtune.v1.JudgeScoresRequest.safety_after:type_name -> wardtune.v1.SafetyReport
-	45, // 29: wardtune.v1.JudgeScoresResponse.gate:type_name -> wardtune.v1.SafetyGate
-	46, // 30: wardtune.v1.SecurityVectorResult.card:type_name -> wardtune.v1.EvaluationCard
-	42, // 31: wardtune.v1.AuditResult.safety_base:type_name -> wardtune.v1.SafetyReport
-	42, // 32: wardtune.v1.AuditResult.safety:type_name -> wardtune.v1.SafetyReport
-	17, // 33: wardtune.v1.CompleteJobRequest.fine_tuning:type_name -> wardtune.v1.FineTuningResult
-	20, // 34: wardtune.v1.CompleteJobRequest.security_vector:type_name -> wardtune.v1.SecurityVectorResult
-	21, // 35: wardtune.v1.CompleteJobRequest.audit:type_name -> wardtune.v1.AuditResult
-	3,  // 36: wardtune.v1.FailJobRequest.row_scan:type_name -> wardtune.v1.RowScanOutcome
-	26, // 37: wardtune.v1.ListSealedVersionsResponse.versions:type_name -> wardtune.v1.SealedVersion
-	34, // 38: wardtune.v1.ReplaceSealedVersionRequest.header:type_name -> wardtune.v1.ReplaceSealedVersionRequest.Header
-	26, // 39: wardtune.v1.ReplaceSealedVersionResponse.version:type_name -> wardtune.v1.SealedVersion
-	1,  // 40: wardtune.v1.UploadArtifactRequest.Header.kind:type_name -> wardtune.v1.UploadArtifactRequest.Kind
-	9,  // 41: wardtune.v1.WorkerService.LeaseJob:input_type -> wardtune.v1.LeaseJobRequest
-	11, // 42: wardtune.v1.WorkerService.Heartbeat:input_type -> wardtune.v1.HeartbeatRequest
-	13, // 43: wardtune.v1.WorkerService.FetchInput:input_type -> wardtune.v1.FetchInputRequest
-	15, // 44: wardtune.v1.WorkerService.UploadArtifact:input_type -> wardtune.v1.UploadArtifactRequest
-	18, // 45: wardtune.v1.WorkerService.JudgeScores:input_type -> wardtune.v1.JudgeScoresRequest
-	22, // 46: wardtune.v1.WorkerService.CompleteJob:input_type -> wardtune.v1.CompleteJobRequest
-	24, // 47: wardtune.v1.WorkerService.FailJob:input_type -> wardtune.v1.FailJobRequest
-	27, // 48: wardtune.v1.WorkerService.ListSealedVersions:input_type -> wardtune.v1.ListSealedVersionsRequest
-	29, // 49: wardtune.v1.WorkerService.FetchSealedVersion:input_type -> wardtune.v1.FetchSealedVersionRequest
-	31, // 50: wardtune.v1.WorkerService.ReplaceSealedVersion:input_type -> wardtune.v1.ReplaceSealedVersionRequest
-	10, // 51: wardtune.v1.WorkerService.LeaseJob:output_type -> wardtune.v1.LeaseJobResponse
-	12, // 52: wardtune.v1.WorkerService.Heartbeat:output_type -> wardtune.v1.HeartbeatResponse
-	14, // 53: wardtune.v1.WorkerService.FetchInput:output_type -> wardtune.v1.FetchInputResponse
-	16, // 54: wardtune.v1.WorkerService.UploadArtifact:output_type -> wardtune.v1.UploadArtifactResponse
-	19, // 55: wardtune.v1.WorkerService.JudgeScores:output_type -> wardtune.v1.JudgeScoresResponse
-	23, // 56: wardtune.v1.WorkerService.CompleteJob:output_type -> wardtune.v1.CompleteJobResponse
-	25, // 57: wardtune.v1.WorkerService.FailJob:output_type -> wardtune.v1.FailJobResponse
-	28, // 58: wardtune.v1.WorkerService.ListSealedVersions:output_type -> wardtune.v1.ListSealedVersionsResponse
-	30, // 59: wardtune.v1.WorkerService.FetchSealedVersion:output_type -> wardtune.v1.FetchSealedVersionResponse
-	32, // 60: wardtune.v1.WorkerService.ReplaceSealedVersion:output_type -> wardtune.v1.ReplaceSealedVersionResponse
-	51, // [51:61] is the sub-list for method output_type
-	41, // [41:51] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	5,  // 6: wardtune.v1.FineTuningWork.start_adapter:type_name -> wardtune.v1.StartAdapter
+	39, // 7: wardtune.v1.SecurityVectorWork.recipe:type_name -> wardtune.v1.SecurityVectorRecipe
+	40, // 8: wardtune.v1.Lease.lease_duration:type_name -> google.protobuf.Duration
+	2,  // 9: wardtune.v1.Lease.inputs:type_name -> wardtune.v1.WorkInput
+	6,  // 10: wardtune.v1.Lease.fine_tuning:type_name -> wardtune.v1.FineTuningWork
+	7,  // 11: wardtune.v1.Lease.security_vector:type_name -> wardtune.v1.SecurityVectorWork
+	8,  // 12: wardtune.v1.Lease.audit:type_name -> wardtune.v1.AuditWork
+	40, // 13: wardtune.v1.LeaseJobRequest.wait:type_name -> google.protobuf.Duration
+	9,  // 14: wardtune.v1.LeaseJobResponse.lease:type_name -> wardtune.v1.Lease
+	41, // 15: wardtune.v1.HeartbeatRequest.phase:type_name -> wardtune.v1.FineTuningJob.Phase
+	42, // 16: wardtune.v1.HeartbeatRequest.progress:type_name -> wardtune.v1.Progress
+	43, // 17: wardtune.v1.HeartbeatRequest.safety_before:type_name -> wardtune.v1.SafetyReport
+	3,  // 18: wardtune.v1.HeartbeatRequest.row_scan:type_name -> wardtune.v1.RowScanOutcome
+	40, // 19: wardtune.v1.HeartbeatResponse.lease_duration:type_name -> google.protobuf.Duration
+	0,  // 20: wardtune.v1.FetchInputRequest.kind:type_name -> wardtune.v1.WorkInput.Kind
+	34, // 21: wardtune.v1.UploadArtifactRequest.header:type_name -> wardtune.v1.UploadArtifactRequest.Header
+	43, // 22: wardtune.v1.FineTuningResult.safety_before:type_name -> wardtune.v1.SafetyReport
+	43, // 23: wardtune.v1.FineTuningResult.safety_after:type_name -> wardtune.v1.SafetyReport
+	44, // 24: wardtune.v1.FineTuningResult.proof:type_name -> wardtune.v1.ProtectionProof
+	42, // 25: wardtune.v1.FineTuningResult.progress:type_name -> wardtune.v1.Progress
+	3,  // 26: wardtune.v1.FineTuningResult.row_scan:type_name -> wardtune.v1.RowScanOutcome
+	45, // 27: wardtune.v1.FineTuningResult.checkpoints:type_name -> wardtune.v1.CheckpointScore
+	43, // 28: wardtune.v1.FineTuningResult.safety_start:type_name -> wardtune.v1.SafetyReport
+	43, // 29: wardtune.v1.JudgeScoresRequest.safety_before:type_name -> wardtune.v1.SafetyReport
+	43, // 30: wardtune.v1.JudgeScoresRequest.safety_after:type_name -> wardtune.v1.SafetyReport
+	46, // 31: wardtune.v1.JudgeScoresResponse.gate:type_name -> wardtune.v1.SafetyGate
+	47, // 32: wardtune.v1.SecurityVectorResult.card:type_name -> wardtune.v1.EvaluationCard
+	43, // 33: wardtune.v1.AuditResult.safety_base:type_name -> wardtune.v1.SafetyReport
+	43, // 34: wardtune.v1.AuditResult.safety:type_name -> wardtune.v1.SafetyReport
+	18, // 35: wardtune.v1.CompleteJobRequest.fine_tuning:type_name -> wardtune.v1.FineTuningResult
+	21, // 36: wardtune.v1.CompleteJobRequest.security_vector:type_name -> wardtune.v1.SecurityVectorResult
+	22, // 37: wardtune.v1.CompleteJobRequest.audit:type_name -> wardtune.v1.AuditResult
+	3,  // 38: wardtune.v1.FailJobRequest.row_scan:type_name -> wardtune.v1.RowScanOutcome
+	27, // 39: wardtune.v1.ListSealedVersionsResponse.versions:type_name -> wardtune.v1.SealedVersion
+	35, // 40: wardtune.v1.ReplaceSealedVersionRequest.header:type_name -> wardtune.v1.ReplaceSealedVersionRequest.Header
+	27, // 41: wardtune.v1.ReplaceSealedVersionResponse.version:type_name -> wardtune.v1.SealedVersion
+	1,  // 42: wardtune.v1.UploadArtifactRequest.Header.kind:type_name -> wardtune.v1.UploadArtifactRequest.Kind
+	10, // 43: wardtune.v1.WorkerService.LeaseJob:input_type -> wardtune.v1.LeaseJobRequest
+	12, // 44: wardtune.v1.WorkerService.Heartbeat:input_type -> wardtune.v1.HeartbeatRequest
+	14, // 45: wardtune.v1.WorkerService.FetchInput:input_type -> wardtune.v1.FetchInputRequest
+	16, // 46: wardtune.v1.WorkerService.UploadArtifact:input_type -> wardtune.v1.UploadArtifactRequest
+	19, // 47: wardtune.v1.WorkerService.JudgeScores:input_type -> wardtune.v1.JudgeScoresRequest
+	23, // 48: wardtune.v1.WorkerService.CompleteJob:input_type -> wardtune.v1.CompleteJobRequest
+	25, // 49: wardtune.v1.WorkerService.FailJob:input_type -> wardtune.v1.FailJobRequest
+	28, // 50: wardtune.v1.WorkerService.ListSealedVersions:input_type -> wardtune.v1.ListSealedVersionsRequest
+	30, // 51: wardtune.v1.WorkerService.FetchSealedVersion:input_type -> wardtune.v1.FetchSealedVersionRequest
+	32, // 52: wardtune.v1.WorkerService.ReplaceSealedVersion:input_type -> wardtune.v1.ReplaceSealedVersionRequest
+	11, // 53: wardtune.v1.WorkerService.LeaseJob:output_type -> wardtune.v1.LeaseJobResponse
+	13, // 54: wardtune.v1.WorkerService.Heartbeat:output_type -> wardtune.v1.HeartbeatResponse
+	15, // 55: wardtune.v1.WorkerService.FetchInput:output_type -> wardtune.v1.FetchInputResponse
+	17, // 56: wardtune.v1.WorkerService.UploadArtifact:output_type -> wardtune.v1.UploadArtifactResponse
+	20, // 57: wardtune.v1.WorkerService.JudgeScores:output_type -> wardtune.v1.JudgeScoresResponse
+	24, // 58: wardtune.v1.WorkerService.CompleteJob:output_type -> wardtune.v1.CompleteJobResponse
+	26, // 59: wardtune.v1.WorkerService.FailJob:output_type -> wardtune.v1.FailJobResponse
+	29, // 60: wardtune.v1.WorkerService.ListSealedVersions:output_type -> wardtune.v1.ListSealedVersionsResponse
+	31, // 61: wardtune.v1.WorkerService.FetchSealedVersion:output_type -> wardtune.v1.FetchSealedVersionResponse
+	33, // 62: wardtune.v1.WorkerService.ReplaceSealedVersion:output_type -> wardtune.v1.ReplaceSealedVersionResponse
+	53, // [53:63] is the sub-list for method output_type
+	43, // [43:53] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_wardtune_v1_worker_service_proto_init() }
@@ -2736,21 +2833,21 @@ func file_wardtune_v1_worker_service_proto_init() {
 	file_wardtune_v1_fine_tuning_service_proto_init()
 	file_wardtune_v1_safety_proto_init()
 	file_wardtune_v1_security_vector_service_proto_init()
-	file_wardtune_v1_worker_service_proto_msgTypes[6].OneofWrappers = []any{
+	file_wardtune_v1_worker_service_proto_msgTypes[7].OneofWrappers = []any{
 		(*Lease_FineTuning)(nil),
 		(*Lease_SecurityVector)(nil),
 		(*Lease_Audit)(nil),
 	}
-	file_wardtune_v1_worker_service_proto_msgTypes[13].OneofWrappers = []any{
+	file_wardtune_v1_worker_service_proto_msgTypes[14].OneofWrappers = []any{
 		(*UploadArtifactRequest_Header_)(nil),
 		(*UploadArtifactRequest_Chunk)(nil),
 	}
-	file_wardtune_v1_worker_service_proto_msgTypes[20].OneofWrappers = []any{
+	file_wardtune_v1_worker_service_proto_msgTypes[21].OneofWrappers = []any{
 		(*CompleteJobRequest_FineTuning)(nil),
 		(*CompleteJobRequest_SecurityVector)(nil),
 		(*CompleteJobRequest_Audit)(nil),
 	}
-	file_wardtune_v1_worker_service_proto_msgTypes[29].OneofWrappers = []any{
+	file_wardtune_v1_worker_service_proto_msgTypes[30].OneofWrappers = []any{
 		(*ReplaceSealedVersionRequest_Header_)(nil),
 		(*ReplaceSealedVersionRequest_Chunk)(nil),
 	}
@@ -2760,7 +2857,7 @@ func file_wardtune_v1_worker_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wardtune_v1_worker_service_proto_rawDesc), len(file_wardtune_v1_worker_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   33,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -9,6 +9,7 @@ from wardtune.adapters import extract
 from wardtune.cli import audits, progress, reports
 from wardtune.cli.context import EXIT_REFUSED, Options, command, print_json, to_json
 from wardtune.cli.tables import (
+    chain_text,
     checkpoint_text,
     gate_text,
     print_safety,
@@ -98,6 +99,12 @@ def _print_report(report: datasets_pb.ValidationReport) -> None:
 
 @click.option("--dataset", required=True, help="tenants/.../datasets/..., as upload printed it.")
 @click.option("--model", required=True, help="Id of the base model; see `wardtune list models`.")
+@click.option(
+    "--start-adapter",
+    default="",
+    metavar="ADAPTER",
+    help="tenants/.../adapters/... of an earlier job to train on from; LoRA's options are its.",
+)
 @click.option("--name", default="", help="A label for people.")
 @click.option("--epochs", type=int, default=0, help="Passes over the data.")
 @click.option("--learning-rate", type=float, default=0.0, help="Peak learning rate.")
@@ -134,6 +141,7 @@ def _create(
     options: Options,
     dataset: str,
     model: str,
+    start_adapter: str,
     name: str,
     schedule: str | None,
     request_id: str,
@@ -148,6 +156,7 @@ def _create(
     job = client.jobs.create(
         dataset=dataset,
         base_model=base_model_name(model),
+        start_adapter=start_adapter,
         hyperparameters=hyperparameters,
         display_name=name,
         request_id=request_id,
@@ -161,6 +170,8 @@ def _create(
     else:
         if not dry_run:
             click.echo(job.name)
+        if job.message.start_adapter:
+            click.echo(chain_text(job.message), err=True)
         _print_estimate(job.message.estimate)
 
 
@@ -203,7 +214,9 @@ def _follow(job: Job, options: Options) -> None:
         print_json(job.message)
         return
     click.echo(job.adapter)
-    print_safety(job.message.safety_before, job.message.safety_after)
+    if job.message.start_adapter:
+        click.echo(chain_text(job.message))
+    print_safety(job.message.safety_before, job.message.safety_after, job.message.safety_start)
     if job.message.HasField("row_scan"):
         click.echo(f"row scan: {scan_text(job.message.row_scan)}")
     for checkpoint in job.message.checkpoints:
@@ -252,10 +265,11 @@ def _listings(client: Client) -> dict[str, tuple[Callable, tuple[str, ...], Call
         ),
         "adapters": (
             client.adapters.list,
-            ("name", "model", "size ", "created", "safety gate"),
+            ("name", "model", "jobs ", "size ", "created", "safety gate"),
             lambda a: (
                 a.name,
                 a.base_model.removeprefix("baseModels/"),
+                str(a.chain_length),
                 size_text(a.size_bytes),
                 time_text(a.create_time),
                 gate_text(a.gate),

@@ -47,15 +47,28 @@ def state_text(enum: type, value: int) -> str:
     return enum.Name(value).removeprefix("STATE_").lower()
 
 
-def print_safety(before: safety_pb2.SafetyReport, after: safety_pb2.SafetyReport) -> None:
-    """Harmful answers per category, of the base and of the result, with 95% intervals."""
-    result = {score.category: score for score in after.categories}
-    rows = []
-    for score in before.categories:
-        other = result.get(score.category, safety_pb2.CategoryScore())
-        rows.append((score.category, str(score.prompts), rate_text(score), rate_text(other)))
+def print_safety(
+    before: safety_pb2.SafetyReport,
+    after: safety_pb2.SafetyReport,
+    start: safety_pb2.SafetyReport,
+) -> None:
+    """Harmful answers per category, of base, start if any, and result, with 95% intervals."""
+    columns = {"harmful before": before, "harmful after": after}
+    if start.categories:
+        columns = {"harmful before": before, "harmful at start": start, "harmful after": after}
+    scores = [{s.category: s for s in report.categories} for report in columns.values()]
+    none = safety_pb2.CategoryScore()
+    rows = [
+        (base.category, str(base.prompts), *(rate_text(s.get(base.category, none)) for s in scores))
+        for base in before.categories
+    ]
     if rows:
-        print_table(("category", "prompts ", "harmful before", "harmful after"), rows)
+        print_table(("category", "prompts ", *columns), rows)
+
+
+def chain_text(job: jobs_pb.FineTuningJob) -> str:
+    """What a chained job goes on from."""
+    return f"job {job.chain_length} of a chain, starts from {job.start_adapter}"
 
 
 def gate_text(gate: safety_pb2.SafetyGate) -> str:
