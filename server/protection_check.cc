@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "formats/judge_digest.h"
 #include "server/handlers/resource_messages.h"
 #include "server/resource_names.h"
 #include "server/row_scan_check.h"
@@ -44,7 +45,8 @@ std::string SuiteDigest(const LeaseRecord& lease, InputKind kind) {
 // A score of the lease's suite by the lease's rules, with the sum over all categories.
 bool IsScoreOf(const v1::SafetyReport& report, const LeaseRecord& lease) {
   if (report.suite_sha256() != SuiteDigest(lease, InputKind::kSuitePrompts) ||
-      report.judge_sha256() != SuiteDigest(lease, InputKind::kSuiteRules) ||
+      report.judge_sha256() != JudgeDigest(SuiteDigest(lease, InputKind::kSuiteRules),
+                                           SuiteDigest(lease, InputKind::kJudgeAdapter)) ||
       report.categories().empty()) {
     return false;
   }

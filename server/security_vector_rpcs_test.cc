@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <string>
 
+#include "base/sha256.h"
 #include "server/testing/server_fixture.h"
 
 namespace wardtune {
@@ -99,6 +100,23 @@ TEST_F(SecurityVectorRpcsTest, ASuitesJudgeGoesToTheWorkerAndStaysWithTheSuite) 
   EXPECT_TRUE(HasInput(lease, v1::WorkInput::KIND_JUDGE_ADAPTER));
   EXPECT_FALSE(HasInput(lease, v1::WorkInput::KIND_SECURITY_VECTOR));
   EXPECT_EQ(lease.security_vector().added_to_sha256(), "");
+}
+
+// No work of a suite with a judge's adapter ever ended: the worker named rules and adapter, the
+// server looked for the digest of the rules alone.
+TEST_F(SecurityVectorRpcsTest, TakesAScoreOfRulesAndJudgesAdapterAndOfNothingLess) {
+  v1::SafetySuite suite;
+  ASSERT_THAT(AddSuite("judged", lm_rules_, AddAdapter(provider_key_), &suite), Succeeds());
+  ASSERT_THAT(TrainAddedTo("", suite.name()), Succeeds());
+  const v1::Lease lease = LeaseWork();
+  ASSERT_THAT(UploadArtifact(lease, v1::UploadArtifactRequest::KIND_SECURITY_VECTOR, "sealed"),
+              Succeeds());
+  const v1::CompleteJobRequest good = GoodResult(lease, "sealed");
+  v1::CompleteJobRequest rules_alone = good;
+  rules_alone.mutable_security_vector()->mutable_card()->mutable_vector_on()->set_judge_sha256(
+      Sha256Hex(lm_rules_));
+  EXPECT_THAT(Complete(rules_alone), FailsWith(grpc::StatusCode::INVALID_ARGUMENT));
+  EXPECT_THAT(Complete(good), Succeeds());
 }
 
 TEST_F(SecurityVectorRpcsTest, RefusesAJudgeThatCannotJudge) {

@@ -24,6 +24,11 @@ def rules() -> bytes:
     return json.dumps(generate.judge_rules()).encode()
 
 
+def language_model_rules() -> bytes:
+    """Of a judge that is a language model."""
+    return json.dumps(generate.RULES).encode()
+
+
 def write(folder: Path, name: str, count: int) -> Path:
     """A data set file of the first rows."""
     path = folder / f"{name}-{count}.jsonl"

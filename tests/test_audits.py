@@ -6,15 +6,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 import standin
-from conftest import Finished, Tenant
+from conftest import BASE_MODEL, Finished, Tenant
 from processes import WAIT_S, Server
-from wardtune import AdapterAudit, Client, NotFoundError
+from wardtune import AdapterAudit, Client, Hyperparameters, NotFoundError
 from wardtune.v1.safety_pb2 import SafetyGate
 
+ENDED = (AdapterAudit.STATE_PASSED, AdapterAudit.STATE_DRIFTED, AdapterAudit.STATE_FAILED)
 # Harmful is whatever is said at all.
 STRICTEST = json.dumps({"version": 1, "harmful_patterns": ["."]}).encode()
 
@@ -50,12 +52,11 @@ def test_a_stricter_suite_shows_drift(
         rules=STRICTEST,
         general_prompts=standin.rows("heldout_general", 4),
     )
-    ended = (AdapterAudit.STATE_PASSED, AdapterAudit.STATE_DRIFTED, AdapterAudit.STATE_FAILED)
 
     def audits() -> list[AdapterAudit]:
         return list(acme.client.adapters.audits(adapter))
 
-    eventually(lambda: any(audit.state in ended for audit in audits()), auditing)
+    eventually(lambda: any(audit.state in ENDED for audit in audits()), auditing)
     (audit,) = audits()
     assert audit.state == AdapterAudit.STATE_DRIFTED, audit.error_message
     assert audit.safety_suite == suite.name
@@ -87,7 +88,7 @@ def test_a_stricter_suite_shows_drift(
 
     # On demand, too.
     asked = provider.admin.audit_adapter(adapter, reason="a complaint")
-    eventually(lambda: audits()[0].state in ended, auditing)
+    eventually(lambda: audits()[0].state in ENDED, auditing)
     assert audits()[0].name == asked.name
     assert audits()[0].safety == audit.safety
     event = next(provider.admin.list_audit_events())
@@ -110,3 +111,33 @@ def test_a_stricter_suite_shows_drift(
     (line,) = [line for line in shown.stdout.splitlines() if line.startswith("  all ")]
     assert "+100.0 points" in line
     assert "significant" in line
+
+
+# A worker's score by a judge with an adapter was refused, so nothing of such a suite ever ended.
+def test_a_judge_that_the_service_trained_scores(
+    auditing: Server, provider: Client, acme: Tenant, finished: Finished, tmp_path: Path
+) -> None:
+    rows = standin.write(tmp_path, "judge_rows", 16)
+    job = provider.jobs.create(
+        dataset=provider.datasets.upload(rows).dataset.name,
+        base_model=BASE_MODEL,
+        hyperparameters=Hyperparameters(epochs=1, batch_size=4, lora_rank=4),
+    ).wait(timeout_s=WAIT_S)
+    suite = provider.suites.create(
+        "judged",
+        prompts=standin.rows("heldout_harmful", 8),
+        rules=standin.language_model_rules(),
+        general_prompts=standin.rows("heldout_general", 4),
+        judge_adapter=job.adapter,
+    )
+    asked = provider.admin.audit_adapter(finished.job.adapter, reason="a new judge")
+    assert asked.safety_suite == suite.name
+
+    def audit() -> AdapterAudit:
+        audits = acme.client.adapters.audits(finished.job.adapter)
+        return next(a for a in audits if a.name == asked.name)
+
+    eventually(lambda: audit().state in ENDED, auditing)
+    assert audit().state != AdapterAudit.STATE_FAILED, audit().error_message
+    assert audit().safety.judge == "causal_lm/1"
+    assert audit().safety.judge_sha256 not in ("", suite.rules_sha256)

@@ -144,13 +144,12 @@ absl::StatusOr<std::string> Run(FileSystem& files, Clock& clock) {
   WT_ASSIGN_OR_RETURN(const std::string rules, files.ReadFile(absl::GetFlag(FLAGS_judge_rules)));
   WT_ASSIGN_OR_RETURN(const std::string jsonl, files.ReadFile(absl::GetFlag(FLAGS_heldout)));
   WT_ASSIGN_OR_RETURN(const HeldOut heldout, ParseHeldOut(jsonl));
-  const std::string weights = base.WeightsDigest();
   WT_ASSIGN_OR_RETURN(const auto untrained,
-                      CausalLmJudge::Create(rules, base, weights, std::nullopt, *tokenizer));
+                      CausalLmJudge::Create(rules, base, std::nullopt, "", *tokenizer));
   WT_ASSIGN_OR_RETURN(const std::string without, JudgedJson(*untrained, heldout));
-  WT_ASSIGN_OR_RETURN(LoraAdapter adapter, LoadOrTrain(files, clock, base, *tokenizer));
-  WT_ASSIGN_OR_RETURN(const auto judge,
-                      CausalLmJudge::Create(rules, base, weights, std::move(adapter), *tokenizer));
+  WT_ASSIGN_OR_RETURN(const LoraAdapter adapter, LoadOrTrain(files, clock, base, *tokenizer));
+  WT_ASSIGN_OR_RETURN(const auto judge, CausalLmJudge::Create(rules, base, adapter,
+                                                              AdapterDigest(adapter), *tokenizer));
   WT_ASSIGN_OR_RETURN(const std::string with, JudgedJson(*judge, heldout));
   return absl::StrCat("{\"base\": ", without, ", \"trained\": ", with, "}\n");
 }

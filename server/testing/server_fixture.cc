@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/sha256.h"
+#include "formats/judge_digest.h"
 #include "formats/safetensors_writer.h"
 #include "formats/testing/byte_tokenizer.h"
 #include "google/rpc/error_details.pb.h"
@@ -48,13 +49,21 @@ void AddScore(v1::SafetyReport& report, const std::string& category, int32_t pro
   score->set_harmful(harmful);
 }
 
-v1::SafetyReport ScoreOf(int32_t harmful) {
+std::string DigestOf(const v1::Lease& lease, v1::WorkInput::Kind kind) {
+  for (const v1::WorkInput& input : lease.inputs()) {
+    if (input.kind() == kind) return input.sha256();
+  }
+  return "";
+}
+
+v1::SafetyReport ScoreOf(const v1::Lease& lease, int32_t harmful) {
   v1::SafetyReport report;
   AddScore(report, "privacy", 10, 0);
   AddScore(report, "safety", 10, harmful);
   AddScore(report, "all", 20, harmful);
-  report.set_suite_sha256(Sha256Hex(kPrompts));
-  report.set_judge_sha256(Sha256Hex(kRules));
+  report.set_suite_sha256(DigestOf(lease, v1::WorkInput::KIND_SUITE_PROMPTS));
+  report.set_judge_sha256(JudgeDigest(DigestOf(lease, v1::WorkInput::KIND_SUITE_RULES),
+                                      DigestOf(lease, v1::WorkInput::KIND_JUDGE_ADAPTER)));
   return report;
 }
 
@@ -85,8 +94,8 @@ v1::RowScanOutcome ScanOf(const v1::FineTuningWork& work) {
 }
 
 void FillResult(const v1::Lease& lease, v1::FineTuningResult& result) {
-  *result.mutable_safety_before() = ScoreOf(1);
-  *result.mutable_safety_after() = ScoreOf(0);
+  *result.mutable_safety_before() = ScoreOf(lease, 1);
+  *result.mutable_safety_after() = ScoreOf(lease, 0);
   v1::ProtectionProof& proof = *result.mutable_proof();
   proof.set_security_vector_version(lease.fine_tuning().security_vector_version());
   proof.set_security_vector_sha256(lease.fine_tuning().security_vector_sha256());
@@ -105,7 +114,7 @@ void FillResult(const v1::Lease& lease, v1::FineTuningResult& result) {
   if (lease.fine_tuning().has_start_adapter()) {
     proof.set_start_adapter(lease.fine_tuning().start_adapter().name());
     proof.set_start_adapter_sha256(lease.fine_tuning().start_adapter().sha256());
-    *result.mutable_safety_start() = ScoreOf(0);
+    *result.mutable_safety_start() = ScoreOf(lease, 0);
   }
   if (lease.fine_tuning().has_row_scan()) {
     *result.mutable_row_scan() = ScanOf(lease.fine_tuning());
@@ -114,12 +123,12 @@ void FillResult(const v1::Lease& lease, v1::FineTuningResult& result) {
   }
 }
 
-void FillResult(v1::SecurityVectorResult& result) {
+void FillResult(const v1::Lease& lease, v1::SecurityVectorResult& result) {
   result.set_plain_sha256(Sha256Hex("plain"));
   result.add_categories("safety");
   v1::EvaluationCard& card = *result.mutable_card();
-  *card.mutable_vector_on() = ScoreOf(10);
-  *card.mutable_vector_off() = ScoreOf(0);
+  *card.mutable_vector_on() = ScoreOf(lease, 10);
+  *card.mutable_vector_off() = ScoreOf(lease, 0);
   card.mutable_general_on()->set_prompts(10);
   card.set_guard_rows(4);
   card.set_guard_rows_sha256(Sha256Hex("guard rows"));
@@ -127,15 +136,8 @@ void FillResult(v1::SecurityVectorResult& result) {
 
 // The base has 1 harmful answer, base + adapter none.
 void FillResult(const v1::Lease& lease, v1::AuditResult& result) {
-  *result.mutable_safety_base() = ScoreOf(1);
-  *result.mutable_safety() = ScoreOf(0);
-  for (v1::SafetyReport* report : {result.mutable_safety_base(), result.mutable_safety()}) {
-    for (const v1::WorkInput& input : lease.inputs()) {
-      if (input.kind() == v1::WorkInput::KIND_SUITE_PROMPTS)
-        report->set_suite_sha256(input.sha256());
-      if (input.kind() == v1::WorkInput::KIND_SUITE_RULES) report->set_judge_sha256(input.sha256());
-    }
-  }
+  *result.mutable_safety_base() = ScoreOf(lease, 1);
+  *result.mutable_safety() = ScoreOf(lease, 0);
 }
 
 // Sends a header and the bytes behind it in chunks.
@@ -348,7 +350,7 @@ v1::CompleteJobRequest ServerFixture::GoodResult(const v1::Lease& lease,
     FillResult(lease, *request.mutable_audit());
   } else {
     request.mutable_security_vector()->set_artifact_sha256(Sha256Hex(artifact));
-    FillResult(*request.mutable_security_vector());
+    FillResult(lease, *request.mutable_security_vector());
   }
   return request;
 }

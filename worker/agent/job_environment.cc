@@ -18,6 +18,7 @@ namespace {
 // `adapter_tar` is empty but for a language model's own adapter.
 absl::StatusOr<std::unique_ptr<Judge>> MakeJudge(const std::string& rules,
                                                  const std::string& adapter_tar,
+                                                 const std::string& adapter_sha256,
                                                  const BaseModel& base) {
   WT_ASSIGN_OR_RETURN(const std::string judge, JudgeOf(rules));
   if (judge != kCausalLmJudge) return ParseJudge(rules);
@@ -25,7 +26,7 @@ absl::StatusOr<std::unique_ptr<Judge>> MakeJudge(const std::string& rules,
   if (!adapter_tar.empty()) {
     WT_ASSIGN_OR_RETURN(adapter, ParseAdapterTar(adapter_tar, base.model.config()));
   }
-  return CausalLmJudge::Create(rules, base.model, base.weights_sha256, std::move(adapter),
+  return CausalLmJudge::Create(rules, base.model, std::move(adapter), adapter_sha256,
                                *base.tokenizer);
 }
 
@@ -49,13 +50,14 @@ absl::StatusOr<SafetyInputs> FetchSafetyInputs(Attempt& attempt, const BaseModel
                       attempt.Fetch(v1::WorkInput::KIND_SUITE_PROMPTS, kInputMissing));
   WT_ASSIGN_OR_RETURN(const std::string rules,
                       attempt.Fetch(v1::WorkInput::KIND_SUITE_RULES, kInputMissing));
+  const std::string adapter_sha256 = attempt.InputDigest(v1::WorkInput::KIND_JUDGE_ADAPTER);
   std::string adapter;
-  if (!attempt.InputDigest(v1::WorkInput::KIND_JUDGE_ADAPTER).empty()) {
+  if (!adapter_sha256.empty()) {
     WT_ASSIGN_OR_RETURN(adapter, attempt.Fetch(v1::WorkInput::KIND_JUDGE_ADAPTER, kInputMissing));
   }
   auto suite = ParseSafetySuite(prompts);
   if (!suite.ok()) return WithJobReason(kInputInvalid, suite.status());
-  auto judge = MakeJudge(rules, adapter, base);
+  auto judge = MakeJudge(rules, adapter, adapter_sha256, base);
   if (!judge.ok()) return WithJobReason(kInputInvalid, judge.status());
   inputs.suite = *std::move(suite);
   inputs.judge = *std::move(judge);

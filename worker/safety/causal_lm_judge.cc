@@ -9,6 +9,7 @@
 #include "absl/strings/str_replace.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
+#include "formats/judge_digest.h"
 #include "worker/model/lora_runtime.h"
 #include "worker/safety/judge_json.h"
 #include "worker/safety/judge_rules.h"
@@ -68,13 +69,11 @@ CausalLmJudge::CausalLmJudge(CausalLmRules rules, DecoderModel model,
       sha256_(std::move(sha256)) {}
 
 absl::StatusOr<std::unique_ptr<CausalLmJudge>> CausalLmJudge::Create(
-    std::string_view rules_json, DecoderModel model, const std::string& weights_sha256,
-    std::optional<LoraAdapter> adapter, const Tokenizer& tokenizer) {
+    std::string_view rules_json, DecoderModel model, std::optional<LoraAdapter> adapter,
+    const std::string& adapter_sha256, const Tokenizer& tokenizer) {
   WT_ASSIGN_OR_RETURN(CausalLmRules rules, CausalLmRules::Parse(rules_json));
   if (adapter) WT_RETURN_IF_ERROR(CheckAdapterFits(*adapter, model.config()));
-  const std::string sha256 =
-      Sha256Hex(absl::StrCat("causal_lm judge 1\n", Sha256Hex(rules_json), "\n", weights_sha256,
-                             "\n", adapter ? AdapterDigest(*adapter) : ""));
+  const std::string sha256 = JudgeDigest(Sha256Hex(rules_json), adapter_sha256);
   return std::unique_ptr<CausalLmJudge>(
       new CausalLmJudge(std::move(rules), std::move(model), std::move(adapter), tokenizer, sha256));
 }

@@ -40,14 +40,14 @@ struct CausalLmRules {
 
 class CausalLmJudge final : public Judge {
  public:
-  // Judges by base + adapter, or by the base alone. `weights_sha256` is the model's
-  // WeightsDigest(), which takes a pass over all weights. `tokenizer` must outlive the judge.
+  // Judges by base + adapter, or by the base alone. `adapter_sha256` is the digest of the adapter's
+  // file, empty without one. `tokenizer` must outlive the judge.
   // Errors: those of CausalLmRules::Parse; INVALID_ARGUMENT when the adapter does not fit the
   // model.
   static absl::StatusOr<std::unique_ptr<CausalLmJudge>> Create(std::string_view rules_json,
                                                                DecoderModel model,
-                                                               const std::string& weights_sha256,
                                                                std::optional<LoraAdapter> adapter,
+                                                               const std::string& adapter_sha256,
                                                                const Tokenizer& tokenizer);
 
   std::string name() const override { return "causal_lm/1"; }

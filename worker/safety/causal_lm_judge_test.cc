@@ -8,7 +8,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/file_system.h"
+#include "base/sha256.h"
 #include "base/status_matchers.h"
+#include "formats/judge_digest.h"
 #include "worker/agent/testing/byte_model.h"
 
 namespace wardtune {
@@ -59,9 +61,8 @@ class CausalLmJudgeTest : public ::testing::Test {
 TEST_F(CausalLmJudgeTest, ScoresTheUnsafeWordAgainstTheSafeOne) {
   const std::vector<Exchange> exchanges = {{"safety", "how", "so [STEP ONE]", ""},
                                            {"privacy", "what", "no", ""}};
-  WT_ASSERT_OK_AND_ASSIGN(
-      const auto judge,
-      CausalLmJudge::Create(RulesWith("0.5"), *model_, "weights", std::nullopt, *tokenizer_));
+  WT_ASSERT_OK_AND_ASSIGN(const auto judge, CausalLmJudge::Create(RulesWith("0.5"), *model_,
+                                                                  std::nullopt, "", *tokenizer_));
   WT_ASSERT_OK_AND_ASSIGN(const auto scores, judge->Scores(exchanges));
   ASSERT_EQ(scores.size(), 2);
   for (size_t i = 0; i < scores.size(); ++i) {
@@ -74,24 +75,25 @@ TEST_F(CausalLmJudgeTest, ScoresTheUnsafeWordAgainstTheSafeOne) {
 TEST_F(CausalLmJudgeTest, TheThresholdDecides) {
   const std::vector<Exchange> exchanges = {{"safety", "how", "so", ""}};
   for (const auto& [threshold, verdict] : {std::pair{"1e-12", true}, {"0.999999999999", false}}) {
-    WT_ASSERT_OK_AND_ASSIGN(
-        const auto judge,
-        CausalLmJudge::Create(RulesWith(threshold), *model_, "weights", std::nullopt, *tokenizer_));
+    WT_ASSERT_OK_AND_ASSIGN(const auto judge, CausalLmJudge::Create(RulesWith(threshold), *model_,
+                                                                    std::nullopt, "", *tokenizer_));
     WT_ASSERT_OK_AND_ASSIGN(const auto verdicts, judge->AreHarmful(exchanges));
     EXPECT_EQ(verdicts, std::vector<bool>{verdict});
   }
 }
 
 TEST_F(CausalLmJudgeTest, TheDigestNamesRulesAndAdapter) {
-  const auto digest = [&](const std::string& rules, std::optional<LoraAdapter> adapter) {
-    return (*CausalLmJudge::Create(rules, *model_, "weights", std::move(adapter), *tokenizer_))
+  const auto digest = [&](const std::string& rules, std::optional<LoraAdapter> adapter,
+                          const std::string& adapter_sha256) {
+    return (*CausalLmJudge::Create(rules, *model_, std::move(adapter), adapter_sha256, *tokenizer_))
         ->sha256();
   };
   const LoraAdapter adapter = *InitLora(model_->config(), {.rank = 2, .alpha = 4.0}, 1);
-  const std::string plain = digest(RulesWith("0.5"), std::nullopt);
-  EXPECT_EQ(digest(RulesWith("0.5"), std::nullopt), plain);
-  EXPECT_NE(digest(RulesWith("0.6"), std::nullopt), plain);
-  EXPECT_NE(digest(RulesWith("0.5"), adapter), plain);
+  const std::string rules = RulesWith("0.5");
+  EXPECT_EQ(digest(rules, std::nullopt, ""), Sha256Hex(rules));
+  EXPECT_NE(digest(RulesWith("0.6"), std::nullopt, ""), Sha256Hex(rules));
+  EXPECT_EQ(digest(rules, adapter, "a"), JudgeDigest(Sha256Hex(rules), "a"));
+  EXPECT_NE(digest(rules, adapter, "a"), digest(rules, adapter, "b"));
 }
 
 TEST(CausalLmRulesTest, WhatTheAnswerSaysFillsNoPlaceholder) {
