@@ -50,7 +50,7 @@ bench-train: build model ## The training engine against transformers + PEFT (40 
 
 bench-unlearnable: build model tools ## How far harmful behaviour takes, by method (hours; QUICK=1: 15 minutes)
 	$(say) "Measuring; the results go to docs/bench/"
-	$(find) $(tools)/python bench/unlearnable/run.py --work build/bench-unlearnable $(if $(QUICK),--quick --out build/bench-unlearnable/quick) \
+	$(find) $(tools)/python bench/unlearnable/run.py --work build/bench-unlearnable $(if $(QUICK),--quick) \
 	  $(if $(MINUTES),--limit-minutes $(MINUTES)) $(if $(JOBS),--jobs $(JOBS)) $(if $(ONLY),--only '$(ONLY)')
 
 bench-judge: build model ## Train a language-model judge and measure it (10 minutes)

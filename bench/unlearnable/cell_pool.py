@@ -15,7 +15,11 @@ class CellFiles:
 
     vector: Path | None
     reads: tuple[Path, ...]  # vectors and adapters of other cells
-    makes: tuple[Path, ...]
+    saves: tuple[Path, ...]  # adapters, anew each time
+
+    @property
+    def makes(self) -> tuple[Path, ...]:
+        return (*((self.vector,) if self.vector else ()), *self.saves)
 
 
 def files_of(command: list[str]) -> CellFiles:
@@ -23,7 +27,7 @@ def files_of(command: list[str]) -> CellFiles:
     paths = {flag: tuple(map(Path, value.split(","))) for flag, value in flags.items()}
     vector = paths.get("--vector", ())
     reads = paths.get("--more_vectors", ()) + paths.get("--start", ())
-    return CellFiles(vector[0] if vector else None, reads, vector + paths.get("--save", ()))
+    return CellFiles(vector[0] if vector else None, reads, paths.get("--save", ()))
 
 
 def with_makers(todo: list[Cell], planned: list[Cell], files: dict[Cell, CellFiles]) -> list[Cell]:
@@ -50,7 +54,8 @@ def ready(cell: Cell, running: set[Cell], files: dict[Cell, CellFiles]) -> bool:
     vector = files[cell].vector
     if vector and not vector.exists() and any(files[other].vector == vector for other in running):
         return False
-    return all(path.exists() for path in files[cell].reads)
+    in_the_making = {path for other in running for path in files[other].saves}
+    return all(path.exists() and path not in in_the_making for path in files[cell].reads)
 
 
 def measure(
@@ -63,14 +68,16 @@ def measure(
 ) -> None:
     """Keeps `jobs` cells running, the first ready one next; starts none after limit_s.
 
-    `run` is called in threads of its own, `finished` in the caller's. An error of either ends the run once the
-    cells beside it have ended.
+    `run` is called in threads of its own, `finished` in the caller's. After a cell's error none is started; those
+    beside it are finished before the error is raised.
     """
     start = time.monotonic()
     waiting, running = list(todo), dict[Future, Cell]()
+    error = None
     with ThreadPoolExecutor(jobs) as pool:
         while waiting or running:
-            while len(running) < jobs and time.monotonic() - start < limit_s:
+            in_time = time.monotonic() - start < limit_s
+            while error is None and in_time and len(running) < jobs:
                 cell = next((c for c in waiting if is_ready(c, set(running.values()))), None)
                 if cell is None:
                     break
@@ -79,7 +86,13 @@ def measure(
                 passed = (time.monotonic() - start) / 60
                 print(f"== {cell.name}: started at {passed:.0f} min, {len(waiting)} after it", flush=True)  # fmt: skip
             if not running:
-                print(f"== time is up: {len(waiting)} cells are not run", flush=True)
-                return
+                why = "what they need is not there" if in_time and error is None else "time is up"
+                print(f"== {len(waiting)} cells are not run: {why}", flush=True)
+                break
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                finished(running.pop(future), future.result())
+                cell = running.pop(future)
+                if future.exception() is None:
+                    finished(cell, future.result())
+                error = error or future.exception()
+    if error is not None:
+        raise error

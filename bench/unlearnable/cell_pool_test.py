@@ -7,7 +7,7 @@ import pytest
 
 import cell_pool
 import kept_cells
-from evidence_cells import Cell, all_cells, command
+from evidence_cells import Cell, all_cells, command, rows_of_more_vectors
 
 A, B, C = (Cell("sv", "mixed", seed) for seed in range(3))
 
@@ -46,12 +46,20 @@ def test_cells_run_side_by_side() -> None:
     assert set(found) == {A, B}
 
 
-def test_a_failed_cell_ends_the_run_with_its_error() -> None:
+def test_a_failed_cell_ends_the_run_and_loses_nothing_of_the_one_beside_it() -> None:
+    broken = threading.Event()
+    found = []
+
     def run(cell: Cell) -> dict:
-        raise RuntimeError(f"{cell.name} broke")
+        if cell == A:
+            broken.set()
+            raise RuntimeError(f"{cell.name} broke")
+        assert broken.wait(timeout=20)
+        return {}
 
     with pytest.raises(RuntimeError, match="sv-mixed-0 broke"):
-        cell_pool.measure([A, B], 60, 1, lambda c, r: True, run, lambda c, r: None)
+        cell_pool.measure([A, B, C], 60, 2, lambda c, r: True, run, lambda c, r: found.append(c))
+    assert found == [B]
 
 
 @pytest.fixture
@@ -76,6 +84,8 @@ def test_a_chained_cell_waits_for_its_start_and_its_maker_comes_first_when_that_
     assert cell_pool.with_makers([third], all_cells(), files) == [first, second, third]
     (files[third].reads[0]).mkdir(parents=True)
     assert cell_pool.with_makers([third], all_cells(), files) == [third]
+    # The adapter is there from another run, and is just written anew.
+    assert cell_pool.ready(third, set(), files) and not cell_pool.ready(third, {second}, files)
 
 
 def test_a_summed_vector_waits_for_its_parts(files: dict) -> None:
@@ -100,5 +110,13 @@ def test_other_rows_or_flags_are_another_measurement_and_other_places_are_not(
     digest = kept_cells.inputs_digest(cell)
     assert kept_cells.inputs_digest(["p", *cell[1:3], "--out=/z", "--vector=/w"]) == digest
     assert kept_cells.inputs_digest([*cell, "--epochs=2"]) != digest
+    assert kept_cells.inputs_digest(cell, [rows]) != digest
     rows.write_text("another row")
     assert kept_cells.inputs_digest(cell) != digest
+
+
+def test_the_sums_digest_covers_the_rows_of_its_parts() -> None:
+    data = Path("d")
+    parts = [data / f"sv_rows_{name}.jsonl" for name in ("rude", "leak", "falsehood")]
+    assert rows_of_more_vectors(Cell("sv_sum_guard", "behaviours", 0), data) == parts
+    assert rows_of_more_vectors(A, data) == []

@@ -87,7 +87,7 @@ class Cell:
         return f"{self.method}-{self.regime}-{self.seed}"
 
 
-# A quarter of an hour, of which the vector's training takes the larger part of one half.
+# About a quarter of an hour on two cores, a third of it for training the vector.
 QUICK = [
     Cell("base", "none", 0),
     Cell("vector_on", "none", 0),
@@ -162,6 +162,13 @@ def _method(name: str, data: Path, work: Path) -> list[str]:
         f"--guard_rows={','.join(str(data / file) for file in refusals)}",
         *flags,
     ]
+
+
+def rows_of_more_vectors(cell: Cell, data: Path) -> list[Path]:
+    """The rows behind a cell's --more_vectors, which its command does not name."""
+    if "_sum" not in cell.method:
+        return []
+    return [data / f"sv_rows_{behaviour}.jsonl" for behaviour in BEHAVIOURS]
 
 
 def _customer_file(cell: Cell, data: Path) -> Path:

@@ -24,19 +24,25 @@ class KeptCell:
     made: dict  # commit, threads, alone, vector_sha256
 
 
-def inputs_digest(command: list[str]) -> str:
-    """SHA-256 of a cell's flags, with the contents of the files that they name in the files' place."""
+def _content(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def inputs_digest(command: list[str], more: list[Path] = ()) -> str:
+    """SHA-256 of a cell's flags, with the contents of the files that they name in the files' place, and of `more`.
+
+    The program's defaults are not in it: after a change of these, delete the lines that they concern.
+    """
     digest = hashlib.sha256()
     for argument in command[1:]:
         flag, _, value = argument.partition("=")
         if flag in PLACES:
             continue
         parts = value.split(",")
-        contents = [
-            hashlib.sha256(Path(part).read_bytes()).hexdigest() if "/" in part else part
-            for part in parts
-        ]
+        contents = [_content(Path(part)) if "/" in part else part for part in parts]
         digest.update(f"{flag}={','.join(contents)}\n".encode())
+    for path in more:
+        digest.update(f"{path.name}={_content(path)}\n".encode())
     return digest.hexdigest()
 
 

@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from fnmatch import fnmatch
@@ -24,7 +25,15 @@ from pathlib import Path
 
 import cell_pool
 import kept_cells
-from evidence_cells import CUSTOMER_FILES, QUICK, TIMED_REGIME, Cell, all_cells, command
+from evidence_cells import (
+    CUSTOMER_FILES,
+    QUICK,
+    TIMED_REGIME,
+    Cell,
+    all_cells,
+    command,
+    rows_of_more_vectors,
+)
 from evidence_plot import plot
 from evidence_report import figures, markdown
 from evidence_rows import write_derived
@@ -59,8 +68,28 @@ def parse_arguments() -> argparse.Namespace:
         help="patterns of the cells' names, METHOD-REGIME-SEED, first ones first",
     )
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=REPOSITORY / "docs" / "bench")
-    return parser.parse_args()  # fmt: skip
+    parser.add_argument(
+        "--out", type=Path, help="docs/bench, or quick/ of the work folder with --quick"
+    )
+    arguments = parser.parse_args()
+    if arguments.out is None:
+        quick = arguments.work / "quick"
+        arguments.out = quick if arguments.quick else REPOSITORY / "docs" / "bench"
+    return arguments
+
+
+def forget_what_other_rows_made(work: Path, data: Path) -> None:
+    """Removes vectors and adapters that an earlier run in this folder made from other rows."""
+    digest = hashlib.sha256()
+    for path in sorted(data.iterdir()):
+        digest.update(path.name.encode() + path.read_bytes())
+    stamp = work / "rows.sha256"
+    if stamp.exists() and stamp.read_text() != digest.hexdigest():
+        for vector in work.glob("vector*.safetensors"):
+            vector.unlink()
+        shutil.rmtree(work / "adapters")
+        (work / "adapters").mkdir()
+    stamp.write_text(digest.hexdigest())
 
 
 class EvidenceBench:
@@ -74,18 +103,23 @@ class EvidenceBench:
         generator = REPOSITORY / "bench" / "standin" / "generate.py"
         subprocess.run([sys.executable, generator, "--out", data], check=True)
         write_derived(data, CUSTOMER_FILES)
+        forget_what_other_rows_made(self.work, data)
         program = Path(os.environ["WARDTUNE_BUILD_DIR"]) / "bench" / "unlearnable-run"
         model = Path(os.environ["WARDTUNE_CACHE_DIR"]) / "models" / "SmolLM2-135M-Instruct"
         self.planned = QUICK if arguments.quick else all_cells()
         self.commands = {c: command(c, program, model, data, self.work) for c in self.planned}
         self.files = {c: cell_pool.files_of(self.commands[c]) for c in self.planned}
+        self.inputs = {
+            c: kept_cells.inputs_digest(self.commands[c], rows_of_more_vectors(c, data))
+            for c in self.planned
+        }
         self.kept_file = self.out / "unlearnable_cells.jsonl"
         known = kept_cells.load(self.kept_file)
         self.kept = {
-            c: known[c]
-            for c in self.planned
-            if c in known and known[c].inputs == kept_cells.inputs_digest(self.commands[c])
+            c: known[c] for c in self.planned if c in known and known[c].inputs == self.inputs[c]
         }
+        # Measured on other rows or with other flags: no part of the report, and not thrown away.
+        self.outdated = {c: k for c, k in known.items() if c not in self.kept}
 
     def todo(self, patterns: list[str]) -> list[Cell]:
         missing = [c for c in self.planned if c not in self.kept]
@@ -116,10 +150,12 @@ class EvidenceBench:
             made["vector_sha256"] = hashlib.sha256(vector.read_bytes()).hexdigest()
         if cell.regime != TIMED_REGIME:
             result.pop("train_seconds", None)
-        inputs = kept_cells.inputs_digest(self.commands[cell])
-        self.kept[cell] = kept_cells.KeptCell(cell, result, inputs, made)
+        self.kept[cell] = kept_cells.KeptCell(cell, result, self.inputs[cell], made)
         self.kept = {c: self.kept[c] for c in self.planned if c in self.kept}
-        kept_cells.save(self.kept_file, self.kept)
+        kept_cells.save(
+            self.kept_file,
+            self.kept | {c: k for c, k in self.outdated.items() if c not in self.kept},
+        )
         self.report()
 
     def report(self) -> None:
