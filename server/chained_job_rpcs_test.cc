@@ -309,7 +309,19 @@ TEST_F(ChainedJobRpcsTest, AResultMustTellOfItsStart) {
   refused("proof.chain_length", [](auto& r) { r.mutable_proof()->set_chain_length(1); });
   refused("safety_start", [](auto& r) { r.clear_safety_start(); });
   refused("safety_start", [](auto& r) { r.mutable_safety_start()->set_suite_sha256("another"); });
+  refused("proof.chain_length", [](auto& r) { r.mutable_proof()->clear_chain_length(); });
   EXPECT_THAT(Complete(good), Succeeds());
+}
+
+// A server that was updated first refused what workers from before there were chains had trained.
+TEST_F(ChainedJobRpcsTest, AnUnchainedProofNeedNotSpeakOfChains) {
+  Start();
+  ASSERT_THAT(Create(RequestFrom("")), Succeeds());
+  const v1::Lease lease = LeaseWork();
+  ASSERT_THAT(UploadArtifact(lease, v1::UploadArtifactRequest::KIND_ADAPTER, "first"), Succeeds());
+  v1::CompleteJobRequest result = GoodResult(lease, "first");
+  result.mutable_fine_tuning()->mutable_proof()->clear_chain_length();
+  EXPECT_THAT(Complete(result), Succeeds());
 }
 
 // The start's own score is higher than the base's; a small rise over the start is a large one over

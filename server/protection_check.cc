@@ -113,8 +113,10 @@ void CheckStart(const v1::FineTuningResult& result, const LeaseRecord& lease, Ch
                  "proof.start_adapter", "is not the adapter that the job starts from");
   checks.Require(proof.start_adapter_sha256() == job.start_tensors_sha256,
                  "proof.start_adapter_sha256", "is not the digest of the start adapter's tensors");
-  checks.Require(proof.chain_length() == job.chain_length, "proof.chain_length",
-                 "is not the length of the job's chain");
+  // 0: a worker from before there were chains, which trains unchained jobs as well as any.
+  checks.Require(
+      proof.chain_length() == job.chain_length || (!chained && proof.chain_length() == 0),
+      "proof.chain_length", "is not the length of the job's chain");
   checks.Require(result.has_safety_start() == chained, "safety_start",
                  "must be there when the job starts from an adapter, and only then");
   checks.Require(!result.has_safety_start() || IsScoreOf(result.safety_start(), lease),
