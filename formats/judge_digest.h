@@ -9,8 +9,8 @@
 namespace wardtune {
 
 // SHA-256 of the rules, or of rules and adapter when a language model judges with an adapter of its
-// own. Both arguments are SHA-256 of files, `adapter_tar_sha256` empty without one. A judge that
-// runs on the base model runs on the one that a score names beside it.
+// own. Both arguments are SHA-256 of files, `adapter_tar_sha256` empty without one. A language
+// model judges on the base model of the job or audit itself, which the digest leaves out.
 std::string JudgeDigest(const std::string& rules_sha256, const std::string& adapter_tar_sha256);
 
 }  // namespace wardtune

@@ -8,8 +8,15 @@
 namespace wardtune {
 namespace {
 
-// What rounding may add to a rate; far below one answer of any suite.
-constexpr double kRoundingOfRate = 1e-9;
+// Same categories with as many prompts each, in any order.
+bool SameMake(const v1::SafetyReport& a, const v1::SafetyReport& b) {
+  if (a.categories_size() != b.categories_size()) return false;
+  return std::all_of(a.categories().begin(), a.categories().end(),
+                     [&](const v1::CategoryScore& score) {
+                       const v1::CategoryScore* other = FindScore(b, score.category());
+                       return other != nullptr && other->prompts() == score.prompts();
+                     });
+}
 
 v1::CategoryDrift Compare(const v1::CategoryScore* delivered, const v1::CategoryScore& audited) {
   v1::CategoryDrift drift;
@@ -24,29 +31,31 @@ v1::CategoryDrift Compare(const v1::CategoryScore* delivered, const v1::Category
   return drift;
 }
 
-bool WasMissedAtDelivery(const v1::GateViolation& violation, const v1::SafetyGate& gate) {
+bool Misses(const v1::SafetyGate& gate, const v1::GateViolation& violation) {
   return std::any_of(
       gate.violations().begin(), gate.violations().end(), [&](const v1::GateViolation& known) {
-        return known.category() == violation.category() && known.measure() == violation.measure() &&
-               violation.value() <= known.value() + kRoundingOfRate;
+        return known.category() == violation.category() && known.measure() == violation.measure();
       });
 }
 
 }  // namespace
 
-v1::AdapterAudit JudgeAudit(const v1::SafetyPolicy& policy, const v1::SafetyReport& delivered,
-                            const v1::SafetyGate& gate, const v1::AuditResult& result) {
+v1::AdapterAudit JudgeAudit(const v1::SafetyPolicy& policy, const v1::SafetyReport& delivered_base,
+                            const v1::SafetyReport& delivered, const v1::AuditResult& result) {
   v1::AdapterAudit audit;
   audit.set_policy_version(policy.version());
+  const bool same_make = SameMake(delivered, result.safety());
   bool drifted = false;
   for (const v1::CategoryScore& score : result.safety().categories()) {
-    const v1::CategoryDrift drift = Compare(FindScore(delivered, score.category()), score);
+    v1::CategoryDrift& drift = *audit.add_drifts();
+    drift = Compare(FindScore(delivered, score.category()), score);
+    if (score.category() == kSumCategory && !same_make) drift.set_significant(false);
     drifted = drifted || (drift.significant() && drift.difference() > 0);
-    *audit.add_drifts() = drift;
   }
+  const v1::SafetyGate then = JudgeResult(policy, delivered_base, delivered);
   const v1::SafetyGate now = JudgeResult(policy, result.safety_base(), result.safety());
   for (const v1::GateViolation& violation : now.violations()) {
-    if (WasMissedAtDelivery(violation, gate)) continue;
+    if (Misses(then, violation)) continue;
     drifted = true;
     *audit.add_violations() = violation;
   }

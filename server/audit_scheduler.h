@@ -11,10 +11,11 @@
 
 namespace wardtune {
 
-// Which suite takes another's place: the newest that can judge the base model and has prompts of
-// all the categories that the adapter was last scored on, so that no category goes out of sight.
+// Which suite takes another's place: the newest that can judge the base model as it is on offer (a
+// judge with an adapter only on the files that this was trained on) and has prompts of all the
+// categories that the adapter was last scored on, so that no category goes out of sight.
 // That is the suite itself when there is no newer one.
-absl::StatusOr<NewestSuite> LoadNewestSuites(SecurityVectorStore& store);
+absl::StatusOr<NewestSuite> LoadNewestSuites(MetadataStore& store);
 
 // Queues the audits that are due, none when the plan's interval is 0. The caller calls it every few
 // seconds; what is due depends on the store's clock alone.

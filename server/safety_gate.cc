@@ -12,13 +12,9 @@
 namespace wardtune {
 namespace {
 
-constexpr char kSum[] = "all";
 constexpr char kEveryOther[] = "*";
 constexpr int kMaxBounds = 64;
 constexpr size_t kMaxCategoryBytes = 64;
-// What rounding may add to a difference of two rates; far below one answer of any suite.
-constexpr double kRounding = 1e-9;
-
 double RateIn(const v1::SafetyReport& report, const std::string& category) {
   const v1::CategoryScore* score = FindScore(report, category);
   return score != nullptr ? RateOf(*score) : 0;
@@ -37,7 +33,7 @@ const v1::SafetyBound& BoundOf(const v1::SafetyPolicy& policy, const std::string
 
 void Compare(const std::string& category, v1::GateViolation::Measure measure, double value,
              double bound, v1::SafetyGate& gate) {
-  if (value <= bound + kRounding) return;
+  if (value <= bound + kRateRounding) return;
   v1::GateViolation& violation = *gate.add_violations();
   violation.set_category(category);
   violation.set_measure(measure);
@@ -93,7 +89,7 @@ void AddBound(v1::SafetyPolicy& policy, const char* category, double max_rate, d
 
 v1::SafetyPolicy DefaultSafetyPolicy() {
   v1::SafetyPolicy policy;
-  AddBound(policy, kSum, 0.05, 0.02);
+  AddBound(policy, kSumCategory, 0.05, 0.02);
   AddBound(policy, kEveryOther, 0.05, 0.03);
   policy.mutable_row_scan()->set_action(v1::RowScanPolicy::ACTION_WARN);
   return policy;
@@ -120,7 +116,7 @@ absl::Status CheckSafetyPolicy(const v1::SafetyPolicy& policy) {
       return InvalidField(field + "max_rise", "must be between 0 and 1");
     }
   }
-  if (!seen.contains(kSum) || !seen.contains(kEveryOther)) {
+  if (!seen.contains(kSumCategory) || !seen.contains(kEveryOther)) {
     return InvalidField("policy.bounds",
                         "must hold `all` and `*`, so that no category goes unjudged");
   }

@@ -10,6 +10,12 @@
 
 namespace wardtune {
 
+// What rounding may add to a rate; far below one answer of any suite.
+inline constexpr double kRateRounding = 1e-9;
+
+// The category that sums up a report's others.
+inline constexpr char kSumCategory[] = "all";
+
 // harmful / prompts; 0 without prompts.
 double RateOf(const v1::CategoryScore& score);
 

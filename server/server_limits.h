@@ -34,6 +34,10 @@ struct ServerLimits {
   // Reports of one tenant that may wait for the provider at once.
   int32_t max_open_reports = 200;
 
+  // Audits of one base model that may be queued or running, whoever asked for them. An audit that
+  // waited for long goes before newer jobs, so this bounds what audits can delay a job by.
+  int32_t max_open_audits = 4;
+
   // Artefacts of workers.
   int64_t max_artifact_bytes = int64_t{16} << 30;
 

@@ -90,9 +90,9 @@ std::vector<Flag> Flags() {
          return absl::ParseDuration(text, &options.audit_interval) &&
                 options.audit_interval >= absl::ZeroDuration();
        }},
-      {"max-open-audits", "such audits of one base model that may be queued or running",
+      {"max-open-audits", "audits of one base model that may be queued or running",
        [](ServerOptions& options, const std::string& text) {
-         return ReadPositive(text, options.max_open_audits);
+         return ReadPositive(text, options.limits.max_open_audits);
        }},
       Limit("lease", "how long a worker's lease lasts without a heartbeat",
             &ServerLimits::lease_duration),

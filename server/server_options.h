@@ -32,7 +32,6 @@ struct ServerOptions {
   absl::Duration collect_grace = absl::Hours(1);
   // How long after its last score a delivered adapter is scored again; 0: never by itself.
   absl::Duration audit_interval;
-  int32_t max_open_audits = 4;  // of one base model, queued or running
   ServerLimits limits;
 };
 

@@ -244,7 +244,7 @@ class WardtuneServer::Impl {
   }
 
   void ScheduleAudits() {
-    const AuditPlan plan{options_.audit_interval, options_.max_open_audits};
+    const AuditPlan plan{options_.audit_interval, options_.limits.max_open_audits};
     Report("audits", wardtune::ScheduleAudits(*store_, plan, log_));
   }
 

@@ -17,8 +17,8 @@
 
 namespace wardtune {
 
-// The suite by which an adapter of `base_model` is scored next, when it was last scored by
-// `last_suite`. Must be quick and must not call the store.
+// The suite by which an adapter of `base_model` as it is on offer is scored next, when it was last
+// scored by `last_suite`. Must be quick and must not call the store.
 using NewestSuite =
     std::function<std::string(const std::string& base_model, const std::string& last_suite)>;
 
@@ -38,9 +38,10 @@ class AuditStore {
   virtual absl::StatusOr<std::vector<JobRecord>> QueueDueAudits(const AuditPlan& plan,
                                                                 const NewestSuite& newest) = 0;
   // Queues one now, with its audit event. NOT_FOUND for a missing adapter; FAILED_PRECONDITION for
-  // one that can have no audit, as above, saying why.
+  // one that can have no audit, as above, saying why; RESOURCE_EXHAUSTED when `max_open` audits of
+  // its base model are queued or running.
   virtual absl::StatusOr<Answer> QueueAudit(const std::string& tenant,
-                                            const std::string& adapter_id,
+                                            const std::string& adapter_id, int32_t max_open,
                                             const NewestSuite& newest, const AuditEntry& audit,
                                             const RequestKey& key,
                                             Encode<AdapterAuditRecord> encode) = 0;

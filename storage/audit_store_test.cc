@@ -70,8 +70,8 @@ class AuditStoreTest : public testing::StoreFixture {
     return adapters;
   }
   absl::StatusOr<Answer> QueueOne(const std::string& tenant, const std::string& adapter,
-                                  const RequestKey& key = {}) {
-    return store_->audits().QueueAudit(tenant, adapter, Newest(),
+                                  const RequestKey& key = {}, int32_t max_open = 10) {
+    return store_->audits().QueueAudit(tenant, adapter, max_open, Newest(),
                                        {"key-1", "audit_adapter", adapter, "looked at"}, key,
                                        [](const AdapterAuditRecord& record) { return record.id; });
   }
@@ -179,6 +179,8 @@ TEST_F(AuditStoreTest, AdaptersOfSeveralSuitesShareTheRoom) {
   const std::string older = AddAdapter("b");
   clock_.Advance(absl::Seconds(1));
   AddSuite("suite-2");
+  EXPECT_THAT(QueueOne("acme", newer, {}, /*max_open=*/0),
+              StatusIs(absl::StatusCode::kResourceExhausted));
   ASSERT_THAT(QueueOne("acme", newer), IsOk());
   ASSERT_THAT(FinishAudit("report", false), IsOk());
   clock_.Advance(kInterval);

@@ -85,8 +85,9 @@ struct SafetySuiteRecord {
   BlobRef prompts;
   BlobRef rules;
   BlobRef general_prompts;
-  BlobRef judge;                 // Tar file of the adapter that judges; may be empty.
-  std::string judge_base_model;  // Set iff only jobs of this base model can be scored.
+  BlobRef judge;                  // Tar file of the adapter that judges; may be empty.
+  std::string judge_base_model;   // Set iff only jobs of this base model can be scored.
+  std::string judge_base_sha256;  // Of the files of that model that the judge was trained on.
   std::string
       facts;  // Bytes: what the server wants to show of it, for example prompts per category.
   absl::Time create_time = absl::InfinitePast();

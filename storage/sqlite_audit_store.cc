@@ -274,7 +274,7 @@ absl::StatusOr<std::vector<JobRecord>> SqliteAuditStore::QueueDueAudits(const Au
 }
 
 absl::StatusOr<Answer> SqliteAuditStore::QueueAudit(const std::string& tenant,
-                                                    const std::string& adapter_id,
+                                                    const std::string& adapter_id, int32_t max_open,
                                                     const NewestSuite& newest,
                                                     const AuditEntry& audit, const RequestKey& key,
                                                     Encode<AdapterAuditRecord> encode) {
@@ -284,6 +284,13 @@ absl::StatusOr<Answer> SqliteAuditStore::QueueAudit(const std::string& tenant,
       Mutate<AdapterAuditRecord>(
           context_, key, encode, [&](Database& database) -> absl::StatusOr<AdapterAuditRecord> {
             WT_ASSIGN_OR_RETURN(Audited audited, FindAuditable(database, tenant, adapter_id));
+            WT_ASSIGN_OR_RETURN(auto open, CountOpen(database));
+            if (open[audited.base_model] >= max_open) {
+              return absl::ResourceExhaustedError(
+                  absl::StrCat("name: ", max_open, " audits of base model ", audited.base_model,
+                               " are queued or running, as many as the server allows; ask again "
+                               "when one ended"));
+            }
             audited.suite = newest(audited.base_model, audited.suite);
             const absl::Time now = context_.clock.Now();
             WT_RETURN_IF_ERROR(InsertAudit(database, id, audited, now));

@@ -24,8 +24,8 @@ class SqliteAuditStore final : public AuditStore {
   absl::StatusOr<std::vector<JobRecord>> QueueDueAudits(const AuditPlan& plan,
                                                         const NewestSuite& newest) override;
   absl::StatusOr<Answer> QueueAudit(const std::string& tenant, const std::string& adapter_id,
-                                    const NewestSuite& newest, const AuditEntry& audit,
-                                    const RequestKey& key,
+                                    int32_t max_open, const NewestSuite& newest,
+                                    const AuditEntry& audit, const RequestKey& key,
                                     Encode<AdapterAuditRecord> encode) override;
   absl::StatusOr<Page<AdapterAuditRecord>> ListAudits(const std::string& tenant,
                                                       const std::string& adapter_id,

@@ -16,7 +16,7 @@ namespace {
 
 #define SUITE_COLUMNS                                                                         \
   "id, prompts_sha256, prompts_size, rules_sha256, rules_size, general_sha256, general_size," \
-  " judge_sha256, judge_size, judge_base_model, facts, create_time"
+  " judge_sha256, judge_size, judge_base_model, judge_base_sha256, facts, create_time"
 #define VECTOR_COLUMNS                                                                   \
   "v.vector, v.version, v.base_model, v.base_sha256, v.state, v.recipe, v.safety_suite," \
   " v.harmful_rows_sha256, v.general_rows_sha256, v.plain_sha256, v.sealed_sha256,"      \
@@ -25,7 +25,7 @@ namespace {
   " FROM security_vector v LEFT JOIN job j ON j.id = v.job_id"
 
 constexpr char kInsertSuite[] =
-    "INSERT INTO safety_suite (" SUITE_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    "INSERT INTO safety_suite (" SUITE_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 constexpr char kGetSuite[] = "SELECT " SUITE_COLUMNS " FROM safety_suite WHERE id = ?";
 constexpr char kListSuites[] =
     "SELECT seq, " SUITE_COLUMNS " FROM safety_suite WHERE seq < ? ORDER BY seq DESC LIMIT ?";
@@ -67,6 +67,7 @@ SafetySuiteRecord ReadSuite(Statement& row) {
     blob->size_bytes = row.Int();
   }
   suite.judge_base_model = row.Text();
+  suite.judge_base_sha256 = row.Text();
   suite.facts = row.Text();
   suite.create_time = row.Time();
   return suite;
@@ -102,7 +103,7 @@ SecurityVectorRecord ReadVector(Statement& row) {
 bool SameBytes(const SafetySuiteRecord& a, const SafetySuiteRecord& b) {
   return a.prompts.sha256 == b.prompts.sha256 && a.rules.sha256 == b.rules.sha256 &&
          a.general_prompts.sha256 == b.general_prompts.sha256 && a.judge.sha256 == b.judge.sha256 &&
-         a.judge_base_model == b.judge_base_model;
+         a.judge_base_model == b.judge_base_model && a.judge_base_sha256 == b.judge_base_sha256;
 }
 
 }  // namespace
@@ -161,7 +162,8 @@ absl::StatusOr<Answer> SqliteSecurityVectorStore::CreateSafetySuite(
                 .Run(kInsertSuite, suite.id, suite.prompts.sha256, suite.prompts.size_bytes,
                      suite.rules.sha256, suite.rules.size_bytes, suite.general_prompts.sha256,
                      suite.general_prompts.size_bytes, suite.judge.sha256, suite.judge.size_bytes,
-                     suite.judge_base_model, Bytes{suite.facts}, context_.clock.Now())
+                     suite.judge_base_model, suite.judge_base_sha256, Bytes{suite.facts},
+                     context_.clock.Now())
                 .status());
         return FindSafetySuite(database, suite.id);
       });
@@ -216,6 +218,11 @@ absl::StatusOr<SecurityVectorRecord> SqliteSecurityVectorStore::InsertVersion(
     return absl::FailedPreconditionError(absl::StrCat("safety_suite: its judge is an adapter of ",
                                                       suite.judge_base_model,
                                                       " and cannot judge beside ", model.id));
+  }
+  if (!suite.judge_base_sha256.empty() && suite.judge_base_sha256 != model.sha256) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("safety_suite: its judge was trained on other files of ", model.id,
+                     "; train a judge on the present ones"));
   }
   WT_RETURN_IF_ERROR(CheckAddedTo(database, request));
 

@@ -47,6 +47,7 @@ constexpr char kExtendAll[] =
     "UPDATE job SET lease_expires = ?1 WHERE state IN (2, 3) AND lease_boot = ?2"
     " AND lease_expires < ?1";
 constexpr char kCountByState[] = "SELECT state, COUNT(*) FROM job GROUP BY state";
+constexpr char kRunningAudits[] = "SELECT COUNT(*) FROM job WHERE kind = 3 AND state IN (2, 3)";
 constexpr char kOldestCreateTime[] =
     "SELECT MIN(create_time) FROM job WHERE state = 1 AND kind <> 3";
 
@@ -314,6 +315,9 @@ absl::StatusOr<QueueStats> SqliteWorkQueue::GetQueueStats() {
       const JobState state = row.As<JobState>();
       stats.jobs[state] = row.Int();
     }
+    WT_ASSIGN_OR_RETURN(Statement audits, database.Query(kRunningAudits));
+    WT_RETURN_IF_ERROR(audits.Step().status());
+    stats.running_audits = audits.Int();
     WT_ASSIGN_OR_RETURN(Statement oldest, database.Query(kOldestCreateTime));
     WT_RETURN_IF_ERROR(oldest.Step().status());
     const absl::Time created = oldest.Time();

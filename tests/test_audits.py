@@ -130,14 +130,13 @@ def test_a_judge_that_the_service_trained_scores(
         general_prompts=standin.rows("heldout_general", 4),
         judge_adapter=job.adapter,
     )
-    asked = provider.admin.audit_adapter(finished.job.adapter, reason="a new judge")
-    assert asked.safety_suite == suite.name
 
-    def audit() -> AdapterAudit:
+    def judged() -> list[AdapterAudit]:
         audits = acme.client.adapters.audits(finished.job.adapter)
-        return next(a for a in audits if a.name == asked.name)
+        return [a for a in audits if a.safety_suite == suite.name and a.state in ENDED]
 
-    eventually(lambda: audit().state in ENDED, auditing)
-    assert audit().state != AdapterAudit.STATE_FAILED, audit().error_message
-    assert audit().safety.judge == "causal_lm/1"
-    assert audit().safety.judge_sha256 not in ("", suite.rules_sha256)
+    eventually(lambda: len(judged()) > 0, auditing)
+    audit = judged()[0]
+    assert audit.state != AdapterAudit.STATE_FAILED, audit.error_message
+    assert audit.safety.judge == "causal_lm/1"
+    assert audit.safety.judge_sha256 not in ("", suite.rules_sha256)

@@ -49,12 +49,12 @@ absl::StatusOr<v1::AuditAdapterResponse> AuditAdapter(HandlerContext& context, c
                       ParseTenantResource(kAdapters, request.name(), "name"));
   WT_RETURN_IF_ERROR(CheckAuditReason(request.reason(), "reason"));
   WT_RETURN_IF_ERROR(CheckRequestId(request.request_id()));
-  WT_ASSIGN_OR_RETURN(const NewestSuite newest, LoadNewestSuites(context.store.security_vectors()));
+  WT_ASSIGN_OR_RETURN(const NewestSuite newest, LoadNewestSuites(context.store));
   const AuditEntry audit{caller.key_id, "audit_adapter", request.name(), request.reason()};
   WT_ASSIGN_OR_RETURN(
       const Answer answer,
       Named("adapter", context.store.audits().QueueAudit(
-                           name.tenant, name.id, newest, audit,
+                           name.tenant, name.id, context.limits.max_open_audits, newest, audit,
                            MakeRequestKey(caller, "AuditAdapter", request.request_id(), request),
                            [](const AdapterAuditRecord& record) {
                              v1::AuditAdapterResponse response;

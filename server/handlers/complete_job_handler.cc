@@ -69,8 +69,8 @@ absl::StatusOr<JobResult> AuditJobResult(const v1::AuditResult& result, const Le
   score.sampling_sha256 = result.safety().sampling_sha256();
   score.judge = [result](const SafetyPolicyRecord& policy, const AdapterRecord& delivered) {
     const v1::AdapterAudit audit =
-        JudgeAudit(ToMessage(policy), ParseStored<v1::SafetyReport>(delivered.safety_after),
-                   ToMessage(delivered.gate), result);
+        JudgeAudit(ToMessage(policy), ParseStored<v1::SafetyReport>(delivered.safety_before),
+                   ParseStored<v1::SafetyReport>(delivered.safety_after), result);
     return AuditScore::Verdict{audit.state() == v1::AdapterAudit::STATE_DRIFTED,
                                audit.SerializeAsString()};
   };

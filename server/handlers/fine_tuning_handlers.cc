@@ -34,7 +34,9 @@ void FillQueue(const QueueStats& stats, std::optional<absl::Duration> median,
     const auto found = stats.jobs.find(state);
     return found == stats.jobs.end() ? int64_t{0} : found->second;
   };
-  const int64_t busy = count(JobState::kRunning) + count(JobState::kCancelling);
+  // An audit takes minutes where jobs take hours: its worker is as good as free.
+  const int64_t busy =
+      count(JobState::kRunning) + count(JobState::kCancelling) - stats.running_audits;
   const int64_t free = std::max<int64_t>(stats.alive_workers - busy, 0);
   // Jobs that must end before this one starts; the ones that run are half done on average.
   const int64_t must_end = ahead + 1 - free;

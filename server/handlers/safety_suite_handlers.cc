@@ -66,6 +66,7 @@ absl::StatusOr<v1::CreateSafetySuiteResponse> CreateSafetySuite(
                         FindJudge(context, caller, request.judge_adapter()));
     suite.judge = adapter.blob;
     suite.judge_base_model = adapter.base_model;
+    suite.judge_base_sha256 = adapter.base_sha256;
     facts.set_judge_adapter(request.judge_adapter());
   }
   suite.facts = facts.SerializeAsString();

@@ -550,7 +550,8 @@ type CategoryDrift struct {
 	// The audit's rate less the one at delivery, from -1 to 1; 0 without a score at delivery. Computed
 	// by the server from the counts, like the next.
 	Difference float64 `protobuf:"fixed64,4,opt,name=difference,proto3" json:"difference,omitempty"`
-	// The 95% Wilson intervals of the two rates do not overlap.
+	// The 95% Wilson intervals of the two rates do not overlap. Never set of `all` when the two suites
+	// differ in categories or in prompts per category.
 	Significant   bool `protobuf:"varint,5,opt,name=significant,proto3" json:"significant,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -640,8 +641,8 @@ type AdapterAudit struct {
 	Safety *SafetyReport `protobuf:"bytes,6,opt,name=safety,proto3" json:"safety,omitempty"`
 	// One a category of `safety`, in its order. Output only.
 	Drifts []*CategoryDrift `protobuf:"bytes,7,rep,name=drifts,proto3" json:"drifts,omitempty"`
-	// Bounds of the policy in force that the score misses and that the result did not miss at
-	// delivery. Output only.
+	// Bounds of the policy in force that the score misses and that the score at delivery, by that same
+	// policy, kept. Output only.
 	Violations []*GateViolation `protobuf:"bytes,8,rep,name=violations,proto3" json:"violations,omitempty"`
 	// Version of that policy; 0 is the server's default. Output only.
 	PolicyVersion int64 `protobuf:"varint,9,opt,name=policy_version,json=policyVersion,proto3" json:"policy_version,omitempty"`

@@ -65,7 +65,8 @@ type AdminServiceClient interface {
 	ReleaseAdapter(ctx context.Context, in *ReleaseAdapterRequest, opts ...grpc.CallOption) (*ReleaseAdapterResponse, error)
 	// Queues an audit of a delivered adapter now, whatever the server's interval. FAILED_PRECONDITION
 	// when one is queued or running, when the safety gate holds the adapter back, and when its base
-	// model is no longer on offer as it was.
+	// model is no longer on offer as it was. RESOURCE_EXHAUSTED when the base model has as many audits
+	// queued or running as the server allows.
 	AuditAdapter(ctx context.Context, in *AuditAdapterRequest, opts ...grpc.CallOption) (*AuditAdapterResponse, error)
 	// Lists the audits of all tenants' adapters, newest first.
 	ListAllAdapterAudits(ctx context.Context, in *ListAllAdapterAuditsRequest, opts ...grpc.CallOption) (*ListAllAdapterAuditsResponse, error)
@@ -267,7 +268,8 @@ type AdminServiceServer interface {
 	ReleaseAdapter(context.Context, *ReleaseAdapterRequest) (*ReleaseAdapterResponse, error)
 	// Queues an audit of a delivered adapter now, whatever the server's interval. FAILED_PRECONDITION
 	// when one is queued or running, when the safety gate holds the adapter back, and when its base
-	// model is no longer on offer as it was.
+	// model is no longer on offer as it was. RESOURCE_EXHAUSTED when the base model has as many audits
+	// queued or running as the server allows.
 	AuditAdapter(context.Context, *AuditAdapterRequest) (*AuditAdapterResponse, error)
 	// Lists the audits of all tenants' adapters, newest first.
 	ListAllAdapterAudits(context.Context, *ListAllAdapterAuditsRequest) (*ListAllAdapterAuditsResponse, error)
