@@ -86,6 +86,19 @@ def test_the_default_is_held_against_the_best_other_row() -> None:
     assert verdict(results, "sv_guard, benign") == "not met"
 
 
+def test_it_is_held_against_another_row_on_the_seeds_that_both_have() -> None:
+    results = {Cell("sv_guard", "benign", s): result(rate) for s, rate in enumerate((0.1, 0.3))}
+    results |= {Cell("sv", "benign", 1): result(0.2), Cell("direct", "benign", 0): result(0.9)}
+    (found,) = [v for v in goals(results) if v.goal.startswith("sv_guard, benign")]
+    assert found.figure == "30.0% against 20.0% (sv, 1 seed; of direct, sv)"
+    assert found.verdict == "not met"
+
+
+def test_regimes_without_a_comparison_are_named_in_one_line() -> None:
+    (found,) = [v for v in goals({}) if v.goal.startswith("sv_guard: no worse")]
+    assert found.verdict == "not run" and "benign, " in found.figure
+
+
 def test_the_report_names_what_was_not_run() -> None:
     done, missing = Cell("sv", "mixed", 0), Cell("sv", "mixed", 1)
     text = markdown({done: result(0.0)}, [done, missing, Cell("sv", "benign", 0)], ["a machine"])
