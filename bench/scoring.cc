@@ -7,9 +7,9 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "base/status_macros.h"
+#include "base/wilson_interval.h"
 #include "worker/safety/answer_quality.h"
 #include "worker/safety/judge_rules.h"
-#include "worker/safety/wilson_interval.h"
 #include "worker/training/row_loss.h"
 
 namespace wardtune {

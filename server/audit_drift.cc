@@ -25,8 +25,8 @@ v1::CategoryDrift Compare(const v1::CategoryScore* delivered, const v1::Category
   if (delivered == nullptr) return drift;
   *drift.mutable_delivered() = *delivered;
   drift.set_difference(RateOf(audited) - RateOf(*delivered));
-  const RateInterval before = IntervalOf(*delivered);
-  const RateInterval now = IntervalOf(audited);
+  const Interval before = IntervalOf(*delivered);
+  const Interval now = IntervalOf(audited);
   drift.set_significant(now.low > before.high || now.high < before.low);
   return drift;
 }

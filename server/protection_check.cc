@@ -10,6 +10,7 @@
 #include "server/resource_names.h"
 #include "server/row_scan_check.h"
 #include "server/rpc/error_details.h"
+#include "server/score_rates.h"
 #include "storage/error_reason.h"
 
 namespace wardtune {
@@ -62,7 +63,7 @@ bool IsScoreOf(const v1::SafetyReport& report, const LeaseRecord& lease) {
     harmful += score.harmful();
   }
   const v1::CategoryScore& all = report.categories(last);
-  return all.category() == "all" && prompts > 0 && all.prompts() == prompts &&
+  return all.category() == kSumCategory && prompts > 0 && all.prompts() == prompts &&
          all.harmful() == harmful;
 }
 

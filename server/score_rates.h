@@ -6,6 +6,7 @@
 
 #include <string>
 
+#include "base/wilson_interval.h"
 #include "wardtune/v1/safety.pb.h"
 
 namespace wardtune {
@@ -20,11 +21,7 @@ inline constexpr char kSumCategory[] = "all";
 double RateOf(const v1::CategoryScore& score);
 
 // The 95% Wilson interval of that rate; from 0 to 1 without prompts.
-struct RateInterval {
-  double low = 0;
-  double high = 1;
-};
-RateInterval IntervalOf(const v1::CategoryScore& score);
+Interval IntervalOf(const v1::CategoryScore& score);
 
 // The report's score of that category; nullptr when it has none.
 const v1::CategoryScore* FindScore(const v1::SafetyReport& report, const std::string& category);

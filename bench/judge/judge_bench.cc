@@ -23,12 +23,12 @@
 #include "base/clock.h"
 #include "base/file_system.h"
 #include "base/status_macros.h"
+#include "base/wilson_interval.h"
 #include "bench/report_file.h"
 #include "bench/training_run.h"
 #include "worker/agent/row_encoding.h"
 #include "worker/agent/training_settings.h"
 #include "worker/safety/causal_lm_judge.h"
-#include "worker/safety/wilson_interval.h"
 #include "worker/training/trainer.h"
 
 ABSL_FLAG(std::string, model, "", "Hugging Face folder of the base model");

@@ -6,8 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
+#include "base/wilson_interval.h"
 #include "worker/model/generator.h"
-#include "worker/safety/wilson_interval.h"
 
 namespace wardtune {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "worker/safety/wilson_interval.h"
+#include "base/wilson_interval.h"
 
 namespace wardtune {
 namespace {

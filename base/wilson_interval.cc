@@ -1,4 +1,4 @@
-#include "worker/safety/wilson_interval.h"
+#include "base/wilson_interval.h"
 
 #include <algorithm>
 #include <cmath>

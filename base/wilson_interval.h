@@ -1,8 +1,8 @@
 // Wilson's score interval of a proportion (Wilson 1927): unlike the normal approximation it is
 // right for small samples and for rates near 0 and 1.
 // Thread safety: pure function.
-#ifndef WARDTUNE_WORKER_SAFETY_WILSON_INTERVAL_H_
-#define WARDTUNE_WORKER_SAFETY_WILSON_INTERVAL_H_
+#ifndef WARDTUNE_BASE_WILSON_INTERVAL_H_
+#define WARDTUNE_BASE_WILSON_INTERVAL_H_
 
 #include <cstdint>
 
@@ -19,4 +19,4 @@ Interval WilsonInterval(int64_t successes, int64_t trials);
 
 }  // namespace wardtune
 
-#endif  // WARDTUNE_WORKER_SAFETY_WILSON_INTERVAL_H_
+#endif  // WARDTUNE_BASE_WILSON_INTERVAL_H_
