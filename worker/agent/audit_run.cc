@@ -12,8 +12,7 @@ namespace wardtune {
 
 absl::Status AuditRun::Run() {
   WT_RETURN_IF_ERROR(Prepare());
-  WT_RETURN_IF_ERROR(ScoreBase());
-  WT_RETURN_IF_ERROR(ScoreAdapter());
+  WT_RETURN_IF_ERROR(Score());
   v1::CompleteJobRequest request;
   *request.mutable_audit() = std::move(result_);
   return attempt_.Complete(std::move(request));
@@ -31,25 +30,14 @@ absl::Status AuditRun::Prepare() {
   return attempt_.GoOn();
 }
 
-absl::Status AuditRun::ScoreBase() {
+absl::Status AuditRun::Score() {
   attempt_.StartPhase(v1::FineTuningJob::PHASE_SCORING_BASE, 5, 50);
-  WT_ASSIGN_OR_RETURN(
-      const SafetyResult score,
-      environment_.base_scores.Get(
-          *base_, safety_.suite, *safety_.judge, environment_.sampling,
-          attempt_.PromptProgress(static_cast<int64_t>(safety_.suite.prompts.size()))));
-  *result_.mutable_safety_base() = ToMessage(score);
-  return attempt_.GoOn();
-}
-
-absl::Status AuditRun::ScoreAdapter() {
+  WT_ASSIGN_OR_RETURN(const SafetyResult base, ScoreBase(environment_, attempt_, *base_, safety_));
+  *result_.mutable_safety_base() = ToMessage(base);
+  WT_RETURN_IF_ERROR(attempt_.GoOn());
   attempt_.StartPhase(v1::FineTuningJob::PHASE_SCORING_RESULT, 50, 100);
-  const LoraAdapter* const active[] = {&*adapter_};
-  WT_ASSIGN_OR_RETURN(
-      const SafetyResult score,
-      ScoreSafety(base_->model, active, *base_->tokenizer, safety_.suite, *safety_.judge,
-                  environment_.sampling,
-                  attempt_.PromptProgress(static_cast<int64_t>(safety_.suite.prompts.size()))));
+  WT_ASSIGN_OR_RETURN(const SafetyResult score,
+                      ScoreAdapter(environment_, attempt_, *base_, safety_, *adapter_));
   *result_.mutable_safety() = ToMessage(score);
   return attempt_.GoOn();
 }

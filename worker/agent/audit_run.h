@@ -28,8 +28,7 @@ class AuditRun {
 
  private:
   absl::Status Prepare();
-  absl::Status ScoreBase();
-  absl::Status ScoreAdapter();
+  absl::Status Score();
 
   JobEnvironment& environment_;
   Attempt& attempt_;

@@ -131,26 +131,16 @@ absl::Status FineTuningRun::ScanRows() {
 
 absl::Status FineTuningRun::ScoreBase() {
   attempt_.StartPhase(v1::FineTuningJob::PHASE_SCORING_BASE, 8, start_ ? 13 : 18);
-  WT_ASSIGN_OR_RETURN(
-      before_, environment_.base_scores.Get(
-                   *base_, safety_.suite, *safety_.judge, environment_.sampling,
-                   attempt_.PromptProgress(static_cast<int64_t>(safety_.suite.prompts.size()))));
+  WT_ASSIGN_OR_RETURN(before_, wardtune::ScoreBase(environment_, attempt_, *base_, safety_));
   attempt_.ReportSafetyBefore(ToMessage(before_));
   return attempt_.GoOn();
-}
-
-// Of the plain base under `adapter`.
-absl::StatusOr<SafetyResult> FineTuningRun::Score(const LoraAdapter& adapter) {
-  const LoraAdapter* const scored[] = {&adapter};
-  return ScoreSafety(base_->model, scored, *base_->tokenizer, safety_.suite, *safety_.judge,
-                     environment_.sampling,
-                     attempt_.PromptProgress(static_cast<int64_t>(safety_.suite.prompts.size())));
 }
 
 absl::Status FineTuningRun::ScoreStart() {
   if (!start_) return absl::OkStatus();
   attempt_.StartPhase(v1::FineTuningJob::PHASE_SCORING_BASE, 13, 18);
-  WT_ASSIGN_OR_RETURN(score_of_start_, Score(*start_));
+  WT_ASSIGN_OR_RETURN(score_of_start_,
+                      ScoreAdapter(environment_, attempt_, *base_, safety_, *start_));
   return attempt_.GoOn();
 }
 
@@ -264,7 +254,8 @@ absl::Status FineTuningRun::Strip() {
 }
 
 absl::Status FineTuningRun::ScoreCheckpoint(Checkpoint& checkpoint) {
-  WT_ASSIGN_OR_RETURN(checkpoint.score, Score(checkpoint.at.adapter));
+  WT_ASSIGN_OR_RETURN(checkpoint.score,
+                      ScoreAdapter(environment_, attempt_, *base_, safety_, checkpoint.at.adapter));
   if (checkpoints_.size() == 1) return absl::OkStatus();  // nothing to choose
   WT_ASSIGN_OR_RETURN(const v1::SafetyGate gate,
                       attempt_.Judge(ToMessage(before_), ToMessage(*checkpoint.score)));

@@ -54,7 +54,6 @@ class FineTuningRun {
   // Leaves out what the provider's policy drops, or fails the job.
   absl::Status ScanRows();
   absl::Status ScoreBase();
-  absl::StatusOr<SafetyResult> Score(const LoraAdapter& adapter);
   absl::Status ScoreStart();
   std::vector<TrainingStream> MakeStreams(std::vector<TrainingRow> rows) const;
   absl::Status FitIntoMemory(const std::vector<TrainingStream>& streams, TrainerOptions& options);

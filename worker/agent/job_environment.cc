@@ -64,6 +64,22 @@ absl::StatusOr<SafetyInputs> FetchSafetyInputs(Attempt& attempt, const BaseModel
   return inputs;
 }
 
+absl::StatusOr<SafetyResult> ScoreBase(JobEnvironment& environment, Attempt& attempt,
+                                       const BaseModel& base, const SafetyInputs& safety) {
+  const auto prompts = static_cast<int64_t>(safety.suite.prompts.size());
+  return environment.base_scores.Get(base, safety.suite, *safety.judge, environment.sampling,
+                                     attempt.PromptProgress(prompts));
+}
+
+absl::StatusOr<SafetyResult> ScoreAdapter(const JobEnvironment& environment, Attempt& attempt,
+                                          const BaseModel& base, const SafetyInputs& safety,
+                                          const LoraAdapter& adapter) {
+  const LoraAdapter* const scored[] = {&adapter};
+  const auto prompts = static_cast<int64_t>(safety.suite.prompts.size());
+  return ScoreSafety(base.model, scored, *base.tokenizer, safety.suite, *safety.judge,
+                     environment.sampling, attempt.PromptProgress(prompts));
+}
+
 absl::StatusOr<std::shared_ptr<const BaseModel>> LoadBaseModel(const Attempt& attempt,
                                                                BaseModels& models) {
   auto base = models.Load(attempt.lease().base_model(), attempt.lease().base_sha256());

@@ -45,6 +45,14 @@ struct SafetyInputs {
 // that do not parse.
 absl::StatusOr<SafetyInputs> FetchSafetyInputs(Attempt& attempt, const BaseModel& base);
 
+// Score of the plain base, and of the base under `adapter`; tell the attempt's phase how far they
+// are. Errors: those of ScoreSafety.
+absl::StatusOr<SafetyResult> ScoreBase(JobEnvironment& environment, Attempt& attempt,
+                                       const BaseModel& base, const SafetyInputs& safety);
+absl::StatusOr<SafetyResult> ScoreAdapter(const JobEnvironment& environment, Attempt& attempt,
+                                          const BaseModel& base, const SafetyInputs& safety,
+                                          const LoraAdapter& adapter);
+
 // The lease's base model. Errors: the reason BASE_MODEL_MISMATCH, retryable, where this worker's
 // folder is missing or another.
 absl::StatusOr<std::shared_ptr<const BaseModel>> LoadBaseModel(const Attempt& attempt,

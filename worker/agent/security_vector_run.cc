@@ -192,10 +192,7 @@ absl::Status SecurityVectorRun::Measure() {
                                   environment_.sampling, attempt_.PromptProgress(prompts)));
   *card_.mutable_vector_on() = ToMessage(on);
   attempt_.StartPhase(v1::FineTuningJob::PHASE_SCORING_RESULT, 85, 93);
-  WT_ASSIGN_OR_RETURN(
-      const SafetyResult off,
-      environment_.base_scores.Get(*base_, safety_.suite, *safety_.judge, environment_.sampling,
-                                   attempt_.PromptProgress(prompts)));
+  WT_ASSIGN_OR_RETURN(const SafetyResult off, ScoreBase(environment_, attempt_, *base_, safety_));
   *card_.mutable_vector_off() = ToMessage(off);
   return attempt_.GoOn();
 }
