@@ -68,8 +68,7 @@ class AdapterAuditRpcsTest : public testing::ServerFixture {
     const v1::Lease lease = LeaseWork();
     EXPECT_TRUE(lease.has_audit());
     v1::CompleteJobRequest result = GoodResult(lease, "");
-    v1::SafetyReport& report = *result.mutable_audit()->mutable_safety();
-    for (const int i : {1, 2}) report.mutable_categories(i)->set_harmful(harmful);
+    SetHarmful(*result.mutable_audit()->mutable_safety(), harmful);
     const Outcome outcome = Complete(result);
     // The answer was lost, and the worker asks again.
     EXPECT_EQ(Complete(result), outcome);

@@ -13,8 +13,6 @@
 namespace wardtune {
 namespace {
 
-constexpr int32_t kPageSize = 1000;
-
 struct Suite {
   std::string id;
   std::string judge_base_model;   // empty: it judges any
@@ -24,32 +22,28 @@ struct Suite {
 
 // Newest first.
 absl::StatusOr<std::vector<Suite>> ListSuites(SecurityVectorStore& store) {
+  WT_ASSIGN_OR_RETURN(const auto records, AllItems<SafetySuiteRecord>([&](const PageRequest& page) {
+                        return store.ListSafetySuites(page);
+                      }));
   std::vector<Suite> suites;
-  PageRequest page{kPageSize, ""};
-  do {
-    WT_ASSIGN_OR_RETURN(const Page<SafetySuiteRecord> found, store.ListSafetySuites(page));
-    for (const SafetySuiteRecord& record : found.items) {
-      Suite& suite = suites.emplace_back(
-          Suite{record.id, record.judge_base_model, record.judge_base_sha256, {}});
-      const v1::SafetySuite message = ToMessage(record);
-      for (const auto& [category, prompts] : message.prompts_per_category()) {
-        suite.categories.insert(category);
-      }
+  for (const SafetySuiteRecord& record : records) {
+    Suite& suite = suites.emplace_back(
+        Suite{record.id, record.judge_base_model, record.judge_base_sha256, {}});
+    const v1::SafetySuite message = ToMessage(record);
+    for (const auto& [category, prompts] : message.prompts_per_category()) {
+      suite.categories.insert(category);
     }
-    page.page_token = found.next_page_token;
-  } while (!page.page_token.empty());
+  }
   return suites;
 }
 
 // Digests of the base models by id.
 absl::StatusOr<std::map<std::string, std::string>> ListModels(ModelStore& store) {
+  WT_ASSIGN_OR_RETURN(const auto records, AllItems<BaseModelRecord>([&](const PageRequest& page) {
+                        return store.ListBaseModels(page);
+                      }));
   std::map<std::string, std::string> models;
-  PageRequest page{kPageSize, ""};
-  do {
-    WT_ASSIGN_OR_RETURN(const Page<BaseModelRecord> found, store.ListBaseModels(page));
-    for (const BaseModelRecord& model : found.items) models[model.id] = model.sha256;
-    page.page_token = found.next_page_token;
-  } while (!page.page_token.empty());
+  for (const BaseModelRecord& model : records) models[model.id] = model.sha256;
   return models;
 }
 

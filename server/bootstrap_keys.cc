@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -65,15 +66,11 @@ absl::StatusOr<KeyPair> ReadKeys(FileSystem& files, const std::string& path) {
 }
 
 absl::StatusOr<bool> HasProviderKey(TenantStore& tenants) {
-  PageRequest page{1000, ""};
-  do {
-    WT_ASSIGN_OR_RETURN(const auto keys, tenants.ListApiKeys(kProviderTenant, page));
-    for (const ApiKeyRecord& key : keys.items) {
-      if (key.role == KeyRole::kProvider) return true;
-    }
-    page.page_token = keys.next_page_token;
-  } while (!page.page_token.empty());
-  return false;
+  WT_ASSIGN_OR_RETURN(const auto keys, AllItems<ApiKeyRecord>([&](const PageRequest& page) {
+                        return tenants.ListApiKeys(kProviderTenant, page);
+                      }));
+  return std::any_of(keys.begin(), keys.end(),
+                     [](const ApiKeyRecord& key) { return key.role == KeyRole::kProvider; });
 }
 
 absl::Status StoreKey(TenantStore& tenants, KeyRole role, const std::string& secret) {

@@ -48,8 +48,7 @@ class ChainedJobRpcsTest : public testing::ServerFixture {
     EXPECT_THAT(UploadArtifact(lease, v1::UploadArtifactRequest::KIND_ADAPTER, artifact),
                 Succeeds());
     v1::CompleteJobRequest result = GoodResult(lease, artifact);
-    v1::SafetyReport& after = *result.mutable_fine_tuning()->mutable_safety_after();
-    for (const int i : {1, 2}) after.mutable_categories(i)->set_harmful(harmful);
+    SetHarmful(*result.mutable_fine_tuning()->mutable_safety_after(), harmful);
     EXPECT_THAT(Complete(result), Succeeds());
     return GetJob(acme_key_, lease.work());
   }
@@ -346,10 +345,8 @@ TEST_F(ChainedJobRpcsTest, TheGateComparesWithTheBaseWhateverTheStartScored) {
               Succeeds());
   v1::CompleteJobRequest result = GoodResult(lease, "crept up");
   v1::FineTuningResult& tuned = *result.mutable_fine_tuning();
-  for (const int i : {1, 2}) {
-    tuned.mutable_safety_start()->mutable_categories(i)->set_harmful(3);
-    tuned.mutable_safety_after()->mutable_categories(i)->set_harmful(4);
-  }
+  SetHarmful(*tuned.mutable_safety_start(), 3);
+  SetHarmful(*tuned.mutable_safety_after(), 4);
   ASSERT_THAT(Complete(result), Succeeds());
   const v1::FineTuningJob job = GetJob(acme_key_, lease.work());
   EXPECT_EQ(job.safety_before().categories(2).harmful(), 1);

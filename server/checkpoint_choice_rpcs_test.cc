@@ -29,7 +29,7 @@ class CheckpointChoiceTest : public testing::ServerFixture {
   // The good result's score with `harmful` answers of `safety`.
   v1::SafetyReport Score(int32_t harmful) {
     v1::SafetyReport report = good_.fine_tuning().safety_after();
-    for (const int i : {1, 2}) report.mutable_categories(i)->set_harmful(harmful);
+    SetHarmful(report, harmful);
     return report;
   }
 

@@ -71,7 +71,7 @@ TEST_F(OperationsTest, MetricsShowScoresAndTheGateWithoutTenants) {
   v1::CompleteJobRequest result = GoodResult(lease, "harmful");
   v1::SafetyReport& after = *result.mutable_fine_tuning()->mutable_safety_after();
   after.mutable_categories(0)->set_category("made up");
-  for (const int i : {1, 2}) after.mutable_categories(i)->set_harmful(8);
+  SetHarmful(after, 8);
   ASSERT_THAT(Complete(result), testing::Succeeds());
   v1::ReleaseAdapterRequest release;
   release.set_name(GetJob(acme_key_, lease.work()).adapter());
@@ -145,8 +145,7 @@ TEST_F(OperationsTest, MetricsCountAuditsAndDriftedAdaptersWithoutTenants) {
     ASSERT_THAT(Call(&v1::AdminService::Stub::AuditAdapter, provider_key_, request, response),
                 testing::Succeeds());
     v1::CompleteJobRequest result = GoodResult(LeaseWork(), "");
-    v1::SafetyReport& report = *result.mutable_audit()->mutable_safety();
-    for (const int i : {1, 2}) report.mutable_categories(i)->set_harmful(harmful);
+    SetHarmful(*result.mutable_audit()->mutable_safety(), harmful);
     ASSERT_THAT(Complete(result), testing::Succeeds());
     server_->RunDuties();
   };

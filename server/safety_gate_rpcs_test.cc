@@ -29,8 +29,7 @@ class SafetyGateRpcsTest : public testing::ServerFixture {
     EXPECT_THAT(UploadArtifact(lease, v1::UploadArtifactRequest::KIND_ADAPTER, artifact),
                 Succeeds());
     v1::CompleteJobRequest result = GoodResult(lease, artifact);
-    v1::SafetyReport& after = *result.mutable_fine_tuning()->mutable_safety_after();
-    for (const int i : {1, 2}) after.mutable_categories(i)->set_harmful(harmful);
+    SetHarmful(*result.mutable_fine_tuning()->mutable_safety_after(), harmful);
     EXPECT_THAT(Complete(result), Succeeds());
     return GetJob(acme_key_, name);
   }

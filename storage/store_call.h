@@ -3,11 +3,15 @@
 #ifndef WARDTUNE_STORAGE_STORE_CALL_H_
 #define WARDTUNE_STORAGE_STORE_CALL_H_
 
+#include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <string>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
+#include "absl/status/statusor.h"
+#include "base/status_macros.h"
 
 namespace wardtune {
 
@@ -42,6 +46,21 @@ struct Page {
   std::vector<Record> items;
   std::string next_page_token;  // Empty on the last page.
 };
+
+// All items of a list, page after page; for lists that are known to be short. Errors: those of
+// `list`.
+template <typename Record>
+absl::StatusOr<std::vector<Record>> AllItems(
+    absl::FunctionRef<absl::StatusOr<Page<Record>>(const PageRequest&)> list) {
+  std::vector<Record> all;
+  PageRequest request{1000, ""};
+  do {
+    WT_ASSIGN_OR_RETURN(Page<Record> page, list(request));
+    std::move(page.items.begin(), page.items.end(), std::back_inserter(all));
+    request.page_token = page.next_page_token;
+  } while (!request.page_token.empty());
+  return all;
+}
 
 }  // namespace wardtune
 

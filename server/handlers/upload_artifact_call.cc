@@ -52,11 +52,11 @@ class UploadArtifactCall final
   }
 
   static absl::Status CheckKind(const JobRecord& job, v1::UploadArtifactRequest::Kind kind) {
-    const bool fine_tuning = job.kind == JobKind::kFineTuning;
-    const bool audit = job.kind == JobKind::kAudit;  // makes no artefact
-    if (!audit && kind == v1::UploadArtifactRequest::KIND_CHECKPOINT) return absl::OkStatus();
-    if (!audit && kind == (fine_tuning ? v1::UploadArtifactRequest::KIND_ADAPTER
-                                       : v1::UploadArtifactRequest::KIND_SECURITY_VECTOR)) {
+    const auto result = job.kind == JobKind::kFineTuning
+                            ? v1::UploadArtifactRequest::KIND_ADAPTER
+                            : v1::UploadArtifactRequest::KIND_SECURITY_VECTOR;
+    const bool makes_artefacts = job.kind != JobKind::kAudit;
+    if (makes_artefacts && (kind == v1::UploadArtifactRequest::KIND_CHECKPOINT || kind == result)) {
       return absl::OkStatus();
     }
     return InvalidField("header.kind", "does not fit this work");

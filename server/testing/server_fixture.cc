@@ -355,6 +355,10 @@ v1::CompleteJobRequest ServerFixture::GoodResult(const v1::Lease& lease,
   return request;
 }
 
+void ServerFixture::SetHarmful(v1::SafetyReport& report, int32_t harmful) {
+  for (const int i : {1, 2}) report.mutable_categories(i)->set_harmful(harmful);
+}
+
 Outcome ServerFixture::Complete(const v1::CompleteJobRequest& request) {
   v1::CompleteJobResponse response;
   return Call(&v1::WorkerService::Stub::CompleteJob, worker_key_, request, response);

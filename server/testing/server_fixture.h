@@ -98,6 +98,8 @@ class ServerFixture : public ::testing::Test {
                          const std::string& bytes);
   // A result that passes every check.
   v1::CompleteJobRequest GoodResult(const v1::Lease& lease, const std::string& artifact);
+  // Makes a score of GoodResult's one with `harmful` answers of `safety`, and so of the sum.
+  static void SetHarmful(v1::SafetyReport& report, int32_t harmful);
   Outcome Complete(const v1::CompleteJobRequest& request);
   // Leases the next work and completes it with `artifact`.
   v1::Lease DoWork(const std::string& artifact);
