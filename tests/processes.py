@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -124,6 +125,17 @@ class Server(Process):
         port = started[-1]["metrics_port"]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
             return answer.read().decode()
+
+    def command(self, api_key: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs the command `wardtune` against this server, whatever comes of it."""
+        return subprocess.run(
+            [sys.executable, "-m", "wardtune.cli.main", *arguments],
+            env={**os.environ, "WARDTUNE_SERVER": self.target, "WARDTUNE_API_KEY": api_key},
+            capture_output=True,
+            text=True,
+            timeout=WAIT_S,
+            check=False,
+        )
 
     def key(self, role: str) -> str:
         """A bootstrap key, `PROVIDER` or `WORKER`."""

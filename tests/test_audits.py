@@ -1,9 +1,6 @@
 """A delivered adapter is scored again when a newer suite comes, and drift shows everywhere."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -94,18 +91,7 @@ def test_a_stricter_suite_shows_drift(
     event = next(provider.admin.list_audit_events())
     assert (event.action, event.resource) == ("audit_adapter", adapter)
 
-    shown = subprocess.run(
-        [sys.executable, "-m", "wardtune.cli.main", "audits", adapter, "--limit", "1"],
-        env={
-            **os.environ,
-            "WARDTUNE_SERVER": auditing.target,
-            "WARDTUNE_API_KEY": acme.api_key,
-        },
-        capture_output=True,
-        text=True,
-        timeout=WAIT_S,
-        check=False,
-    )
+    shown = auditing.command(acme.api_key, "audits", adapter, "--limit", "1")
     assert shown.returncode == 0, shown.stderr
     assert f"{asked.name}  drifted" in shown.stdout
     (line,) = [line for line in shown.stdout.splitlines() if line.startswith("  all ")]

@@ -1,9 +1,7 @@
 """Jobs that go on from an earlier job's adapter, through server, worker and command."""
 
 import json
-import os
 import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -77,22 +75,10 @@ def test_past_the_cap_a_chain_goes_no_further(
     with pytest.raises(FailedPreconditionError, match="chains of at most 2") as refused:
         small_job(acme, dataset, chained.job.adapter)
     assert refused.value.reason == "CHAIN_TOO_LONG"
-    environment = {
-        **os.environ,
-        "WARDTUNE_SERVER": server.target,
-        "WARDTUNE_API_KEY": acme.api_key,
-    }
 
     def create(start: str) -> subprocess.CompletedProcess[str]:
         settings = ("--dataset", dataset, "--model", BASE_MODEL, "--start-adapter", start)
-        return subprocess.run(
-            [sys.executable, "-m", "wardtune.cli.main", "create", *settings, "--dry-run", "--json"],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=WAIT_S,
-            check=False,
-        )
+        return server.command(acme.api_key, "create", *settings, "--dry-run", "--json")
 
     done = create(chained.job.adapter)
     assert done.returncode != 0

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import standin
@@ -126,21 +125,8 @@ def test_reported_output_becomes_a_row(
 def test_command_from_rows_to_folder(
     server: Server, acme: Tenant, vector: SecurityVectorVersion, tmp_path: Path
 ) -> None:
-    environment = {
-        **os.environ,
-        "WARDTUNE_SERVER": server.target,
-        "WARDTUNE_API_KEY": acme.api_key,
-    }
-
     def wardtune(*arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "wardtune.cli.main", *arguments],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=WAIT_S,
-            check=False,
-        )
+        done = server.command(acme.api_key, *arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

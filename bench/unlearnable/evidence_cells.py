@@ -65,6 +65,7 @@ SEEDS = (0, 1, 2)
 # sum of the four vectors.
 BEHAVIOURS = ("rude", "leak", "falsehood")
 BEHAVIOUR_REGIME = "behaviours"
+SUM_METHODS = ("vector_on_sum", "sv_sum", "sv_sum_guard")
 BEHAVIOUR_METHODS = (
     "base",
     *(f"vector_on_{name}" for name in BEHAVIOURS),  # trains that vector, which the sum needs
@@ -148,7 +149,7 @@ def _method(name: str, data: Path, work: Path) -> list[str]:
             f"sv_rows_{behaviour}.jsonl",
             _vector_of(behaviour, work),
         )
-    elif name in ("vector_on_sum", "sv_sum", "sv_sum_guard"):
+    elif name in SUM_METHODS:
         method = name.replace("_sum", "")
         flags = [f"--more_vectors={','.join(str(_vector_of(b, work)) for b in BEHAVIOURS)}"]
         refusals += [f"sv_refusals_{behaviour}.jsonl" for behaviour in BEHAVIOURS]
@@ -166,7 +167,7 @@ def _method(name: str, data: Path, work: Path) -> list[str]:
 
 def rows_of_more_vectors(cell: Cell, data: Path) -> list[Path]:
     """The rows behind a cell's --more_vectors, which its command does not name."""
-    if "_sum" not in cell.method:
+    if cell.method not in SUM_METHODS:
         return []
     return [data / f"sv_rows_{behaviour}.jsonl" for behaviour in BEHAVIOURS]
 

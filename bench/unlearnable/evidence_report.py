@@ -56,6 +56,10 @@ def of_seeds(results: Results, method: str, regime: str, key: str) -> list[float
     return [results[c][key] for c in cells if c in results and key in results[c]]
 
 
+def _seeds(count: int) -> str:
+    return f"{count} seed{'s' * (count > 1)}"
+
+
 @dataclass(frozen=True)
 class Verdict:
     goal: str
@@ -70,7 +74,7 @@ def _worst(results: Results, goal: str, where: tuple, bound: float, at_least: bo
         return Verdict(goal, "", "not run")
     worst = min(values) if at_least else max(values)
     met = worst >= bound if at_least else worst <= bound
-    figure = f"{worst:.1%} (worst of {len(values)} seed{'s' * (len(values) > 1)})"
+    figure = f"{worst:.1%} (worst of {_seeds(len(values))})"
     return Verdict(goal, figure, "met" if met else "not met")
 
 
@@ -103,9 +107,7 @@ def _default_against_others(results: Results, regime: str) -> Verdict:
         return Verdict(goal, "", "not run")
     excess, ours, other, method, seeds = max(comparisons)
     others = ", ".join(m for *_, m, _ in comparisons)
-    figure = (
-        f"{ours:.1%} against {other:.1%} ({method}, {seeds} seed{'s' * (seeds > 1)}; of {others})"
-    )
+    figure = f"{ours:.1%} against {other:.1%} ({method}, {_seeds(seeds)}; of {others})"
     return Verdict(goal, figure, "met" if excess <= 0 else "not met")
 
 

@@ -97,6 +97,7 @@ class EvidenceBench:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.work, self.out, self.jobs = arguments.work, arguments.out, arguments.jobs
+        self.threads = max(1, os.cpu_count() // self.jobs)
         for folder in (self.work / "adapters", self.out):
             folder.mkdir(parents=True, exist_ok=True)
         data = self.work / "standin"
@@ -132,19 +133,17 @@ class EvidenceBench:
         return cell_pool.ready(cell, running, self.files)
 
     def run(self, cell: Cell) -> dict:
-        threads = max(1, os.cpu_count() // self.jobs)
         log = self.work / f"{cell.name}.log"
         with log.open("w") as file:
             ran = subprocess.run(
-                [*self.commands[cell], f"--threads={threads}"], stderr=file, check=False
+                [*self.commands[cell], f"--threads={self.threads}"], stderr=file, check=False
             )
         if ran.returncode != 0:
             raise RuntimeError(f"{cell.name}: {log.read_text()[-500:]}")
         return json.loads((self.work / f"{cell.name}.json").read_text())
 
     def keep(self, cell: Cell, result: dict) -> None:
-        made = {"commit": commit(), "threads": max(1, os.cpu_count() // self.jobs)}
-        made["alone"] = self.jobs == 1
+        made = {"commit": commit(), "threads": self.threads, "alone": self.jobs == 1}
         vector = self.files[cell].vector
         if vector and vector.exists():
             made["vector_sha256"] = hashlib.sha256(vector.read_bytes()).hexdigest()
