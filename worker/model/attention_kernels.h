@@ -1,8 +1,8 @@
-// Causal grouped-query attention in bf16 for CPUs with avx512_bf16, forward and backward, one
+// Causal grouped-query attention in bf16 for CPUs that multiply bf16, forward and backward, one
 // (sequence, key head) at a time.
 //
 // Exact softmax over blocks of queries; keys and values are laid out once as the pairs of bf16
-// numbers that vdpbf16ps multiplies. Products accumulate in fp32; probabilities and their
+// numbers that the CPU multiplies. Products accumulate in fp32; probabilities and their
 // gradients are rounded to bf16 before they are multiplied again. Memory is linear in the length.
 // Nothing is allocated: the caller hands in scratch. Thread safety: pure functions; calls for
 // different (sequence, key head) pairs write different memory.
@@ -30,17 +30,21 @@ struct Bf16Attention {
   uint16_t* d_qkv = nullptr;  // like qkv, overwritten
 };
 
-// True where the functions below may be called for this head size.
-bool HasBf16Attention(int64_t head_dim);
+// One way of computing it.
+struct Bf16AttentionKernels {
+  // Bytes of scratch for a sequence of `length` tokens; aligned to 64.
+  size_t (*scratch)(int64_t length, int64_t head_dim, bool backward);
+  // One sequence, rows begin..begin+length-1, and one key head with all query heads that share it.
+  void (*forward)(const Bf16Attention& args, int64_t begin, int64_t length, int64_t kv_head,
+                  void* scratch);
+  void (*backward)(const Bf16Attention& args, int64_t begin, int64_t length, int64_t kv_head,
+                   void* scratch);
+};
 
-// Bytes of scratch for a sequence of `length` tokens; aligned to 64.
-size_t Bf16AttentionScratch(int64_t length, int64_t head_dim, bool backward);
-
-// One sequence, rows begin..begin+length-1, and one key head with all query heads that share it.
-void Bf16AttentionForward(const Bf16Attention& args, int64_t begin, int64_t length, int64_t kv_head,
-                          void* scratch);
-void Bf16AttentionBackward(const Bf16Attention& args, int64_t begin, int64_t length,
-                           int64_t kv_head, void* scratch);
+// On the CPU's tile unit (AMX), and by its vectors (avx512_bf16); null where this CPU cannot or
+// the head size does not fit.
+const Bf16AttentionKernels* TileAttention(int64_t head_dim);
+const Bf16AttentionKernels* VectorAttention(int64_t head_dim);
 
 }  // namespace wardtune
 

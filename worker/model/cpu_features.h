@@ -8,6 +8,7 @@ namespace wardtune {
 bool CpuHasAvx2();          // with FMA
 bool CpuHasAvx512();        // F, BW, DQ, VL
 bool CpuHasAvx512Bf16();    // the above and avx512_bf16
+bool CpuHasTileUnit();      // amx_bf16, and the kernel lets this process use it
 bool CpuHasFastBfloat16();  // avx512_bf16 or amx_bf16: matrix products in bf16 beat fp32
 
 }  // namespace wardtune

@@ -10,8 +10,7 @@
 namespace wardtune {
 namespace {
 
-#include "worker/model/attention_tiles.inc"
-
+#include "worker/model/attention_layouts.inc"
 // One key head of one sequence, and some of the query heads that share it.
 struct Item {
   const Bf16Bits* query;   // [kHeads, head_dim]

@@ -1,5 +1,6 @@
 #include "worker/model/decoder_forward.h"
 
+#include "worker/model/matrix_product.h"
 #include "worker/model/torch_ops.h"
 
 namespace wardtune {
@@ -16,12 +17,13 @@ struct Pass {
 
 at::Tensor FrozenLinear(const Pass& pass, int64_t layer, FusedLinear which, const at::Tensor& x) {
   const LinearWeights& linear = pass.weights.layers[layer].at(which);
+  at::Tensor y;
   if (pass.hooks.packed != nullptr) {
-    at::Tensor y = pass.hooks.packed->Multiply(layer, which, x);
-    return linear.bias.defined() ? y.add_(linear.bias) : y;
+    y = pass.hooks.packed->Multiply(layer, which, x);
+  } else {
+    y = TimesTransposed(x, linear.weight);
   }
-  const at::Tensor weight_t = linear.weight.t();
-  return linear.bias.defined() ? at::addmm(linear.bias, x, weight_t) : at::mm(x, weight_t);
+  return linear.bias.defined() ? y.add_(linear.bias) : y;
 }
 
 // y = x W^T + bias, plus (x A^T) B^T in every segment. `keep` receives the x A^T.
@@ -33,9 +35,9 @@ at::Tensor Linear(const Pass& pass, int64_t layer, FusedLinear which, const at::
     at::Tensor hidden;
     if (lora != nullptr) {
       const int64_t rows = segment.end - segment.begin;
-      hidden = at::mm(x.narrow(0, segment.begin, rows), lora->a.t());
+      hidden = TimesTransposed(x.narrow(0, segment.begin, rows), lora->a);
       at::Tensor part = y.narrow(0, segment.begin, rows);
-      part.addmm_(hidden, lora->b.t());
+      AddTimesTransposed(part, hidden, lora->b);
     }
     if (keep != nullptr) keep->lora_hidden[static_cast<int>(which)].push_back(hidden);
   }
@@ -167,7 +169,7 @@ at::Tensor HeadLogits(const ModelWeights& weights, const at::Tensor& residual_ro
                       const PackedWeights* packed) {
   const NormResult norm =
       AddRmsNorm(residual_rows, {}, weights.final_norm, weights.config.rms_norm_eps);
-  return packed != nullptr ? packed->MultiplyHead(norm.y) : at::mm(norm.y, weights.head.t());
+  return packed != nullptr ? packed->MultiplyHead(norm.y) : TimesTransposed(norm.y, weights.head);
 }
 
 }  // namespace wardtune

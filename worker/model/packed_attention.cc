@@ -81,8 +81,11 @@ at::Tensor ToRows(const at::Tensor& gradient, int64_t heads) {
   return g.transpose(1, 2).reshape({sizes[2], heads * sizes[3]});
 }
 
-bool UseOwnKernel(const at::Tensor& qkv, const ModelConfig& config) {
-  return qkv.is_cpu() && qkv.scalar_type() == at::kBFloat16 && HasBf16Attention(config.head_dim);
+// Null where LibTorch's operations are to be used.
+const Bf16AttentionKernels* OwnKernels(const at::Tensor& qkv, const ModelConfig& config) {
+  if (!qkv.is_cpu() || qkv.scalar_type() != at::kBFloat16) return nullptr;
+  const Bf16AttentionKernels* const tiles = TileAttention(config.head_dim);
+  return tiles != nullptr ? tiles : VectorAttention(config.head_dim);
 }
 
 uint16_t* Bits(const at::Tensor& tensor) { return static_cast<uint16_t*>(tensor.data_ptr()); }
@@ -100,16 +103,17 @@ Bf16Attention OwnKernelArgs(const at::Tensor& qkv, const AttentionResult& result
           .logsumexp = result.logsumexp[0].data_ptr<float>()};
 }
 
-// Runs `kernel` for every (sequence, key head); threads take the longest sequences first.
-void ForEachKeyHead(const Bf16Attention& args, const std::vector<int64_t>& offsets, bool backward,
-                    decltype(Bf16AttentionForward)& kernel) {
+// Runs the kernel for every (sequence, key head); threads take the longest sequences first.
+void ForEachKeyHead(const Bf16AttentionKernels& kernels, const Bf16Attention& args,
+                    const std::vector<int64_t>& offsets, bool backward) {
+  const auto kernel = backward ? kernels.backward : kernels.forward;
   std::vector<size_t> order(offsets.size() - 1);
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
   const auto length = [&](size_t i) { return offsets[i + 1] - offsets[i]; };
   std::stable_sort(order.begin(), order.end(),
                    [&](size_t a, size_t b) { return length(a) > length(b); });
   const auto scratch_bytes =
-      static_cast<int64_t>(Bf16AttentionScratch(length(order[0]), args.head_dim, backward));
+      static_cast<int64_t>(kernels.scratch(length(order[0]), args.head_dim, backward));
   const int64_t items = static_cast<int64_t>(order.size()) * args.kv_heads;
   std::atomic<int64_t> next = 0;
   at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t first, int64_t last) {
@@ -130,10 +134,9 @@ AttentionResult PackedAttention(const at::Tensor& qkv, const std::vector<int64_t
   const double scale = 1.0 / std::sqrt(static_cast<double>(config.head_dim));
   AttentionResult result;
   result.out = at::empty({qkv.size(0), config.query_size()}, qkv.options());
-  if (UseOwnKernel(qkv, config)) {
+  if (const auto* const kernels = OwnKernels(qkv, config); kernels != nullptr) {
     result.logsumexp.push_back(at::empty({config.num_heads, qkv.size(0)}, at::kFloat));
-    ForEachKeyHead(OwnKernelArgs(qkv, result, config), offsets, /*backward=*/false,
-                   Bf16AttentionForward);
+    ForEachKeyHead(*kernels, OwnKernelArgs(qkv, result, config), offsets, /*backward=*/false);
     return result;
   }
   result.logsumexp.resize(offsets.size() - 1);
@@ -161,11 +164,11 @@ at::Tensor PackedAttentionGradient(const at::Tensor& d_out, const at::Tensor& qk
                                    const std::vector<int64_t>& offsets, const ModelConfig& config) {
   const double scale = 1.0 / std::sqrt(static_cast<double>(config.head_dim));
   at::Tensor d_qkv = at::empty_like(qkv);
-  if (UseOwnKernel(qkv, config)) {
+  if (const auto* const kernels = OwnKernels(qkv, config); kernels != nullptr) {
     Bf16Attention args = OwnKernelArgs(qkv, forward, config);
     args.d_out = Bits(d_out);
     args.d_qkv = Bits(d_qkv);
-    ForEachKeyHead(args, offsets, /*backward=*/true, Bf16AttentionBackward);
+    ForEachKeyHead(*kernels, args, offsets, /*backward=*/true);
     return d_qkv;
   }
   const auto as_heads = [&](const at::Tensor& rows, int64_t begin, int64_t length) {

@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include "worker/model/attention_kernels.h"
 #include "worker/model/seeded_random.h"
 #include "worker/model/torch_ops.h"
 
@@ -94,6 +95,55 @@ TEST(PackedAttentionTest, OtherHeadSizes) {
 TEST(PackedAttentionTest, SlidingWindow) {
   ExpectMatches(Config(4, 2, 64, 40), {20, 150, 41, 300});
   ExpectMatches(Config(2, 2, 64, 1), {33});
+}
+
+// One sequence by one way of computing it: out, then d_qkv.
+std::vector<at::Tensor> RunKernels(const Bf16AttentionKernels& kernels, const at::Tensor& qkv,
+                                   const at::Tensor& d_out, const ModelConfig& config) {
+  const int64_t rows = qkv.size(0);
+  const auto bits = [](const at::Tensor& x) { return static_cast<uint16_t*>(x.data_ptr()); };
+  const at::Tensor out = at::zeros_like(d_out);
+  const at::Tensor d_qkv = at::zeros_like(qkv);
+  const at::Tensor logsumexp = at::zeros({config.num_heads, rows});
+  const Bf16Attention args = {.qkv = bits(qkv),
+                              .heads = config.num_heads,
+                              .kv_heads = config.num_kv_heads,
+                              .head_dim = config.head_dim,
+                              .window = config.sliding_window,
+                              .scale = 0.125f,
+                              .rows = rows,
+                              .out = bits(out),
+                              .logsumexp = logsumexp.data_ptr<float>(),
+                              .d_out = bits(d_out),
+                              .d_qkv = bits(d_qkv)};
+  for (const bool backward : {false, true}) {
+    // What an earlier sequence left in the scratch, not-a-numbers too, must not matter.
+    const at::Tensor scratch =
+        at::empty({static_cast<int64_t>(kernels.scratch(rows, config.head_dim, backward))},
+                  at::kByte)
+            .fill_(0xff);
+    for (int64_t head = 0; head < config.num_kv_heads; ++head) {
+      (backward ? kernels.backward : kernels.forward)(args, 0, rows, head, scratch.data_ptr());
+    }
+  }
+  return {out, d_qkv};
+}
+
+TEST(PackedAttentionTest, TilesAndVectorsAgree) {
+  for (const ModelConfig& config : {Config(6, 2, 64), Config(4, 2, 128, 40)}) {
+    const Bf16AttentionKernels* const tiles = TileAttention(config.head_dim);
+    const Bf16AttentionKernels* const vectors = VectorAttention(config.head_dim);
+    if (tiles == nullptr || vectors == nullptr) GTEST_SKIP() << "this CPU has not both";
+    for (const int64_t rows : {1, 17, 63, 65, 97, 130}) {
+      const at::Tensor qkv = Random(rows, config.query_size() + 2 * config.kv_size(), 5);
+      const at::Tensor d_out = Random(rows, config.query_size(), 6);
+      const auto a = RunKernels(*tiles, qkv, d_out, config);
+      const auto b = RunKernels(*vectors, qkv, d_out, config);
+      for (size_t i = 0; i < a.size(); ++i) {
+        EXPECT_LT(RelativeError(a[i], b[i].to(at::kFloat)), 4e-3) << rows << " rows, tensor " << i;
+      }
+    }
+  }
 }
 
 TEST(PackedAttentionTest, TheSameBytesEveryTime) {

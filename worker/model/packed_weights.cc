@@ -2,7 +2,10 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
+
 #include "worker/model/packed_gemm.h"
+#include "worker/model/tile_gemm.h"
 #include "worker/model/torch_ops.h"
 
 namespace wardtune {
@@ -12,6 +15,19 @@ int64_t BlocksOfRows(int64_t rows) { return (rows + kPackedColumns - 1) / kPacke
 
 const uint16_t* ConstBits(const at::Tensor& tensor) {
   return static_cast<const uint16_t*>(tensor.const_data_ptr());
+}
+
+void MultiplyOnVectors(const PackedProduct& product) {
+  at::parallel_for(0, BlocksOfRows(product.n), 1,
+                   [&](int64_t begin, int64_t end) { MultiplyBlocks(product, begin, end); });
+}
+
+void MultiplyOnTiles(const PackedProduct& product) {
+  at::parallel_for(0, BlocksOfRows(product.n), 1, [&](int64_t begin, int64_t end) {
+    const at::Tensor scratch =
+        at::empty({static_cast<int64_t>(PackedTileScratch(product))}, at::kByte);
+    MultiplyPackedTiles(product, begin, end, scratch.data_ptr());
+  });
 }
 
 }  // namespace
@@ -49,14 +65,17 @@ PackedWeights::Matrix PackedWeights::Pack(const at::Tensor& weight) {
 
 at::Tensor PackedWeights::Multiply(const Matrix& matrix, const at::Tensor& x) {
   at::Tensor y = at::empty({x.size(0), matrix.rows}, x.options());
-  const PackedProduct product = {.x = ConstBits(x),
-                                 .packed = ConstBits(matrix.packed),
-                                 .y = static_cast<uint16_t*>(y.data_ptr()),
-                                 .rows = x.size(0),
-                                 .n = matrix.rows,
-                                 .k = matrix.columns};
-  at::parallel_for(0, BlocksOfRows(matrix.rows), 1,
-                   [&](int64_t begin, int64_t end) { MultiplyBlocks(product, begin, end); });
+  const bool tiles = HasTileGemm() && matrix.columns % 32 == 0;
+  const int64_t most = tiles ? kMaxPackedTileRows : x.size(0);
+  for (int64_t row = 0; row < x.size(0); row += most) {
+    const PackedProduct product = {.x = ConstBits(x) + row * matrix.columns,
+                                   .packed = ConstBits(matrix.packed),
+                                   .y = static_cast<uint16_t*>(y.data_ptr()) + row * matrix.rows,
+                                   .rows = std::min(most, x.size(0) - row),
+                                   .n = matrix.rows,
+                                   .k = matrix.columns};
+    tiles ? MultiplyOnTiles(product) : MultiplyOnVectors(product);
+  }
   return y;
 }
 

@@ -31,7 +31,7 @@ TEST(PackedWeightsTest, MultipliesAsTheGeneralProductDoes) {
       const ModelWeights weights = Weights(n, k);
       const auto packed = PackedWeights::Of(weights);
       ASSERT_TRUE(packed.has_value());
-      for (const int64_t rows : {1, 2, 11, 12, 13, 25, 64, 100}) {
+      for (const int64_t rows : {1, 2, 11, 12, 13, 25, 64, 100, 513}) {
         const at::Tensor x = Random(rows, k);
         const at::Tensor expected = at::mm(
             x.to(at::kFloat), weights.layers[0].at(FusedLinear::kO).weight.to(at::kFloat).t());

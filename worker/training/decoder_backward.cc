@@ -1,5 +1,6 @@
 #include "worker/training/decoder_backward.h"
 
+#include "worker/model/matrix_product.h"
 #include "worker/model/torch_ops.h"
 
 namespace wardtune {
@@ -24,17 +25,17 @@ class LinearGradient {
       : pass_(pass), layer_(layer), which_(which), dy_(dy) {
     for (const LoraSegment& segment : pass.segments) {
       const FusedLora* lora = segment.lora->at(layer, which);
-      d_hidden_.push_back(lora == nullptr ? at::Tensor() : at::mm(Rows(dy_, segment), lora->b));
+      d_hidden_.push_back(lora == nullptr ? at::Tensor() : Times(Rows(dy_, segment), lora->b));
     }
   }
 
   // dX = dY W + (dY B) A
   at::Tensor Input() const {
-    at::Tensor dx = at::mm(dy_, pass_.weights.layers[layer_].at(which_).weight);
+    at::Tensor dx = Times(dy_, pass_.weights.layers[layer_].at(which_).weight);
     for (size_t i = 0; i < d_hidden_.size(); ++i) {
       if (!d_hidden_[i].defined()) continue;
       at::Tensor part = Rows(dx, pass_.segments[i]);
-      part.addmm_(d_hidden_[i], pass_.segments[i].lora->at(layer_, which_)->a);
+      AddTimes(part, d_hidden_[i], pass_.segments[i].lora->at(layer_, which_)->a);
     }
     return dx;
   }
@@ -43,26 +44,18 @@ class LinearGradient {
   void Accumulate(const at::Tensor& x, const LayerActivations& saved) const {
     const auto which = static_cast<size_t>(which_);
     if (pass_.weight_gradients != nullptr) {
-      AddProduct(pass_.weight_gradients->layers[layer_][which], dy_.t(), x);
+      AddTransposedTimes(pass_.weight_gradients->layers[layer_][which], dy_, x);
     }
     for (size_t i = 0; i < d_hidden_.size(); ++i) {
       if (!d_hidden_[i].defined()) continue;
       const LoraSegment& segment = pass_.segments[i];
       FusedLora& gradient = pass_.gradients[i]->layers[layer_][which];
-      gradient.a.add_(at::mm(d_hidden_[i].t(), Rows(x, segment)));
-      gradient.b.add_(at::mm(Rows(dy_, segment).t(), saved.lora_hidden[which][i]));
+      AddTransposedTimes(gradient.a, d_hidden_[i], Rows(x, segment));
+      AddTransposedTimes(gradient.b, Rows(dy_, segment), saved.lora_hidden[which][i]);
     }
   }
 
  private:
-  static void AddProduct(at::Tensor& sum, const at::Tensor& a, const at::Tensor& b) {
-    if (a.scalar_type() == sum.scalar_type()) {
-      sum.addmm_(a, b);
-    } else {
-      sum.add_(at::mm(a, b));  // each micro-batch's product is rounded to bf16, their sum is not
-    }
-  }
-
   static at::Tensor Rows(const at::Tensor& x, const LoraSegment& segment) {
     return x.narrow(0, segment.begin, segment.end - segment.begin);
   }

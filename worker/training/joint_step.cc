@@ -39,17 +39,15 @@ class JointStep {
   }
 
   void Run() {
-    for (size_t begin = 0; begin < rows_.size();) {
+    if (!rows_.empty()) {
       std::vector<int64_t> lengths;
-      size_t end = begin;
-      while (end < rows_.size() && WeightsOf(rows_[end]) == WeightsOf(rows_[begin])) {
-        lengths.push_back(static_cast<int64_t>(RowOf(rows_[end++]).ids.size()));
+      for (const JointRow& row : rows_) {
+        lengths.push_back(static_cast<int64_t>(RowOf(row).ids.size()));
       }
-      const int64_t lanes = LanesOn(WeightsOf(rows_[begin])->device);
+      const int64_t lanes = LanesOn(WeightsOf(rows_[0])->device);
       for (const MicroBatchWave& wave : PlanMicroBatches(lengths, TokenBudget(), lanes)) {
-        RunWave(wave, begin);
+        RunWave(wave);
       }
-      begin = end;
     }
     for (Share& share : shares_) AddUpLanes(share);
   }
@@ -121,14 +119,20 @@ class JointStep {
     return budget;
   }
 
-  // The wave's rows are counted from `first`.
-  void RunWave(const MicroBatchWave& wave, size_t first) {
-    std::vector<std::vector<JointRow>> batches(wave.size());
-    for (size_t lane = 0; lane < wave.size(); ++lane) {
-      for (const size_t row : wave[lane]) batches[lane].push_back(rows_[first + row]);
-    }
-    for (Share& share : shares_) GrowLanes(share, batches.size());
-    RunLanes(batches.size(), [&](size_t lane) { RunMicroBatch(batches[lane], lane); });
+  // Few rows on other weights, such as guard rows, ride in one lane beside the others' rows rather
+  // than in a wave of their own, which would be too small for all cores.
+  void RunWave(const MicroBatchWave& wave) {
+    for (Share& share : shares_) GrowLanes(share, wave.size());
+    RunLanes(wave.size(), [&](size_t lane) {
+      std::vector<JointRow> rows;
+      for (const size_t row : wave[lane]) rows.push_back(rows_[row]);
+      for (size_t begin = 0; begin < rows.size();) {
+        size_t end = begin;
+        while (end < rows.size() && WeightsOf(rows[end]) == WeightsOf(rows[begin])) ++end;
+        RunMicroBatch(MicroBatch(rows).subspan(begin, end - begin), lane);
+        begin = end;
+      }
+    });
   }
 
   // The rows of each job in a micro-batch lie side by side.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "worker/model/decoder_forward.h"
+#include "worker/model/matrix_product.h"
 #include "worker/model/tensor_ops.h"
 #include "worker/model/torch_ops.h"
 
@@ -20,10 +21,10 @@ double ChunkedHead(const ModelWeights& weights, const at::Tensor& residual, cons
     const at::Tensor index = rows.narrow(0, begin, count);
     const at::Tensor x = residual.index_select(0, index);
     const NormResult norm = AddRmsNorm(x, {}, weights.final_norm, weights.config.rms_norm_eps);
-    at::Tensor logits = at::mm(norm.y, weights.head.t());
+    at::Tensor logits = TimesTransposed(norm.y, weights.head);
     sum += loss_in_place(logits, begin, count).sum(at::kDouble).template item<double>();
     at::Tensor dx = at::zeros_like(x);
-    AddRmsNormGradient(at::mm(logits, weights.head), x, weights.final_norm, norm.inv_rms, dx);
+    AddRmsNormGradient(Times(logits, weights.head), x, weights.final_norm, norm.inv_rms, dx);
     d_residual.index_copy_(0, index, dx);
   }
   return sum;

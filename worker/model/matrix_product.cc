@@ -1,0 +1,120 @@
+#include "worker/model/matrix_product.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+
+#include "worker/model/tile_gemm.h"
+#include "worker/model/torch_ops.h"
+
+namespace wardtune {
+namespace {
+
+bool UseTiles(const at::Tensor& x) {
+  return x.is_cpu() && x.scalar_type() == at::kBFloat16 && x.size(0) > 0 && HasTileGemm();
+}
+
+TileOperand Operand(const at::Tensor& matrix, bool k_first) {
+  return {static_cast<const uint16_t*>(matrix.const_data_ptr()), matrix.stride(0), k_first};
+}
+
+void SetResult(TileProduct& product, const at::Tensor& c) {
+  product.stride = c.stride(0);
+  if (c.scalar_type() == at::kFloat) {
+    product.fp32 = c.data_ptr<float>();
+  } else {
+    product.bf16 = static_cast<uint16_t*>(c.data_ptr());
+  }
+}
+
+// Threads take equal shares of the columns.
+void Run(const TileProduct& product) {
+  const int64_t blocks = (product.columns + kTileColumns - 1) / kTileColumns;
+  const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
+  at::parallel_for(0, blocks, (blocks + threads - 1) / threads, [&](int64_t first, int64_t last) {
+    const int64_t begin = first * kTileColumns;
+    const int64_t end = std::min(product.columns, last * kTileColumns);
+    const at::Tensor scratch =
+        at::empty({static_cast<int64_t>(TileScratch(product, begin, end))}, at::kByte);
+    MultiplyTiles(product, begin, end, scratch.data_ptr());
+  });
+}
+
+at::Tensor RowsContiguous(const at::Tensor& x) { return x.stride(1) == 1 ? x : x.contiguous(); }
+
+// c (+)= x w with w stored [k, columns], or [columns, k].
+void Multiply(const at::Tensor& x, const at::Tensor& w, bool k_first, bool accumulate,
+              const at::Tensor& c) {
+  const at::Tensor left = RowsContiguous(x);
+  const at::Tensor right = RowsContiguous(w);
+  TileProduct product = {.rows = x.size(0),
+                         .columns = w.size(k_first ? 1 : 0),
+                         .k = x.size(1),
+                         .left = Operand(left, /*k_first=*/false),
+                         .right = Operand(right, k_first),
+                         .accumulate = accumulate};
+  SetResult(product, c);
+  Run(product);
+}
+
+at::Tensor Result(const at::Tensor& x, int64_t columns) {
+  return at::empty({x.size(0), columns}, x.options());
+}
+
+}  // namespace
+
+at::Tensor TimesTransposed(const at::Tensor& x, const at::Tensor& w) {
+  if (!UseTiles(x)) return at::mm(x, w.t());
+  at::Tensor y = Result(x, w.size(0));
+  Multiply(x, w, /*k_first=*/false, /*accumulate=*/false, y);
+  return y;
+}
+
+void AddTimesTransposed(at::Tensor& y, const at::Tensor& x, const at::Tensor& w) {
+  if (UseTiles(x)) {
+    Multiply(x, w, /*k_first=*/false, /*accumulate=*/true, y);
+  } else {
+    y.addmm_(x, w.t());
+  }
+}
+
+at::Tensor Times(const at::Tensor& x, const at::Tensor& w) {
+  if (!UseTiles(x)) return at::mm(x, w);
+  at::Tensor y = Result(x, w.size(1));
+  Multiply(x, w, /*k_first=*/true, /*accumulate=*/false, y);
+  return y;
+}
+
+void AddTimes(at::Tensor& y, const at::Tensor& x, const at::Tensor& w) {
+  if (UseTiles(x)) {
+    Multiply(x, w, /*k_first=*/true, /*accumulate=*/true, y);
+  } else {
+    y.addmm_(x, w);
+  }
+}
+
+void AddTransposedTimes(at::Tensor& sum, const at::Tensor& x, const at::Tensor& y) {
+  if (!UseTiles(x)) {
+    if (x.scalar_type() == sum.scalar_type()) {
+      sum.addmm_(x.t(), y);
+    } else {
+      sum.add_(at::mm(x.t(), y));  // each product is rounded to bf16, their sum is not
+    }
+    return;
+  }
+  // The wider factor becomes the right one, which is the cheaper to lay out.
+  const bool swap = x.size(1) > y.size(1);
+  const at::Tensor left = RowsContiguous(swap ? y : x);
+  const at::Tensor right = RowsContiguous(swap ? x : y);
+  Run({.rows = left.size(1),
+       .columns = right.size(1),
+       .k = x.size(0),
+       .left = Operand(left, /*k_first=*/true),
+       .right = Operand(right, /*k_first=*/true),
+       .fp32 = sum.data_ptr<float>(),
+       .stride = sum.stride(0),
+       .c_transposed = swap,
+       .accumulate = true});
+}
+
+}  // namespace wardtune
