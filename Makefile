@@ -38,12 +38,12 @@ test: build model client-stubs tools ## Every unit and multi-process test
 	$(say) "Tests of the Go client (go test)"
 	go=$$(deploy/find_go.sh); cd clients/go; $(find) GOTOOLCHAIN=local "$$go" test ./...
 
-test-peer: build model client-stubs ## Compare with transformers + PEFT, live
+test-peer: build model client-stubs ## Compare with transformers, PEFT and TRL, live
 	@deploy/setup_python.sh peer
-	$(say) "Comparing with transformers + PEFT (pytest)"
+	$(say) "Comparing with transformers, PEFT and TRL (pytest)"
 	$(find) WARDTUNE_CLIENT_PYTHON=$(client)/python $(peer)/pytest tests/peer
 
-bench-train: build model ## The training engine against transformers + PEFT (40 minutes); ROUNDS=5
+bench-train: build model ## The training engine against transformers, PEFT and TRL (40 minutes); ROUNDS=5
 	@deploy/setup_python.sh peer
 	$(say) "Measuring; the results go to docs/bench/"
 	$(find) $(peer)/python bench/train/run.py --rounds $(or $(ROUNDS),5) --work build/bench-train

@@ -3,7 +3,7 @@
 #   setup_python.sh tools    pytest, linters, buf, and what the scripts' tests need
 #   setup_python.sh go       Go, where the one in PATH is missing or older than go.mod's
 #   setup_python.sh client   what the Python client and the multi-process tests need
-#   setup_python.sh peer     transformers + PEFT, to compare with, on the torch wheel that is there
+#   setup_python.sh peer     transformers, PEFT and TRL, to compare with, on the torch wheel that is there
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 

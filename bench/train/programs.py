@@ -16,6 +16,8 @@ QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
     "PYTHONWARNINGS": "ignore",
     "TQDM_DISABLE": "1",
+    # The model is a local folder; nothing is asked of or reported to a hub.
+    "HF_HUB_OFFLINE": "1",
 }
 
 Report = dict
@@ -81,9 +83,14 @@ class Bench:
     def ours(self, name: str, rows: Path, *flags: str) -> None:
         self.run(name, BUILD / "train-bench", f"--model={MODEL}", f"--rows={rows}", *flags)
 
-    def peer(self, name: str, rows: Path, *flags: str) -> None:
-        script = HERE / "peft_bench.py"
-        self.run(name, sys.executable, script, "--model", MODEL, "--rows", rows, *flags)
+    def peft(self, name: str, rows: Path, *flags: str) -> None:
+        self._peer("peft_bench.py", name, rows, *flags)
+
+    def trl(self, name: str, rows: Path, *flags: str) -> None:
+        self._peer("trl_bench.py", name, rows, *flags)
+
+    def _peer(self, script: str, name: str, rows: Path, *flags: str) -> None:
+        self.run(name, sys.executable, HERE / script, "--model", MODEL, "--rows", rows, *flags)
 
     def median(self, name: str, key: str = "tokens_per_second") -> float:
         return statistics.median(report[key] for report in self.raw[name])

@@ -11,7 +11,7 @@ def table(
     rounds: int,
 ) -> str:
     lines = [
-        "# Training engine against transformers + PEFT",
+        "# Training engine against transformers with PEFT and with TRL",
         "",
         f"Made by `make bench-train ROUNDS={rounds}` on {facts['date']}: {facts['cpu']}, {facts['cores']} cores.",
         f"Versions: {facts['versions']}. Medians of {rounds} alternating rounds; raw figures in train.json.",

@@ -1,4 +1,4 @@
-"""The training engine against transformers + PEFT, on this machine, in one run.
+"""The training engine against transformers with PEFT and with TRL, on this machine, in one run.
 
     make bench-train [ROUNDS=5]
 
@@ -31,13 +31,15 @@ def measure_round(bench: Bench, work: Path) -> None:
     steps = ("--steps=5", "--warmup=2")
     bench.ours("ours dense", dense, *steps)
     bench.ours("ours dense, vector on", dense, *steps, "--fold_rank=16")
-    bench.peer("peft dense bf16", dense, "--steps", "3", "--warmup", "1")
+    bench.peft("peft dense bf16", dense, "--steps", "3", "--warmup", "1")
     bench.run("gemm limit", sys.executable, HERE / "gemm_limit.py")
-    # Each mixed program takes the same rows: four steps of eight, after one step of warm-up.
+    # Each mixed program takes the same rows: four steps of eight, after one step of warm-up. TRL packs them in an
+    # order of its own.
     bench.ours("ours mixed", mixed, "--steps=4", "--warmup=1", "--batch=8")
     for layout in ("padded", "grouped", "packed"):
         flags = ("--batch", "8", "--layout", layout, "--steps", "4", "--warmup", "1")
-        bench.peer(f"peft mixed {layout}", mixed, *flags)
+        bench.peft(f"peft mixed {layout}", mixed, *flags)
+    bench.trl("trl mixed packed", mixed, "--warmup", "1")
     joint = (BUILD / "joint-bench", f"--model={MODEL}", f"--rows={mixed}", "--steps=4")
     bench.run("4 jobs, one process", *joint, "--jobs=4", "--micro_batch_tokens=1024")
     # One thread each: with two, four processes on two cores only wait for each other.
@@ -60,17 +62,17 @@ def measure(bench: Bench, work: Path, rounds: int) -> None:
     # fp32 is no match for bf16 here; one round shows it.
     if "peft dense fp32" not in bench.raw:
         steps = ("--steps", "2", "--warmup", "1", "--dtype", "float32")
-        bench.peer("peft dense fp32", work / "dense.jsonl", *steps)
+        bench.peft("peft dense fp32", work / "dense.jsonl", *steps)
         own_steps = ("--steps=2", "--warmup=1", "--dtype=float32")
         bench.ours("ours dense fp32", work / "dense.jsonl", *own_steps)
         bench.save(saved)
 
 
 def ratios(bench: Bench) -> dict[str, float]:
-    def best(prefix: str) -> str:
-        return max((n for n in bench.raw if n.startswith(prefix)), key=bench.median)
+    def best(*prefixes: str) -> str:
+        return max((n for n in bench.raw if n.startswith(prefixes)), key=bench.median)
 
-    dense_peer, mixed_peer = best("peft dense"), best("peft mixed")
+    dense_peer, mixed_peer = best("peft dense"), best("peft mixed", "trl mixed")
     speed = bench.median
     return {
         "dense_ratio": speed("ours dense") / speed(dense_peer),
@@ -110,7 +112,7 @@ def machine() -> dict[str, object]:
         "avx512_bf16": "avx512_bf16" in info,
         "kernel": platform.release(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "versions": {name: version(name) for name in ("transformers", "peft")},
+        "versions": {name: version(name) for name in ("transformers", "peft", "trl")},
     }
 
 

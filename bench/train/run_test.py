@@ -1,0 +1,58 @@
+"""Tests of the figures that `make bench-train` derives, on made-up reports."""
+
+import os
+from pathlib import Path
+
+# programs.py takes its folders from the environment; nothing is started here.
+os.environ.setdefault("WARDTUNE_BUILD_DIR", "/nowhere")
+os.environ.setdefault("WARDTUNE_CACHE_DIR", "/nowhere")
+
+import pytest
+
+import report
+from programs import Bench
+from run import GOALS, ratios
+
+PROGRAMS = (
+    "ours dense",
+    "ours dense, vector on",
+    "gemm limit",
+    "peft dense bf16",
+    "ours mixed",
+    "peft mixed padded",
+    "peft mixed grouped",
+    "peft mixed packed",
+    "trl mixed packed",
+    "4 jobs, one process",
+    "4 jobs, four processes",
+    "ours generate",
+    "transformers generate",
+)
+
+
+def made_up(**speeds: float) -> Bench:
+    """Every program at 100 tokens/s and 1 GB but those that are named, with _ for a space."""
+    bench = Bench(Path("/nowhere"))
+    for name in PROGRAMS:
+        speed = speeds.get(name.replace(" ", "_"), 100.0)
+        bench.raw[name] = [{"tokens_per_second": speed, "peak_rss_bytes": 1e7 * speed}]
+    return bench
+
+
+@pytest.mark.parametrize(
+    "best", ["peft_mixed_padded", "peft_mixed_grouped", "peft_mixed_packed", "trl_mixed_packed"]
+)
+def test_mixed_rows_are_compared_with_the_fastest_peer(best: str) -> None:
+    result = ratios(made_up(ours_mixed=600, **{best: 200}))
+    assert result["mixed_ratio"] == pytest.approx(3)
+    # Memory is compared with that same peer's.
+    assert result["rss_ratio_mixed"] == pytest.approx(3)
+
+
+def test_the_table_has_a_line_for_every_program_and_figure() -> None:
+    bench = made_up()
+    facts = {"date": "today", "cpu": "a CPU", "cores": 2, "versions": {"trl": "1"}}
+    result = ratios(bench)
+    text = report.table(bench, result, GOALS, facts, rounds=1)
+    for name in (*PROGRAMS, *result):
+        assert f"| {name} |" in text
