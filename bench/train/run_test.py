@@ -45,7 +45,10 @@ def made_up(**speeds: float) -> Bench:
 def test_mixed_rows_are_compared_with_the_fastest_peer(best: str) -> None:
     result = ratios(made_up(ours_mixed=600, **{best: 200}))
     assert result["mixed_ratio"] == pytest.approx(3)
-    # Memory is compared with that same peer's.
+
+
+def test_memory_on_mixed_rows_is_compared_with_the_fastest_peft() -> None:
+    result = ratios(made_up(ours_mixed=600, peft_mixed_grouped=200, trl_mixed_packed=300))
     assert result["rss_ratio_mixed"] == pytest.approx(3)
 
 
