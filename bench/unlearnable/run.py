@@ -49,8 +49,9 @@ def commit() -> str:
 def machine() -> list[str]:
     info = Path("/proc/cpuinfo").read_text()
     names = [line.split(":", 1)[1].strip() for line in info.splitlines() if "model name" in line]
+    cpu = names[0] if names else platform.machine()
     return [
-        f"machine: {os.cpu_count()} cores, {names[0] if names else platform.machine()}",
+        f"reported on {os.cpu_count()} cores, {cpu}; kept cells may come from another machine",
         f"{platform.system()} {platform.release()}, commit {commit() or 'unknown'} when reported",
     ]
 
