@@ -42,13 +42,13 @@ void Run(const TileProduct& product) {
 
 at::Tensor RowsContiguous(const at::Tensor& x) { return x.stride(1) == 1 ? x : x.contiguous(); }
 
-// c (+)= x w with w stored [k, columns], or [columns, k].
+// c (+)= x w, with w stored [k, columns] or [columns, k].
 void Multiply(const at::Tensor& x, const at::Tensor& w, bool k_first, bool accumulate,
               const at::Tensor& c) {
   const at::Tensor left = RowsContiguous(x);
   const at::Tensor right = RowsContiguous(w);
   TileProduct product = {.rows = x.size(0),
-                         .columns = w.size(k_first ? 1 : 0),
+                         .columns = c.size(1),
                          .k = x.size(1),
                          .left = Operand(left, /*k_first=*/false),
                          .right = Operand(right, k_first),
@@ -57,40 +57,35 @@ void Multiply(const at::Tensor& x, const at::Tensor& w, bool k_first, bool accum
   Run(product);
 }
 
-at::Tensor Result(const at::Tensor& x, int64_t columns) {
-  return at::empty({x.size(0), columns}, x.options());
+at::Tensor Product(const at::Tensor& x, const at::Tensor& w, bool k_first) {
+  if (!UseTiles(x)) return at::mm(x, k_first ? w : w.t());
+  at::Tensor y = at::empty({x.size(0), w.size(k_first ? 1 : 0)}, x.options());
+  Multiply(x, w, k_first, /*accumulate=*/false, y);
+  return y;
+}
+
+void AddProduct(at::Tensor& y, const at::Tensor& x, const at::Tensor& w, bool k_first) {
+  if (UseTiles(x)) {
+    Multiply(x, w, k_first, /*accumulate=*/true, y);
+  } else {
+    y.addmm_(x, k_first ? w : w.t());
+  }
 }
 
 }  // namespace
 
 at::Tensor TimesTransposed(const at::Tensor& x, const at::Tensor& w) {
-  if (!UseTiles(x)) return at::mm(x, w.t());
-  at::Tensor y = Result(x, w.size(0));
-  Multiply(x, w, /*k_first=*/false, /*accumulate=*/false, y);
-  return y;
+  return Product(x, w, /*k_first=*/false);
 }
-
 void AddTimesTransposed(at::Tensor& y, const at::Tensor& x, const at::Tensor& w) {
-  if (UseTiles(x)) {
-    Multiply(x, w, /*k_first=*/false, /*accumulate=*/true, y);
-  } else {
-    y.addmm_(x, w.t());
-  }
+  AddProduct(y, x, w, /*k_first=*/false);
 }
 
 at::Tensor Times(const at::Tensor& x, const at::Tensor& w) {
-  if (!UseTiles(x)) return at::mm(x, w);
-  at::Tensor y = Result(x, w.size(1));
-  Multiply(x, w, /*k_first=*/true, /*accumulate=*/false, y);
-  return y;
+  return Product(x, w, /*k_first=*/true);
 }
-
 void AddTimes(at::Tensor& y, const at::Tensor& x, const at::Tensor& w) {
-  if (UseTiles(x)) {
-    Multiply(x, w, /*k_first=*/true, /*accumulate=*/true, y);
-  } else {
-    y.addmm_(x, w);
-  }
+  AddProduct(y, x, w, /*k_first=*/true);
 }
 
 void AddTransposedTimes(at::Tensor& sum, const at::Tensor& x, const at::Tensor& y) {

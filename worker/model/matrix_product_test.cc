@@ -38,16 +38,21 @@ class MatrixProductTest : public ::testing::Test {
   MatrixProductTest() { at::manual_seed(1); }
 };
 
+// y is a fresh product; `add` adds the same product to it.
+template <typename F>
+void ExpectProductAndSum(at::Tensor y, const at::Tensor& expected, const Shape& shape, F add) {
+  ExpectNear(y, expected, shape);
+  const at::Tensor before = Full(y).clone();
+  add(y);
+  ExpectNear(y, before + expected, shape);
+}
+
 TEST_F(MatrixProductTest, TimesTransposed) {
   for (const Shape& s : kShapes) {
     const at::Tensor x = Random(s.n, s.k);
     const at::Tensor w = Random(s.m, s.k);
-    const at::Tensor expected = at::mm(Full(x), Full(w).t());
-    at::Tensor y = TimesTransposed(x, w);
-    ExpectNear(y, expected, s);
-    const at::Tensor before = Full(y).clone();
-    AddTimesTransposed(y, x, w);
-    ExpectNear(y, before + expected, s);
+    ExpectProductAndSum(TimesTransposed(x, w), at::mm(Full(x), Full(w).t()), s,
+                        [&](at::Tensor& y) { AddTimesTransposed(y, x, w); });
   }
 }
 
@@ -55,12 +60,8 @@ TEST_F(MatrixProductTest, Times) {
   for (const Shape& s : kShapes) {
     const at::Tensor x = Random(s.n, s.k);
     const at::Tensor w = Random(s.k, s.m);
-    const at::Tensor expected = at::mm(Full(x), Full(w));
-    at::Tensor y = Times(x, w);
-    ExpectNear(y, expected, s);
-    const at::Tensor before = Full(y).clone();
-    AddTimes(y, x, w);
-    ExpectNear(y, before + expected, s);
+    ExpectProductAndSum(Times(x, w), at::mm(Full(x), Full(w)), s,
+                        [&](at::Tensor& y) { AddTimes(y, x, w); });
   }
 }
 

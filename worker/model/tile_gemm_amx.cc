@@ -20,6 +20,14 @@ constexpr int64_t kPanelBytes = 1 << 20;
 // Below so many columns the left factor is read too seldom to be worth laying out.
 constexpr int64_t kFewColumns = 64;
 
+// Masks of the first `count` of a vector's 32 or 16 numbers.
+inline __mmask32 FirstOf32(int64_t count) {
+  return count >= 32 ? 0xffffffffu : count <= 0 ? 0u : (1u << count) - 1u;
+}
+inline __mmask16 FirstOf16(int64_t count) {
+  return static_cast<__mmask16>(FirstOf32(Min(count, 16)));
+}
+
 // Columns [begin, end) of one stretch of k, as blocks [32 columns][pairs of k][32 columns, 2].
 struct Panel {
   int64_t begin, end;
@@ -33,8 +41,7 @@ struct Panel {
 void PackColumns(const TileOperand& right, int64_t column, int64_t count, const Panel& panel,
                  uint16_t* to) {
   for (int64_t p = 0; p < panel.pairs; p += 16) {
-    const int64_t left = panel.depth - 2 * p;
-    const __mmask32 mask = left >= 32 ? 0xffffffffu : (1u << left) - 1u;
+    const __mmask32 mask = FirstOf32(panel.depth - 2 * p);
     __m512i block[16];
     for (int i = 0; i < 16; ++i) {
       const uint16_t* from = right.data + (column + i) * right.stride + panel.k + 2 * p;
@@ -50,7 +57,7 @@ void PackColumns(const TileOperand& right, int64_t column, int64_t count, const 
 // 32 columns of a right factor whose stored rows are k's.
 void InterleaveRows(const TileOperand& right, int64_t column, int64_t count, const Panel& panel,
                     uint16_t* to) {
-  const __mmask32 mask = count >= 32 ? 0xffffffffu : (1u << count) - 1u;
+  const __mmask32 mask = FirstOf32(count);
   const __m512i low = InterleaveIndex(0);
   const __m512i high = InterleaveIndex(16);
   const auto row = [&](int64_t k) {
@@ -86,8 +93,7 @@ void PackPanel(const TileProduct& p, const Panel& panel) {
 void PackRows(const TileOperand& left, int64_t row, int64_t count, const Panel& panel, uint16_t* to,
               int64_t step) {
   for (int64_t p = 0; p < panel.pairs; p += 16, to += step) {
-    const int64_t rest = panel.depth - 2 * p;
-    const __mmask32 mask = rest >= 32 ? 0xffffffffu : (1u << rest) - 1u;
+    const __mmask32 mask = FirstOf32(panel.depth - 2 * p);
     for (int i = 0; i < 16; ++i) {
       const uint16_t* from = left.data + (row + i) * left.stride + panel.k + 2 * p;
       _mm512_store_si512(to + i * 32,
@@ -99,7 +105,7 @@ void PackRows(const TileOperand& left, int64_t row, int64_t count, const Panel& 
 // The same for a left factor whose stored rows are k's.
 void TransposeRows(const TileOperand& left, int64_t row, int64_t count, const Panel& panel,
                    uint16_t* to, int64_t step) {
-  const auto mask = static_cast<__mmask16>(count >= 16 ? 0xffffu : (1u << count) - 1u);
+  const __mmask16 mask = FirstOf16(count);
   const auto widen = [&](int64_t k) {
     if (k >= panel.depth) return _mm512_setzero_si512();
     return _mm512_cvtepu16_epi32(
@@ -195,10 +201,6 @@ void MultiplyBlock(const Rows& rows, const uint16_t* block, int64_t columns, int
   }
 }
 
-inline __mmask16 FirstOf(int64_t count) {
-  return static_cast<__mmask16>(count >= 16 ? 0xffffu : count <= 0 ? 0u : (1u << count) - 1u);
-}
-
 inline void StoreRow(uint16_t* to, __m512 sums, __mmask16 mask, bool accumulate) {
   if (accumulate) {
     const __m512i old =
@@ -217,10 +219,10 @@ template <typename T>
 void StoreBlock(const float* c, int64_t rows, int64_t columns, bool accumulate, T* to,
                 int64_t stride) {
   for (int64_t r = 0; r < rows; ++r) {
-    StoreRow(to + r * stride, _mm512_load_ps(c + r * kTileColumns), FirstOf(columns), accumulate);
+    StoreRow(to + r * stride, _mm512_load_ps(c + r * kTileColumns), FirstOf16(columns), accumulate);
     if (columns <= 16) continue;
-    StoreRow(to + r * stride + 16, _mm512_load_ps(c + r * kTileColumns + 16), FirstOf(columns - 16),
-             accumulate);
+    StoreRow(to + r * stride + 16, _mm512_load_ps(c + r * kTileColumns + 16),
+             FirstOf16(columns - 16), accumulate);
   }
 }
 
@@ -232,7 +234,7 @@ void StoreTransposed(const float* c, int64_t rows, int64_t columns, bool accumul
       for (int i = 0; i < 16; ++i) block[i] = _mm512_load_si512(c + (r + i) * kTileColumns + j);
       Transpose16(block);
       for (int64_t i = 0; i < Min(16, columns - j); ++i) {
-        StoreRow(to + (j + i) * stride + r, (__m512)block[i], FirstOf(rows - r), accumulate);
+        StoreRow(to + (j + i) * stride + r, (__m512)block[i], FirstOf16(rows - r), accumulate);
       }
     }
   }
@@ -269,8 +271,7 @@ struct Cuts {
   }
 };
 
-void MultiplyPanel(const TileProduct& p, const Panel& panel, bool whole, uint16_t* rows_scratch,
-                   float* sums) {
+void MultiplyPanel(const TileProduct& p, const Panel& panel, uint16_t* rows_scratch, float* sums) {
   const bool first = panel.k == 0;
   const bool last = panel.k + panel.depth == p.k;
   for (int64_t row = 0; row < p.rows; row += kBlockRows) {
@@ -280,7 +281,7 @@ void MultiplyPanel(const TileProduct& p, const Panel& panel, bool whole, uint16_
       MultiplyBlock(rows, block, panel.end - column, panel.pairs, !first, sums);
       if (last) Store(p, sums, row, column, panel.end);
       block += panel.BlockNumbers();
-      if (!whole) sums += kBlockRows * kTileColumns;
+      if (!(first && last)) sums += kBlockRows * kTileColumns;
     }
   }
 }
@@ -308,7 +309,7 @@ void MultiplyTiles(const TileProduct& product, int64_t begin, int64_t end, void*
       const Panel panel = {column, Min(end, column + cuts.columns), k,
                            depth,  RoundUp(depth, 32) / 2,          panel_data};
       PackPanel(product, panel);
-      MultiplyPanel(product, panel, product.k <= cuts.depth, rows_scratch, sums);
+      MultiplyPanel(product, panel, rows_scratch, sums);
     }
   }
 }
