@@ -5,12 +5,13 @@ python peer_generate.py --model FOLDER --prompts ROWS.jsonl --new-tokens N [--dt
 
 import argparse
 import json
-import resource
 import time
 from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM
+
+from peer_report import speed
 
 
 def batch_of(prompts: list[list[int]]) -> dict[str, torch.Tensor]:
@@ -53,13 +54,7 @@ def main() -> None:
             model.generate(**batch_of(prompts[begin : begin + arguments.batch]), **settings)
         seconds = time.perf_counter() - started
     tokens = len(prompts) * arguments.new_tokens
-    report = {
-        "tokens_per_second": tokens / seconds,
-        "tokens": tokens,
-        "seconds": seconds,
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-    }
-    arguments.out.write_text(json.dumps(report) + "\n")
+    arguments.out.write_text(json.dumps(speed(tokens, seconds)) + "\n")
 
 
 if __name__ == "__main__":

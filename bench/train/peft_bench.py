@@ -11,13 +11,14 @@ with restarting position ids, as TRL's padding-free packing does. A token that i
 
 import argparse
 import json
-import resource
 import time
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
+
+from peer_report import speed
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 IGNORED = -100
@@ -123,10 +124,7 @@ def main() -> None:
             seconds.append(time.perf_counter() - started)
             tokens += sum(len(ids) for ids, _ in chosen)
     report = {
-        "tokens_per_second": tokens / sum(seconds),
-        "tokens": tokens,
-        "seconds": sum(seconds),
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        **speed(tokens, sum(seconds)),
         "dtype": arguments.dtype,
         "step_seconds": seconds,
         "losses": losses,

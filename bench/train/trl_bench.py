@@ -17,7 +17,6 @@ counts once, and collating and logging, which are outside, not at all.
 
 import argparse
 import json
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -28,6 +27,7 @@ from peft import LoraConfig
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
+from peer_report import speed
 from peft_bench import TARGETS
 
 
@@ -127,10 +127,7 @@ def main() -> None:
         trainer.train()
     seconds, tokens = watch.seconds[arguments.warmup :], watch.tokens_since(arguments.warmup)
     report = {
-        "tokens_per_second": tokens / sum(seconds),
-        "tokens": tokens,
-        "seconds": sum(seconds),
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        **speed(tokens, sum(seconds)),
         "dtype": arguments.dtype,
         "step_seconds": seconds,
         "losses": watch.losses,
