@@ -27,17 +27,47 @@ void SetResult(TileProduct& product, const at::Tensor& c) {
   }
 }
 
-// Threads take equal shares of the columns.
-void Run(const TileProduct& product) {
-  const int64_t blocks = (product.columns + kTileColumns - 1) / kTileColumns;
+// Threads take equal shares of `count` rows or columns, in blocks of kTileColumns.
+template <typename Part>
+void InParts(int64_t count, const Part& part) {
+  const int64_t blocks = (count + kTileColumns - 1) / kTileColumns;
   const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
   at::parallel_for(0, blocks, (blocks + threads - 1) / threads, [&](int64_t first, int64_t last) {
-    const int64_t begin = first * kTileColumns;
-    const int64_t end = std::min(product.columns, last * kTileColumns);
-    const at::Tensor scratch =
-        at::empty({static_cast<int64_t>(TileScratch(product, begin, end))}, at::kByte);
-    MultiplyTiles(product, begin, end, scratch.data_ptr());
+    part(first * kTileColumns, std::min(count, last * kTileColumns));
   });
+}
+
+void MultiplyColumns(const TileProduct& product, int64_t begin, int64_t end) {
+  const at::Tensor scratch =
+      at::empty({static_cast<int64_t>(TileScratch(product, begin, end))}, at::kByte);
+  MultiplyTiles(product, begin, end, scratch.data_ptr());
+}
+
+void Run(const TileProduct& product) {
+  InParts(product.columns,
+          [&](int64_t begin, int64_t end) { MultiplyColumns(product, begin, end); });
+}
+
+// c^T = w x^T: the weights are the left factor and read where they lie. REQUIRES: c is bf16.
+void RunWithWeightsInPlace(const TileProduct& product) {
+  InParts(product.columns, [&](int64_t begin, int64_t end) {
+    TileProduct part = product;
+    part.rows = end - begin;
+    part.columns = product.rows;
+    part.left = product.right;
+    part.left.data += begin * part.left.stride;
+    part.right = product.left;
+    part.bf16 += begin;
+    part.c_transposed = part.left_in_place = true;
+    MultiplyColumns(part, 0, part.columns);
+  });
+}
+
+// Laying out x and turning c around costs rows * (k + columns), laying out w columns * k; measured,
+// the two are even at half as many rows as k.
+bool WeightsStayInPlace(const TileProduct& product) {
+  return !product.right.k_first && product.bf16 != nullptr && 2 * product.rows <= product.k &&
+         product.columns > product.rows;
 }
 
 at::Tensor RowsContiguous(const at::Tensor& x) { return x.stride(1) == 1 ? x : x.contiguous(); }
@@ -54,7 +84,7 @@ void Multiply(const at::Tensor& x, const at::Tensor& w, bool k_first, bool accum
                          .right = Operand(right, k_first),
                          .accumulate = accumulate};
   SetResult(product, c);
-  Run(product);
+  WeightsStayInPlace(product) ? RunWithWeightsInPlace(product) : Run(product);
 }
 
 at::Tensor Product(const at::Tensor& x, const at::Tensor& w, bool k_first) {

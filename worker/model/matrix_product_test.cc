@@ -14,9 +14,9 @@ struct Shape {
   int64_t n, m, k;
 };
 // On both sides of a tile and of a stretch of k, fewer columns than a block, ranks of LoRA.
-constexpr Shape kShapes[] = {{1, 1, 1},      {5, 45, 62},     {16, 32, 32},   {17, 33, 576},
-                             {31, 16, 64},   {33, 48, 1536},  {64, 1000, 96}, {100, 576, 16},
-                             {40, 70, 1600}, {200, 96, 3100}, {513, 640, 130}};
+constexpr Shape kShapes[] = {{1, 1, 1},      {5, 45, 62},      {16, 32, 32},    {17, 33, 576},
+                             {31, 16, 64},   {33, 48, 1536},   {64, 1000, 96},  {100, 576, 16},
+                             {40, 70, 1600}, {90, 1010, 1602}, {200, 96, 3100}, {513, 640, 130}};
 
 at::Tensor Random(int64_t rows, int64_t columns) {
   return at::randn({rows, columns}).to(at::kBFloat16);

@@ -35,8 +35,11 @@ struct TileProduct {
   uint16_t* bf16 = nullptr;  // one of both
   float* fp32 = nullptr;
   int64_t stride = 0;         // numbers from one row of c to the next
-  bool c_transposed = false;  // c is stored [columns, rows]; fp32 only
+  bool c_transposed = false;  // c is stored [columns, rows]
   bool accumulate = false;
+  // The left factor is not in the caches: it is read from where it lies, ahead of its use, instead
+  // of being laid out. For few columns and many rows.
+  bool left_in_place = false;
 };
 
 // Bytes of scratch, aligned to 64, for columns [begin, end).

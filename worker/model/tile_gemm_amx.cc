@@ -54,36 +54,36 @@ void PackColumns(const TileOperand& right, int64_t column, int64_t count, const 
   }
 }
 
-// 32 columns of a right factor whose stored rows are k's.
-void InterleaveRows(const TileOperand& right, int64_t column, int64_t count, const Panel& panel,
-                    uint16_t* to) {
-  const __mmask32 mask = FirstOf32(count);
+// A right factor whose stored rows are k's, along these rows as they lie in memory.
+void InterleaveRows(const TileOperand& right, const Panel& panel) {
   const __m512i low = InterleaveIndex(0);
   const __m512i high = InterleaveIndex(16);
-  const auto row = [&](int64_t k) {
-    return k < panel.depth
-               ? _mm512_maskz_loadu_epi16(mask, right.data + (panel.k + k) * right.stride + column)
-               : _mm512_setzero_si512();
-  };
   for (int64_t p = 0; p < panel.pairs; ++p) {
-    const __m512i even = row(2 * p);
-    const __m512i odd = row(2 * p + 1);
-    uint16_t* const out = to + p * 2 * kTileColumns;
-    _mm512_store_si512(out, _mm512_permutex2var_epi16(even, low, odd));
-    _mm512_store_si512(out + 32, _mm512_permutex2var_epi16(even, high, odd));
+    const uint16_t* const even_row = right.data + (panel.k + 2 * p) * right.stride;
+    uint16_t* out = panel.data + p * 2 * kTileColumns;
+    for (int64_t column = panel.begin; column < panel.end; column += kTileColumns) {
+      const __mmask32 mask = FirstOf32(panel.end - column);
+      const auto row = [&](int64_t k) {
+        return 2 * p + k < panel.depth
+                   ? _mm512_maskz_loadu_epi16(mask, even_row + k * right.stride + column)
+                   : _mm512_setzero_si512();
+      };
+      const __m512i even = row(0);
+      const __m512i odd = row(1);
+      _mm512_store_si512(out, _mm512_permutex2var_epi16(even, low, odd));
+      _mm512_store_si512(out + 32, _mm512_permutex2var_epi16(even, high, odd));
+      out += panel.BlockNumbers();
+    }
   }
 }
 
 void PackPanel(const TileProduct& p, const Panel& panel) {
+  if (p.right.k_first) return InterleaveRows(p.right, panel);
   uint16_t* to = panel.data;
   for (int64_t column = panel.begin; column < panel.end; column += kTileColumns) {
     const int64_t count = Min(kTileColumns, panel.end - column);
-    if (p.right.k_first) {
-      InterleaveRows(p.right, column, count, panel, to);
-    } else {
-      PackColumns(p.right, column, Min(count, 16), panel, to);
-      PackColumns(p.right, column + 16, Max(count - 16, 0), panel, to + 32);
-    }
+    PackColumns(p.right, column, Min(count, 16), panel, to);
+    PackColumns(p.right, column + 16, Max(count - 16, 0), panel, to + 32);
     to += panel.BlockNumbers();
   }
 }
@@ -133,8 +133,8 @@ Rows LayOutRows(const TileProduct& p, int64_t row, const Panel& panel, uint16_t*
   const int64_t count = Min(kBlockRows, p.rows - row);
   const int tiles = count > 16 ? 2 : 1;
   const uint16_t* from = p.left.data + row * p.left.stride + panel.k;
-  if (!p.left.k_first && panel.end - panel.begin <= kFewColumns && count == tiles * 16 &&
-      panel.depth % 32 == 0) {
+  const bool in_place = p.left_in_place || panel.end - panel.begin <= kFewColumns;
+  if (!p.left.k_first && in_place && count == tiles * 16 && panel.depth % 32 == 0) {
     return {{from, from + 16 * p.left.stride}, p.left.stride * 2, 32, tiles};
   }
   const int64_t step = tiles * 512;
@@ -146,10 +146,28 @@ Rows LayOutRows(const TileProduct& p, int64_t row, const Panel& panel, uint16_t*
   return {{scratch, scratch + 512}, 64, step, tiles};
 }
 
+// Weights that are needed next, asked for while the tile unit is busy: a core that waits for memory
+// reads 12 GB/s, as long as multiplying 60 rows takes.
+struct Ahead {
+  const char* at = nullptr;
+  int64_t line_bytes = 0;  // from one cache line to the next
+  int64_t step_bytes = 0;  // from one 32 k's to the next
+  int64_t lines = 0;       // at each of these
+  void Prefetch() {
+    for (int64_t i = 0; i < lines; ++i) _mm_prefetch(at + i * line_bytes, _MM_HINT_T1);
+    at += step_bytes;
+  }
+};
+
+// A block of 32 rows or columns has so many lines at each 32 k's; each of `sweeps` over the present
+// block asks for its share of the next.
+constexpr int64_t kAheadLines = 32;
+inline int64_t AheadLines(int64_t sweeps) { return (kAheadLines + sweeps - 1) / sweeps; }
+
 // c[16 kRowTiles][16 kColumnTiles] (+)= rows * one block of a panel; c has 32 columns a row.
 template <int kRowTiles, int kColumnTiles>
 void MultiplyBlock(const Rows& rows, const uint16_t* block, int64_t pairs, bool accumulate,
-                   float* c) {
+                   Ahead ahead, float* c) {
   constexpr int64_t kStride = kTileColumns * 4;
   WrittenToMemory(block);
   if (accumulate) {
@@ -168,6 +186,7 @@ void MultiplyBlock(const Rows& rows, const uint16_t* block, int64_t pairs, bool 
   const uint16_t* a0 = rows.data[0];
   const uint16_t* a1 = rows.data[1];
   for (int64_t p = 0; p < pairs; p += 16) {
+    ahead.Prefetch();
     _tile_loadd(6, block, kStride);
     _tile_loadd(4, a0, rows.row_bytes);
     _tile_dpbf16ps(0, 4, 6);
@@ -193,12 +212,11 @@ void MultiplyBlock(const Rows& rows, const uint16_t* block, int64_t pairs, bool 
 }
 
 void MultiplyBlock(const Rows& rows, const uint16_t* block, int64_t columns, int64_t pairs,
-                   bool accumulate, float* c) {
-  if (rows.tiles == 2) {
-    (columns > 16 ? MultiplyBlock<2, 2> : MultiplyBlock<2, 1>)(rows, block, pairs, accumulate, c);
-  } else {
-    (columns > 16 ? MultiplyBlock<1, 2> : MultiplyBlock<1, 1>)(rows, block, pairs, accumulate, c);
-  }
+                   bool accumulate, const Ahead& ahead, float* c) {
+  const auto multiply = rows.tiles == 2
+                            ? (columns > 16 ? MultiplyBlock<2, 2> : MultiplyBlock<2, 1>)
+                            : (columns > 16 ? MultiplyBlock<1, 2> : MultiplyBlock<1, 1>);
+  multiply(rows, block, pairs, accumulate, ahead, c);
 }
 
 inline void StoreRow(uint16_t* to, __m512 sums, __mmask16 mask, bool accumulate) {
@@ -226,7 +244,8 @@ void StoreBlock(const float* c, int64_t rows, int64_t columns, bool accumulate, 
   }
 }
 
-void StoreTransposed(const float* c, int64_t rows, int64_t columns, bool accumulate, float* to,
+template <typename T>
+void StoreTransposed(const float* c, int64_t rows, int64_t columns, bool accumulate, T* to,
                      int64_t stride) {
   for (int64_t r = 0; r < rows; r += 16) {
     for (int64_t j = 0; j < columns; j += 16) {
@@ -240,15 +259,23 @@ void StoreTransposed(const float* c, int64_t rows, int64_t columns, bool accumul
   }
 }
 
-void Store(const TileProduct& p, const float* c, int64_t row, int64_t column, int64_t end) {
+template <typename T>
+void StoreTo(T* to, const TileProduct& p, const float* c, int64_t row, int64_t column,
+             int64_t end) {
   const int64_t rows = Min(kBlockRows, p.rows - row);
   const int64_t columns = Min(kTileColumns, end - column);
-  if (p.bf16 != nullptr) {
-    StoreBlock(c, rows, columns, p.accumulate, p.bf16 + row * p.stride + column, p.stride);
-  } else if (p.c_transposed) {
-    StoreTransposed(c, rows, columns, p.accumulate, p.fp32 + column * p.stride + row, p.stride);
+  if (p.c_transposed) {
+    StoreTransposed(c, rows, columns, p.accumulate, to + column * p.stride + row, p.stride);
   } else {
-    StoreBlock(c, rows, columns, p.accumulate, p.fp32 + row * p.stride + column, p.stride);
+    StoreBlock(c, rows, columns, p.accumulate, to + row * p.stride + column, p.stride);
+  }
+}
+
+void Store(const TileProduct& p, const float* c, int64_t row, int64_t column, int64_t end) {
+  if (p.bf16 != nullptr) {
+    StoreTo(p.bf16, p, c, row, column, end);
+  } else {
+    StoreTo(p.fp32, p, c, row, column, end);
   }
 }
 
@@ -274,11 +301,18 @@ struct Cuts {
 void MultiplyPanel(const TileProduct& p, const Panel& panel, uint16_t* rows_scratch, float* sums) {
   const bool first = panel.k == 0;
   const bool last = panel.k + panel.depth == p.k;
+  const int64_t lines = AheadLines((panel.end - panel.begin + kTileColumns - 1) / kTileColumns);
   for (int64_t row = 0; row < p.rows; row += kBlockRows) {
     const Rows rows = LayOutRows(p, row, panel, rows_scratch);
     const uint16_t* block = panel.data;
+    Ahead ahead;
+    if (rows.data[0] != rows_scratch) {  // read where they lie: the next rows
+      const int64_t bytes = p.left.stride * 2;
+      ahead = {reinterpret_cast<const char*>(rows.data[0]) + kBlockRows * bytes, bytes, 64, lines};
+    }
     for (int64_t column = panel.begin; column < panel.end; column += kTileColumns) {
-      MultiplyBlock(rows, block, panel.end - column, panel.pairs, !first, sums);
+      MultiplyBlock(rows, block, panel.end - column, panel.pairs, !first, ahead, sums);
+      ahead.at += ahead.lines * ahead.line_bytes;
       if (last) Store(p, sums, row, column, panel.end);
       block += panel.BlockNumbers();
       if (!(first && last)) sums += kBlockRows * kTileColumns;
@@ -341,7 +375,7 @@ void MultiplyPackedTiles(const PackedProduct& product, int64_t begin, int64_t en
     const int64_t column = block * kTileColumns;
     for (int64_t b = 0; b < row_blocks; ++b) {
       MultiplyBlock(rows[b], product.packed + column * p.k, p.columns - column, p.k / 2,
-                    /*accumulate=*/false, sums);
+                    /*accumulate=*/false, /*ahead=*/{}, sums);
       Store(p, sums, b * kBlockRows, column, p.columns);
     }
   }
