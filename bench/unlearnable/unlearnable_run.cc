@@ -224,7 +224,8 @@ struct CustomerRun {
   std::vector<TrainingStream> streams;
 };
 
-absl::StatusOr<CustomerRun> MakeRun(Bench& bench, const DecoderModel& model, bool guards) {
+absl::StatusOr<CustomerRun> MakeRun(Bench& bench, const DecoderModel& model,
+                                    std::shared_ptr<const LoraAdapter> frozen, bool guards) {
   v1::Hyperparameters parameters;
   parameters.set_epochs(absl::GetFlag(FLAGS_epochs));
   parameters.set_learning_rate(absl::GetFlag(FLAGS_learning_rate));
@@ -243,6 +244,7 @@ absl::StatusOr<CustomerRun> MakeRun(Bench& bench, const DecoderModel& model, boo
   streams.push_back({.name = "customer",
                      .rows = std::move(rows),
                      .model = model,
+                     .frozen = std::move(frozen),
                      .rows_per_step = parameters.batch_size()});
   if (guards) {
     WT_ASSIGN_OR_RETURN(auto guard_rows, GuardRows(bench));
@@ -334,6 +336,9 @@ absl::StatusOr<std::string> Run(Bench& bench) {
   }
   WT_RETURN_IF_ERROR(ReadInputs(bench));
   const DecoderModel& base = *bench.base;
+  const bool guards = method == "guard" || method == "sv_guard";
+  // As the worker does: so guard rows share products with the customer's.
+  const bool unfolded = guards && !absl::GetFlag(FLAGS_full_parameter);
   if (method == "base") return ScoreJson(base, {}, *bench.tokenizer, bench.set);
   DecoderModel trained_on = base;
   std::optional<LoraAdapter> vector;
@@ -342,13 +347,16 @@ absl::StatusOr<std::string> Run(Bench& bench) {
     if (method == "random") {
       vector = RandomLike(*vector, static_cast<uint64_t>(absl::GetFlag(FLAGS_seed)));
     }
-    WT_ASSIGN_OR_RETURN(trained_on, FoldAdapter(base, *vector));
+    if (method == "vector_on" || !unfolded) {
+      WT_ASSIGN_OR_RETURN(trained_on, FoldAdapter(base, *vector));
+    }
     if (method == "vector_on") return ScoreJson(trained_on, {}, *bench.tokenizer, bench.set);
   } else if (method != "direct" && method != "guard") {
     return absl::InvalidArgumentError(absl::StrCat("--method: ", method, " is none"));
   }
-  const bool guards = method == "guard" || method == "sv_guard";
-  WT_ASSIGN_OR_RETURN(CustomerRun run, MakeRun(bench, trained_on, guards));
+  std::shared_ptr<const LoraAdapter> frozen;
+  if (vector && unfolded) frozen = std::make_shared<const LoraAdapter>(*vector);
+  WT_ASSIGN_OR_RETURN(CustomerRun run, MakeRun(bench, trained_on, std::move(frozen), guards));
   if (!absl::GetFlag(FLAGS_full_parameter)) return TrainAndScore(bench, std::move(run));
   return TrainFullyAndScore(bench, std::move(run), vector);
 }

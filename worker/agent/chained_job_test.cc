@@ -83,7 +83,6 @@ class ChainedJobTest : public AgentTest {
         .version = kVersion, .sha256 = vector_result_.plain_sha256(), .base_sha256 = base_sha256_};
     const SecurityVector vector =
         OpenSecurityVector(keys_, identity, base_->model.config(), sealed_).value();
-    const DecoderModel folded = FoldAdapter(base_->model, vector.adapter).value();
     const v1::Hyperparameters& parameters = lease.fine_tuning().hyperparameters();
     TrainerOptions options = ToTrainerOptions(parameters).value();
     options.start = std::move(start);
@@ -93,7 +92,8 @@ class ChainedJobTest : public AgentTest {
          .rows = EncodeDataset(*base_->tokenizer, Rows(kSecretRow, 6), parameters.max_row_tokens())
                      .value()
                      .rows,
-         .model = folded,
+         .model = base_->model,
+         .frozen = std::make_shared<const LoraAdapter>(vector.adapter),
          .rows_per_step = parameters.batch_size()});
     streams.push_back({.name = "guard",
                        .rows = vector.guard.rows,

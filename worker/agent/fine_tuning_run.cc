@@ -148,7 +148,7 @@ absl::Status FineTuningRun::ScoreStart() {
 // fit. Other devices say so themselves when their memory runs out.
 absl::Status FineTuningRun::FitIntoMemory(const std::vector<TrainingStream>& streams,
                                           TrainerOptions& options) {
-  if (folded_->device_name() != "cpu") return absl::OkStatus();
+  if (base_->model.device_name() != "cpu") return absl::OkStatus();
   size_t longest = 0;
   for (const TrainingStream& stream : streams) {
     for (const TrainingRow& row : stream.rows) longest = std::max(longest, row.ids.size());
@@ -158,29 +158,46 @@ absl::Status FineTuningRun::FitIntoMemory(const std::vector<TrainingStream>& str
   if (options.start) {
     free -= options.start->parameter_count() * static_cast<int64_t>(sizeof(float));
   }
-  const auto tokens = ChooseMicroBatchTokens(
-      folded_->config(), folded_->compute_type(), {.lora = options.lora, .lanes = ComputeThreads()},
-      options.micro_batch_tokens, static_cast<int64_t>(longest), free);
+  MemoryQuestion question{.lora = options.lora, .lanes = ComputeThreads()};
+  if (streams[0].frozen != nullptr) question.frozen = streams[0].frozen->spec;
+  const auto tokens =
+      ChooseMicroBatchTokens(base_->model.config(), base_->model.compute_type(), question,
+                             options.micro_batch_tokens, static_cast<int64_t>(longest), free);
   if (!tokens.ok()) return WithJobReason(kOutOfMemory, tokens.status(), /*retryable=*/true);
   options.micro_batch_tokens = *tokens;
   return absl::OkStatus();
 }
 
-// The customer's rows run with the vector on, the provider's guard rows beside them with it off.
-std::vector<TrainingStream> FineTuningRun::MakeStreams(std::vector<TrainingRow> rows) const {
+// The customer's rows run with the vector on, the provider's guard rows beside them with it off:
+// both on the base's weights, so that they share its products, and the vector as an adapter of the
+// customer's rows (docs/adr/0014). Without guard rows the vector is folded in.
+std::vector<TrainingStream> FineTuningRun::MakeStreams(std::vector<TrainingRow> rows) {
+  const int64_t batch = work_.hyperparameters().batch_size();
   std::vector<TrainingStream> streams;
-  streams.push_back({.name = "customer",
-                     .rows = std::move(rows),
-                     .model = *folded_,
-                     .rows_per_step = work_.hyperparameters().batch_size()});
-  if (vector_->guard.active()) {
-    streams.push_back(
-        {.name = "guard",
-         .rows = vector_->guard.rows,
-         .model = base_->model,
-         .rows_per_step = vector_->guard.PerStep(work_.hyperparameters().batch_size())});
-  }
+  streams.push_back(
+      {.name = "customer", .rows = std::move(rows), .model = *folded_, .rows_per_step = batch});
+  if (!vector_->guard.active()) return streams;
+  streams[0].model = base_->model;
+  streams[0].frozen = std::make_shared<const LoraAdapter>(vector_->adapter);
+  streams.push_back({.name = "guard",
+                     .rows = vector_->guard.rows,
+                     .model = base_->model,
+                     .rows_per_step = vector_->guard.PerStep(batch)});
+  folded_.reset();
   return streams;
+}
+
+// What counts is what the trainer holds, not what it was meant to get.
+absl::Status FineTuningRun::CheckTrainedWithVector(const Trainer& trainer) const {
+  const std::string weights = trainer.model(0).WeightsDigest();
+  const LoraAdapter* const frozen = trainer.frozen(0);
+  const bool as_promised = frozen == nullptr
+                               ? weights == proof_.folded_sha256()
+                               : weights == base_->weights_sha256 &&
+                                     AdapterDigest(*frozen) == AdapterDigest(vector_->adapter);
+  if (as_promised) return absl::OkStatus();
+  return SecurityVectorError(
+      absl::DataLossError("training did not run with the security vector to its end"));
 }
 
 absl::Status FineTuningRun::Train() {
@@ -204,15 +221,15 @@ absl::Status FineTuningRun::Train() {
   }
   WT_RETURN_IF_ERROR(trainer.status());
 
-  // What is checked are the weights that the trainer holds, not those that it was meant to get.
   const DecoderModel& trained_on = (*trainer)->model(0);
+  const LoraAdapter* const frozen = (*trainer)->frozen(0);
   TrainingHooks hooks;
-  hooks.check = [&] { return SecurityVectorError(activation_->Check(trained_on)); };
+  hooks.check = [&] { return SecurityVectorError(activation_->Check(trained_on, frozen)); };
   WT_RETURN_IF_ERROR(RunTraining(**trainer, attempt_, environment_.checkpoints, hooks));
   for (AdapterAtStep& candidate : (*trainer)->Candidates()) {
     checkpoints_.push_back({.at = std::move(candidate)});
   }
-  trained_on_sha256_ = trained_on.WeightsDigest();
+  WT_RETURN_IF_ERROR(CheckTrainedWithVector(**trainer));
   if (vector_->guard.active()) {
     proof_.set_guard_rows_sha256(GuardDigest(vector_->guard));
     proof_.set_guard_weights_sha256((*trainer)->model(1).WeightsDigest());
@@ -238,10 +255,6 @@ absl::Status FineTuningRun::Strip() {
   proof_.set_canary_checks(activation_->checks());
   proof_.set_canary_max_abs_diff(activation_->max_abs_diff());
   proof_.set_canary_tolerance(activation_->tolerance());
-  if (trained_on_sha256_ != proof_.folded_sha256()) {
-    return SecurityVectorError(
-        absl::DataLossError("training did not run on the folded weights to its end"));
-  }
   for (Checkpoint& checkpoint : checkpoints_) {
     WT_ASSIGN_OR_RETURN(checkpoint.strip_cosine, StripCosine(checkpoint.at.adapter));
   }

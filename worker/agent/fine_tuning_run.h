@@ -55,9 +55,11 @@ class FineTuningRun {
   absl::Status ScanRows();
   absl::Status ScoreBase();
   absl::Status ScoreStart();
-  std::vector<TrainingStream> MakeStreams(std::vector<TrainingRow> rows) const;
+  // Drops folded_ where training does not need it.
+  std::vector<TrainingStream> MakeStreams(std::vector<TrainingRow> rows);
   absl::Status FitIntoMemory(const std::vector<TrainingStream>& streams, TrainerOptions& options);
   absl::Status Train();
+  absl::Status CheckTrainedWithVector(const Trainer& trainer) const;
   absl::Status Strip();
   absl::StatusOr<double> StripCosine(const LoraAdapter& adapter) const;
   absl::Status ScoreResult();
@@ -85,11 +87,10 @@ class FineTuningRun {
   SafetyInputs safety_;                        // its judge may run on base_
   EncodedDataset rows_;                        // from Encode until Train
   std::optional<SecurityVector> vector_;       // until Strip
-  std::optional<DecoderModel> folded_;         // until Strip
+  std::optional<DecoderModel> folded_;         // until MakeStreams or Strip
   std::optional<ActivationCheck> activation_;  // until Strip
   std::vector<Checkpoint> checkpoints_;        // from Train: what may be delivered, the best first
   size_t delivered_ = 0;                       // of checkpoints_, from Deliver
-  std::string trained_on_sha256_;              // from Train
   v1::ProtectionProof proof_;
   SafetyResult before_;
   std::optional<SafetyResult> score_of_start_;

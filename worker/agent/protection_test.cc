@@ -17,9 +17,11 @@ using ::wardtune::testing::Inputs;
 using ::wardtune::testing::kSecretRow;
 using ::wardtune::testing::kVersion;
 
-// Trains as a job does, without a server: the customer's rows on `model`, the guard rows on `base`.
-// Returns the digest of the adapter.
-std::string TrainDirectly(const DecoderModel& model, const DecoderModel& base,
+using Frozen = std::shared_ptr<const LoraAdapter>;
+
+// Trains as a job does, without a server: on `base`, with an adapter on the customer's rows and one
+// on the guard rows. Returns the digest of the adapter.
+std::string TrainDirectly(const DecoderModel& base, const Frozen& customers, const Frozen& guards,
                           const GuardSet& guard, const Tokenizer& tokenizer,
                           const v1::Hyperparameters& parameters, const std::string& jsonl) {
   SystemClock clock;
@@ -27,7 +29,8 @@ std::string TrainDirectly(const DecoderModel& model, const DecoderModel& base,
   streams.push_back(
       {.name = "customer",
        .rows = *EncodeRows(tokenizer, *ParseDataset(jsonl), parameters.max_row_tokens()),
-       .model = model,
+       .model = base,
+       .frozen = customers,
        .objective = Objective::kCrossEntropy,
        .rows_per_step = parameters.batch_size(),
        .weight = 1.0});
@@ -35,6 +38,7 @@ std::string TrainDirectly(const DecoderModel& model, const DecoderModel& base,
     streams.push_back({.name = "guard",
                        .rows = guard.rows,
                        .model = base,
+                       .frozen = guards,
                        .rows_per_step = guard.PerStep(parameters.batch_size())});
   }
   auto trainer = *Trainer::Create(*ToTrainerOptions(parameters), std::move(streams), &clock);
@@ -42,7 +46,7 @@ std::string TrainDirectly(const DecoderModel& model, const DecoderModel& base,
   return AdapterDigest(trainer->Adapter());
 }
 
-TEST_F(AgentTest, TrainsOnTheFoldedWeightsAndNotOnTheBase) {
+TEST_F(AgentTest, TrainsTheCustomersRowsAloneWithTheVector) {
   ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
   const v1::Lease lease = JobLease(1);
   ASSERT_NO_FATAL_FAILURE(RunJob(lease, JobInputs()));
@@ -54,17 +58,16 @@ TEST_F(AgentTest, TrainsOnTheFoldedWeightsAndNotOnTheBase) {
       .version = kVersion, .sha256 = vector_result_.plain_sha256(), .base_sha256 = base_sha256_};
   WT_ASSERT_OK_AND_ASSIGN(const SecurityVector vector,
                           OpenSecurityVector(keys_, identity, base->model.config(), sealed_));
-  WT_ASSERT_OK_AND_ASSIGN(const DecoderModel folded, FoldAdapter(base->model, vector.adapter));
+  const Frozen on = std::make_shared<const LoraAdapter>(vector.adapter);
   const v1::Hyperparameters& parameters = lease.fine_tuning().hyperparameters();
   const std::string rows = JobInputs()[v1::WorkInput::KIND_DATASET];
-  const auto train = [&](const DecoderModel& customers, const DecoderModel& guards,
-                         const GuardSet& guard) {
-    return TrainDirectly(customers, guards, guard, *base->tokenizer, parameters, rows);
+  const auto train = [&](const Frozen& customers, const Frozen& guards, const GuardSet& guard) {
+    return TrainDirectly(base->model, customers, guards, guard, *base->tokenizer, parameters, rows);
   };
-  EXPECT_EQ(adapter, train(folded, base->model, vector.guard));
-  EXPECT_NE(adapter, train(base->model, base->model, vector.guard));
-  EXPECT_NE(adapter, train(folded, folded, vector.guard));
-  EXPECT_NE(adapter, train(folded, base->model, {}));
+  EXPECT_EQ(adapter, train(on, nullptr, vector.guard));
+  EXPECT_NE(adapter, train(nullptr, nullptr, vector.guard));
+  EXPECT_NE(adapter, train(on, on, vector.guard));
+  EXPECT_NE(adapter, train(on, nullptr, {}));
 }
 
 TEST_F(AgentTest, TheProofNamesTheGuardRowsAndWhereTheyRan) {

@@ -95,8 +95,10 @@ absl::StatusOr<ActivationCheck> ActivationCheck::Create(CanarySet canaries,
   return ActivationCheck(std::move(canaries), std::move(base_logits));
 }
 
-absl::Status ActivationCheck::Check(const DecoderModel& trained_on) {
-  WT_ASSIGN_OR_RETURN(const FloatMatrix now, LastTokenLogits(trained_on, {}, canaries_.prompts));
+absl::Status ActivationCheck::Check(const DecoderModel& trained_on, const LoraAdapter* frozen) {
+  const ActiveAdapters active(&frozen, frozen != nullptr ? 1 : 0);
+  WT_ASSIGN_OR_RETURN(const FloatMatrix now,
+                      LastTokenLogits(trained_on, active, canaries_.prompts));
   ++checks_;
   double worst = 0.0;
   for (size_t i = 0; i < canaries_.prompts.size(); ++i) {

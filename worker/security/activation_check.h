@@ -49,9 +49,10 @@ class ActivationCheck {
   // Computes the plain base model's logits. Keeps a copy of the canaries.
   static absl::StatusOr<ActivationCheck> Create(CanarySet canaries, const DecoderModel& base);
 
-  // Errors: FAILED_PRECONDITION when `trained_on` answers a canary like the base model (the vector
-  // is inactive); DATA_LOSS when it misses a recorded logit by more than the tolerance.
-  absl::Status Check(const DecoderModel& trained_on);
+  // Errors: FAILED_PRECONDITION when `trained_on`, with `frozen` where the vector is not folded in,
+  // answers a canary like the base model (the vector is inactive); DATA_LOSS when it misses a
+  // recorded logit by more than the tolerance.
+  absl::Status Check(const DecoderModel& trained_on, const LoraAdapter* frozen = nullptr);
 
   int checks() const { return checks_; }
   // Largest |logit - recorded logit| of all checks.

@@ -50,8 +50,11 @@ class LinearGradient {
       if (!d_hidden_[i].defined()) continue;
       const LoraSegment& segment = pass_.segments[i];
       FusedLora& gradient = pass_.gradients[i]->layers[layer_][which];
-      AddTransposedTimes(gradient.a, d_hidden_[i], Rows(x, segment));
-      AddTransposedTimes(gradient.b, Rows(dy_, segment), saved.lora_hidden[which][i]);
+      if (!gradient.defined()) continue;
+      const int64_t trained = gradient.a.size(0);  // ranks of frozen adapters follow
+      AddTransposedTimes(gradient.a, d_hidden_[i].narrow(1, 0, trained), Rows(x, segment));
+      AddTransposedTimes(gradient.b, Rows(dy_, segment),
+                         saved.lora_hidden[which][i].narrow(1, 0, trained));
     }
   }
 

@@ -65,9 +65,11 @@ bool ReadField(const SafetensorsContent& content, const std::string& name, T& va
 
 }  // namespace
 
-EarlyStopping::EarlyStopping(ValidationOptions options, DecoderModel model)
+EarlyStopping::EarlyStopping(ValidationOptions options, DecoderModel model,
+                             std::shared_ptr<const LoraAdapter> frozen)
     : options_(std::move(options)),
       model_(std::move(model)),
+      frozen_(std::move(frozen)),
       fingerprint_(FingerprintOf(options_)) {}
 
 bool EarlyStopping::IsDue(int64_t step, int64_t total_steps) const {
@@ -75,7 +77,8 @@ bool EarlyStopping::IsDue(int64_t step, int64_t total_steps) const {
 }
 
 absl::StatusOr<double> EarlyStopping::Measure(int64_t step, const LoraAdapter& adapter) {
-  const LoraAdapter* const active[] = {&adapter};
+  std::vector<const LoraAdapter*> active = {&adapter};
+  if (frozen_ != nullptr) active.push_back(frozen_.get());
   WT_ASSIGN_OR_RETURN(const std::vector<double> losses, RowLosses(model_, active, options_.rows));
   double sum = 0.0;
   double tokens = 0.0;

@@ -5,6 +5,7 @@
 #define WARDTUNE_WORKER_TRAINING_EARLY_STOPPING_H_
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -40,8 +41,10 @@ struct AdapterAtStep {
 
 class EarlyStopping {
  public:
-  // `model` holds the weights that the customer's rows run on. REQUIRES: options.rows is not empty.
-  EarlyStopping(ValidationOptions options, DecoderModel model);
+  // `model` and `frozen`, which may be null, are those of the customer's stream. REQUIRES:
+  // options.rows is not empty.
+  EarlyStopping(ValidationOptions options, DecoderModel model,
+                std::shared_ptr<const LoraAdapter> frozen);
 
   bool IsDue(int64_t step, int64_t total_steps) const;
   // The loss of the adapter after `step`. Errors: those of RowLosses; ABORTED when it is not
@@ -62,6 +65,7 @@ class EarlyStopping {
  private:
   const ValidationOptions options_;
   const DecoderModel model_;
+  const std::shared_ptr<const LoraAdapter> frozen_;
   const std::string fingerprint_;
   std::vector<AdapterAtStep> kept_;
   int64_t misses_ = 0;

@@ -198,6 +198,12 @@ absl::StatusOr<std::unique_ptr<FullParameterTrainer>> FullParameterTrainer::Crea
   if (!options.validation.rows.empty()) {
     return absl::InvalidArgumentError("validation: is not measured in full-parameter training");
   }
+  for (const TrainingStream& stream : streams) {
+    if (stream.frozen != nullptr) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "stream '", stream.name, "': full-parameter training has adapters folded in"));
+    }
+  }
   WT_RETURN_IF_ERROR(CheckMemory(streams));
   return AtTorchBoundary("preparing full-parameter training",
                          [&]() -> absl::StatusOr<std::unique_ptr<FullParameterTrainer>> {

@@ -19,7 +19,9 @@ struct LaneSums {
 // A job's share of the step that is under way.
 struct Share {
   TrainingJob* job;
-  LoraRuntime lora;
+  LoraRuntime lora;  // of the job's adapter
+  std::vector<LoraRuntime>
+      with;  // per stream: beside it the stream's frozen adapter, if it has one
   std::vector<int64_t> stream_tokens;  // supervised, in the whole step
   int64_t tokens = 0;
   int64_t first_stream_tokens = 0;
@@ -65,10 +67,17 @@ class JointStep {
   }
 
   void AddShare(TrainingJob& job) {
-    Share share{&job, {}, std::vector<int64_t>(job.streams().size(), 0)};
-    const LoraAdapter* adapter = &job.adapter();
-    // The adapter was checked when the job was made.
-    share.lora = MakeLoraRuntime(job.WeightsOf(0), {&adapter, 1}).value();
+    Share share{&job, {}, {}, std::vector<int64_t>(job.streams().size(), 0)};
+    // The adapters were checked when the job was made. The trained one comes first: gradients are
+    // those of the first ranks.
+    const LoraAdapter* adapters[] = {&job.adapter(), nullptr};
+    share.lora = MakeLoraRuntime(job.WeightsOf(0), {adapters, 1}).value();
+    share.with.resize(job.streams().size());
+    for (size_t stream = 0; stream < job.streams().size(); ++stream) {
+      adapters[1] = job.streams()[stream].frozen.get();
+      if (adapters[1] == nullptr) continue;
+      share.with[stream] = MakeLoraRuntime(job.WeightsOf(stream), adapters).value();
+    }
     for (const TrainingJob::StepRow& row : job.RowsOfStep()) {
       share.stream_tokens[row.stream] += job.SupervisedIn(row);
       const auto tokens = static_cast<int64_t>(job.RowOf(row).ids.size());
@@ -135,13 +144,15 @@ class JointStep {
     });
   }
 
-  // The rows of each job in a micro-batch lie side by side.
+  // The rows of each job's stream in a micro-batch lie side by side.
   void MakeSegments(MicroBatch batch, size_t lane, const PackedTokens& tokens,
                     std::vector<LoraSegment>& segments, std::vector<LoraGradients*>& gradients) {
     for (size_t i = 0; i < batch.size(); ++i) {
       Share& share = shares_[batch[i].share];
-      if (i == 0 || batch[i].share != batch[i - 1].share) {
-        segments.push_back({tokens.offsets[i], 0, &share.lora});
+      const size_t stream = batch[i].row.stream;
+      if (i == 0 || batch[i].share != batch[i - 1].share || stream != batch[i - 1].row.stream) {
+        const bool alone = share.job->streams()[stream].frozen == nullptr;
+        segments.push_back({tokens.offsets[i], 0, alone ? &share.lora : &share.with[stream]});
         gradients.push_back(&share.lanes[lane].gradients);
       }
       segments.back().end = tokens.offsets[i + 1];

@@ -38,7 +38,8 @@ class LoraTrainer final : public Trainer {
       : job_(std::move(job)), clock_(clock) {
     const TrainerOptions& options = job_->options();
     if (!options.validation.rows.empty()) {
-      validation_.emplace(options.validation, job_->streams()[0].model);
+      const TrainingStream& customer = job_->streams()[0];
+      validation_.emplace(options.validation, customer.model, customer.frozen);
     }
   }
 
@@ -47,6 +48,9 @@ class LoraTrainer final : public Trainer {
     return validation_ && validation_->ShouldStop() ? job_->step() : job_->total_steps();
   }
   const DecoderModel& model(size_t stream) const override { return job_->streams()[stream].model; }
+  const LoraAdapter* frozen(size_t stream) const override {
+    return job_->streams()[stream].frozen.get();
+  }
   LoraAdapter Adapter() const override { return best() ? best()->adapter : job_->adapter(); }
   std::vector<AdapterAtStep> Candidates() const override {
     if (best()) return validation_->kept();

@@ -59,7 +59,8 @@ bool ReadNumber(const char* path, int64_t& value) {
 MemoryEstimate EstimateTrainingMemory(const ModelConfig& config, ComputeType type,
                                       const MemoryQuestion& question) {
   const int64_t element = type == ComputeType::kFloat32 ? 4 : 2;
-  const int64_t kept = KeptPerToken(config, question.lora) * element +
+  const int64_t frozen_rank = question.frozen ? FusedRank(*question.frozen) : 0;
+  const int64_t kept = (KeptPerToken(config, question.lora) + frozen_rank) * element +
                        4 * (2 + config.num_heads);  // norms and log-sum-exps are fp32
   MemoryEstimate estimate;
   estimate.activations =
@@ -72,6 +73,11 @@ MemoryEstimate EstimateTrainingMemory(const ModelConfig& config, ComputeType typ
   // lane's gradients in fp32.
   estimate.adapter = AdapterParameters(config, question.lora) * 16 +
                      FusedParameters(config, question.lora) * (element + 4 * question.lanes);
+  if (question.frozen) {  // the stacked factors of both; the frozen one itself is loaded
+    estimate.adapter +=
+        (FusedParameters(config, question.lora) + FusedParameters(config, *question.frozen)) *
+        element;
+  }
   // Residual and its gradient, a normed input, and the MLP's gate, up, activation and gradients.
   estimate.workspace =
       question.tokens * element * (4 * config.hidden_size + 4 * config.intermediate_size);

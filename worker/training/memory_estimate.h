@@ -4,6 +4,7 @@
 #define WARDTUNE_WORKER_TRAINING_MEMORY_ESTIMATE_H_
 
 #include <cstdint>
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "worker/model/adapter.h"
@@ -24,6 +25,8 @@ struct MemoryEstimate {
 
 struct MemoryQuestion {
   LoraSpec lora;
+  // Of an adapter that acts beside the trained one (TrainingStream::frozen).
+  std::optional<LoraSpec> frozen;
   // Most tokens that go through the model at once: micro_batch_tokens, or the longest row.
   int64_t tokens = 0;
   // Most tokens in one micro-batch that a loss is taken on.

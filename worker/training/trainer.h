@@ -112,8 +112,9 @@ class Trainer {
   // FAILED_PRECONDITION when it stands at another step.
   virtual absl::StatusOr<StepReport> Step() = 0;
 
-  // The weights that stream `stream` trains on.
+  // The weights that stream `stream` trains on, and the frozen adapter beside them or null.
   virtual const DecoderModel& model(size_t stream) const = 0;
+  virtual const LoraAdapter* frozen(size_t stream) const = 0;
 
   // A copy of the adapter: as it stands, or with validation the best one that was measured.
   virtual LoraAdapter Adapter() const = 0;

@@ -68,6 +68,13 @@ absl::Status CheckStream(const TrainingStream& stream, const TrainerOptions& opt
     return absl::InvalidArgumentError(
         absl::StrCat(name, ": its model differs in shape, type or device from the first stream's"));
   }
+  if (stream.frozen != nullptr) {
+    WT_RETURN_IF_ERROR(CheckAdapterFits(*stream.frozen, config));
+    if (stream.objective == Objective::kKlToBase) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(name, ": a frozen adapter is not for rows that are compared with the base"));
+    }
+  }
   for (size_t i = 0; i < stream.rows.size(); ++i) {
     WT_RETURN_IF_ERROR(CheckRow(stream.rows[i], options, config, absl::StrCat(name, " row ", i)));
   }
@@ -153,6 +160,7 @@ std::string TrainingFingerprint(const TrainerOptions& options,
     if (digest.empty()) digest = stream.model.WeightsDigest();
     hash.Update(absl::StrCat("\nstream ", digest, " ", static_cast<int>(stream.objective), " ",
                              stream.rows_per_step, " ", stream.rows.size(), "\n"));
+    if (stream.frozen != nullptr) hash.Update(AdapterDigest(*stream.frozen));
     number(stream.weight);
     for (const TrainingRow& row : stream.rows) {
       HashVector(hash, row.ids);

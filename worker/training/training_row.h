@@ -4,6 +4,7 @@
 #define WARDTUNE_WORKER_TRAINING_TRAINING_ROW_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -33,8 +34,13 @@ struct TrainingStream {
   std::string name;  // for errors and metrics, for example "customer"
   std::vector<TrainingRow> rows;
   // The weights that these rows run on, for example the base with the security vector folded in for
-  // the customer's rows and the plain base for guard rows. All streams' models have one shape.
+  // the customer's rows. All streams' models have one shape.
   DecoderModel model;
+  // An adapter that acts on these rows beside the trained one and gets no gradient: the security
+  // vector where guard rows run on the same weights without it. Folding it in costs nothing a
+  // token, but weights of its own keep the rows from sharing products with the guard rows'. May be
+  // null.
+  std::shared_ptr<const LoraAdapter> frozen;
   Objective objective = Objective::kCrossEntropy;
   int64_t rows_per_step = 8;
   double weight = 1.0;

@@ -931,8 +931,9 @@ type ProtectionProof struct {
 	SecurityVectorSha256 string `protobuf:"bytes,2,opt,name=security_vector_sha256,json=securityVectorSha256,proto3" json:"security_vector_sha256,omitempty"`
 	// SHA-256 over the base model's folder: which model it was.
 	BaseSha256 string `protobuf:"bytes,3,opt,name=base_sha256,json=baseSha256,proto3" json:"base_sha256,omitempty"`
-	// SHA-256 over the tensors that training ran on (base with the vector folded in), in the
-	// computing type. Differs from `base_weights_sha256`.
+	// SHA-256 over the base's tensors with the vector folded in, in the computing type. Differs from
+	// `base_weights_sha256`. Training ran on these, or, beside guard rows, on the base's tensors with
+	// the vector added to every product of the customer's rows.
 	FoldedSha256 string `protobuf:"bytes,4,opt,name=folded_sha256,json=foldedSha256,proto3" json:"folded_sha256,omitempty"`
 	// Times that the canary prompts' logits were compared with the version's recorded ones.
 	CanaryChecks int32 `protobuf:"varint,5,opt,name=canary_checks,json=canaryChecks,proto3" json:"canary_checks,omitempty"`
