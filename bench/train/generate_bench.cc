@@ -25,7 +25,7 @@ ABSL_FLAG(std::string, model, "", "Hugging Face folder of the base model");
 ABSL_FLAG(std::string, prompts, "", "JSONL of token ids");
 ABSL_FLAG(std::string, out, "", "where to write the report; empty: standard output");
 ABSL_FLAG(int64_t, new_tokens, 48, "tokens per prompt");
-ABSL_FLAG(int64_t, batch, 64, "prompts answered together");
+ABSL_FLAG(int64_t, batch, 128, "prompts answered together");
 ABSL_FLAG(int, threads, 0, "0: one per core");
 
 namespace wardtune {

@@ -26,7 +26,8 @@ PROGRAMS = (
     "4 jobs, one process",
     "4 jobs, four processes",
     "ours generate",
-    "transformers generate",
+    "transformers generate 64",
+    "transformers generate 128",
 )
 
 
@@ -36,6 +37,7 @@ def made_up(**speeds: float) -> Bench:
     for name in PROGRAMS:
         speed = speeds.get(name.replace(" ", "_"), 100.0)
         bench.raw[name] = [{"tokens_per_second": speed, "peak_rss_bytes": 1e7 * speed}]
+    bench.raw["ours dense, vector on"][0] |= {"step_seconds": [1], "plain_step_seconds": [1]}
     return bench
 
 
@@ -50,6 +52,20 @@ def test_mixed_rows_are_compared_with_the_fastest_peer(best: str) -> None:
 def test_memory_on_mixed_rows_is_compared_with_the_fastest_peft() -> None:
     result = ratios(made_up(ours_mixed=600, peft_mixed_grouped=200, trl_mixed_packed=300))
     assert result["rss_ratio_mixed"] == pytest.approx(3)
+
+
+def test_generation_is_compared_with_the_peers_better_batch() -> None:
+    result = ratios(made_up(ours_generate=600, transformers_generate_128=200))
+    assert result["generate_ratio"] == pytest.approx(3)
+
+
+def test_the_vectors_cost_is_that_of_steps_next_to_each_other() -> None:
+    bench = made_up()
+    bench.raw["ours dense, vector on"] = [
+        {"step_seconds": [1.0, 2.1], "plain_step_seconds": [1.0, 2.0], "tokens_per_second": 1},
+        {"step_seconds": [9.9], "plain_step_seconds": [9.0], "tokens_per_second": 1},
+    ]
+    assert ratios(bench)["sv_step_ratio"] == pytest.approx(1.05)
 
 
 def test_the_table_has_a_line_for_every_program_and_figure() -> None:

@@ -2,18 +2,22 @@
 // memory and the loss of every step.
 //
 //   train-bench --model=FOLDER --rows=ROWS.jsonl --steps=N [--warmup=N] [--batch=N] [--rank=N]
-//               [--dtype=bfloat16] [--out=REPORT.json]
+//               [--dtype=bfloat16] [--fold_rank=N [--in_turn]] [--out=REPORT.json]
 //               [--processes=N --process=I --store=file:PATH|tcp:HOST:PORT]
 //
 // A row is {"ids": [..], "mask": [..]}; rows are taken in the file's order, `batch` a step, round
 // and round, so that another program can train on the very same batches. Warm-up steps are trained
-// and not timed. With --processes each of N processes is started by hand with its own number I and
-// the same other flags; they train one adapter together, each on its share of every step's rows,
-// and each reports the tokens of all and its own peak memory.
+// and not timed. With --in_turn a second trainer of the same rows runs on the plain model, step by
+// step in turn with the first, and the report has its steps' times as plain_step_seconds: what
+// folding costs shows where two runs one after the other show the machine's moods. With --processes
+// each of N processes is started by hand with its own number I and the same other flags; they train
+// one adapter together, each on its share of every step's rows, and each reports the tokens of all
+// and its own peak memory.
 #include <algorithm>
 #include <fstream>
 #include <iostream>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -44,6 +48,7 @@ ABSL_FLAG(int64_t, micro_batch_tokens, 2048, "most tokens that go through the mo
 ABSL_FLAG(std::string, start, "", "PEFT folder of the adapter to start from; empty: by the seed");
 ABSL_FLAG(bool, recompute, false, "keep only the layers' inputs");
 ABSL_FLAG(int64_t, fold_rank, 0, "rank of a small random adapter to fold in first; 0: none");
+ABSL_FLAG(bool, in_turn, false, "step in turn with the same training on the plain model");
 ABSL_FLAG(double, learning_rate, 3e-4, "constant learning rate");
 ABSL_FLAG(int, processes, 1, "processes that train together");
 ABSL_FLAG(int, process, 0, "number of this one, from 0");
@@ -71,33 +76,84 @@ absl::StatusOr<DecoderModel> FoldRandomAdapter(const DecoderModel& base, int64_t
   return FoldAdapter(base, adapter);
 }
 
-absl::StatusOr<std::string> Run() {
-  PosixFileSystem files;
-  SystemClock clock;
-  WT_ASSIGN_OR_RETURN(const ComputeType type, Dtype());
-  WT_ASSIGN_OR_RETURN(DecoderModel model,
-                      DecoderModel::Load(absl::GetFlag(FLAGS_model), {.compute_type = type}));
-  if (absl::GetFlag(FLAGS_fold_rank) > 0) {
-    WT_ASSIGN_OR_RETURN(model, FoldRandomAdapter(model, absl::GetFlag(FLAGS_fold_rank)));
-  }
-  WT_ASSIGN_OR_RETURN(const std::string jsonl, files.ReadFile(absl::GetFlag(FLAGS_rows)));
-  WT_ASSIGN_OR_RETURN(std::vector<TrainingRow> rows, ParseTokenRows(jsonl));
-
-  TrainerOptions options;
+absl::Status SetOptions(FileSystem& files, const ModelConfig& config, TrainerOptions& options) {
   options.lora.rank = absl::GetFlag(FLAGS_rank);
   options.lora.alpha = 2.0 * static_cast<double>(options.lora.rank);
   options.max_steps = absl::GetFlag(FLAGS_warmup) + absl::GetFlag(FLAGS_steps);
   options.schedule = {
       .peak = absl::GetFlag(FLAGS_learning_rate), .decay = LrDecay::kConstant, .warmup_ratio = 0.0};
   options.micro_batch_tokens = absl::GetFlag(FLAGS_micro_batch_tokens);
-  options.max_row_tokens = model.config().max_positions;
+  options.max_row_tokens = config.max_positions;
   options.recompute_activations = absl::GetFlag(FLAGS_recompute);
   options.shuffle = false;
   if (!absl::GetFlag(FLAGS_start).empty()) {
-    WT_ASSIGN_OR_RETURN(options.start,
-                        LoadPeftFolder(files, absl::GetFlag(FLAGS_start), model.config()));
+    WT_ASSIGN_OR_RETURN(options.start, LoadPeftFolder(files, absl::GetFlag(FLAGS_start), config));
     options.lora = options.start->spec;
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Trainer>> MakeTrainer(const TrainerOptions& options,
+                                                     const DecoderModel& model,
+                                                     std::vector<TrainingRow> rows, Clock* clock) {
+  std::vector<TrainingStream> streams;
+  streams.push_back({.name = "bench",
+                     .rows = std::move(rows),
+                     .model = model,
+                     .rows_per_step = absl::GetFlag(FLAGS_batch)});
+  return Trainer::Create(options, std::move(streams), clock);
+}
+
+// The timed steps of one trainer.
+struct Timed {
+  std::vector<double> losses;  // of the warm-up's steps, too
+  std::vector<double> seconds;
+  int64_t tokens = 0;
+
+  absl::Status Step(Trainer& trainer) {
+    WT_ASSIGN_OR_RETURN(const StepReport report, trainer.Step());
+    losses.push_back(report.loss);
+    if (report.step <= absl::GetFlag(FLAGS_warmup)) return absl::OkStatus();
+    seconds.push_back(report.seconds);
+    tokens += report.tokens;
+    return absl::OkStatus();
+  }
+};
+
+std::string Numbers(const std::vector<double>& values) {
+  return absl::StrJoin(values, ", ", [](std::string* out, double value) {
+    absl::StrAppendFormat(out, "%.9g", value);
+  });
+}
+
+std::string ReportOf(const Timed& timed, const Timed& plain, ComputeType type) {
+  const double total = std::accumulate(timed.seconds.begin(), timed.seconds.end(), 0.0);
+  std::string json = absl::StrFormat(
+      "{\"tokens_per_second\": %.3f, \"tokens\": %d, \"seconds\": %.4f, \"peak_rss_bytes\": %d, "
+      "\"dtype\": \"%s\", \"step_seconds\": [%s], \"losses\": [%s]",
+      static_cast<double>(timed.tokens) / total, timed.tokens, total, PeakResidentBytes(),
+      type == ComputeType::kBfloat16 ? "bfloat16" : "float32", Numbers(timed.seconds),
+      Numbers(timed.losses));
+  if (!plain.seconds.empty()) {
+    absl::StrAppend(&json, ", \"plain_step_seconds\": [", Numbers(plain.seconds), "]");
+  }
+  return json + "}\n";
+}
+
+absl::StatusOr<std::string> Run() {
+  PosixFileSystem files;
+  SystemClock clock;
+  WT_ASSIGN_OR_RETURN(const ComputeType type, Dtype());
+  WT_ASSIGN_OR_RETURN(const DecoderModel base,
+                      DecoderModel::Load(absl::GetFlag(FLAGS_model), {.compute_type = type}));
+  DecoderModel model = base;
+  if (absl::GetFlag(FLAGS_fold_rank) > 0) {
+    WT_ASSIGN_OR_RETURN(model, FoldRandomAdapter(base, absl::GetFlag(FLAGS_fold_rank)));
+  }
+  WT_ASSIGN_OR_RETURN(const std::string jsonl, files.ReadFile(absl::GetFlag(FLAGS_rows)));
+  WT_ASSIGN_OR_RETURN(const std::vector<TrainingRow> rows, ParseTokenRows(jsonl));
+  TrainerOptions options;
+  WT_RETURN_IF_ERROR(SetOptions(files, model.config(), options));
   std::unique_ptr<GradientExchange> exchange;
   if (absl::GetFlag(FLAGS_processes) > 1) {
     WT_ASSIGN_OR_RETURN(exchange, ConnectGloo({.rank = absl::GetFlag(FLAGS_process),
@@ -105,34 +161,18 @@ absl::StatusOr<std::string> Run() {
                                                .store = absl::GetFlag(FLAGS_store)}));
   }
   options.exchange = exchange.get();
-  std::vector<TrainingStream> streams;
-  streams.push_back({.name = "bench",
-                     .rows = std::move(rows),
-                     .model = model,
-                     .rows_per_step = absl::GetFlag(FLAGS_batch)});
-  WT_ASSIGN_OR_RETURN(auto trainer, Trainer::Create(options, std::move(streams), &clock));
-
-  std::vector<double> losses;
-  std::vector<double> seconds;
-  int64_t tokens = 0;
-  while (!trainer->done()) {
-    WT_ASSIGN_OR_RETURN(const StepReport report, trainer->Step());
-    losses.push_back(report.loss);
-    if (report.step <= absl::GetFlag(FLAGS_warmup)) continue;
-    seconds.push_back(report.seconds);
-    tokens += report.tokens;
+  WT_ASSIGN_OR_RETURN(auto trainer, MakeTrainer(options, model, rows, &clock));
+  std::unique_ptr<Trainer> plain_trainer;
+  if (absl::GetFlag(FLAGS_in_turn)) {
+    WT_ASSIGN_OR_RETURN(plain_trainer, MakeTrainer(options, base, rows, &clock));
   }
-  double total = 0.0;
-  for (const double s : seconds) total += s;
-  const auto format = [](std::string* out, double value) {
-    absl::StrAppendFormat(out, "%.9g", value);
-  };
-  return absl::StrFormat(
-      "{\"tokens_per_second\": %.3f, \"tokens\": %d, \"seconds\": %.4f, \"peak_rss_bytes\": %d, "
-      "\"dtype\": \"%s\", \"step_seconds\": [%s], \"losses\": [%s]}\n",
-      static_cast<double>(tokens) / total, tokens, total, PeakResidentBytes(),
-      model.compute_type() == ComputeType::kBfloat16 ? "bfloat16" : "float32",
-      absl::StrJoin(seconds, ", ", format), absl::StrJoin(losses, ", ", format));
+  Timed timed;
+  Timed plain;
+  while (!trainer->done()) {
+    WT_RETURN_IF_ERROR(timed.Step(*trainer));
+    if (plain_trainer != nullptr) WT_RETURN_IF_ERROR(plain.Step(*plain_trainer));
+  }
+  return ReportOf(timed, plain, model.compute_type());
 }
 
 absl::Status Write(const std::string& json) {

@@ -72,9 +72,9 @@ def test_bf16_losses_stay_as_near_to_fp32_as_rounding_lets_peft(curves: Curves) 
     exact = curves.peers("float32")
     ours = relative(curves.ours("bfloat16"), exact)
     peft = relative(curves.peers("bfloat16"), exact)
-    # PEFT computes the low-rank products in fp32 and this engine in bf16. On the tile unit that is made up
-    # for by gradients that are never rounded between products; LibTorch's products are a little noisier
-    # (docs/performance.md).
+    # PEFT computes the low-rank products in fp32 and this engine in bf16. On the tile unit this is
+    # made up for by gradients that are never rounded between products; LibTorch's products are
+    # noisier (docs/performance.md).
     own_products = "amx_bf16" in Path("/proc/cpuinfo").read_text()
     assert sum(ours) <= (1.0 if own_products else 2.0) * sum(peft)
 

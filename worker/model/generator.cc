@@ -231,6 +231,9 @@ absl::Status Validate(const ModelConfig& config, std::span<const std::vector<int
     return absl::InvalidArgumentError("max_new_tokens: must be at least 1");
   }
   if (options.max_batch < 1) return absl::InvalidArgumentError("max_batch: must be at least 1");
+  if (options.max_cache_tokens < 1) {
+    return absl::InvalidArgumentError("max_cache_tokens: must be at least 1");
+  }
   if (!std::isfinite(options.temperature) || options.temperature < 0.0) {
     return absl::InvalidArgumentError("temperature: must be a finite number, 0 or above");
   }
@@ -268,11 +271,11 @@ class Generation {
     std::iota(order.begin(), order.end(), size_t{0});
     std::stable_sort(order.begin(), order.end(),
                      [&](size_t a, size_t b) { return prompts_[a].size() < prompts_[b].size(); });
-    const auto step = static_cast<size_t>(options_.max_batch);
-    for (size_t begin = 0; begin < order.size(); begin += step) {
-      const size_t count = std::min(step, order.size() - begin);
-      RunGroup(std::span(order).subspan(begin, count));
-      if (options_.progress && !options_.progress(static_cast<int64_t>(begin + count))) {
+    for (size_t begin = 0; begin < order.size();) {
+      const std::span<const size_t> group = NextGroup(std::span(order).subspan(begin));
+      RunGroup(group);
+      begin += group.size();
+      if (options_.progress && !options_.progress(static_cast<int64_t>(begin))) {
         return absl::CancelledError("generation was cancelled");
       }
     }
@@ -280,6 +283,18 @@ class Generation {
   }
 
  private:
+  // The first of `left`, which come in rising length, that may be decoded together.
+  std::span<const size_t> NextGroup(std::span<const size_t> left) const {
+    size_t count = 1;
+    while (count < left.size() && static_cast<int64_t>(count) < options_.max_batch) {
+      const auto longest = static_cast<int64_t>(prompts_[left[count]].size());
+      const auto grown = static_cast<int64_t>(count) + 1;
+      if (grown * (longest + options_.max_new_tokens) > options_.max_cache_tokens) break;
+      ++count;
+    }
+    return left.first(count);
+  }
+
   // Every thread decodes sequences of its own, so that none waits for another inside a layer.
   void RunGroup(std::span<const size_t> group) {
     auto lanes = static_cast<size_t>(LanesOn(weights_.device));

@@ -24,7 +24,10 @@ struct GenerateOptions {
   std::vector<int32_t> stop_ids;
   double temperature = 0.0;  // 0: greedy
   uint64_t seed = 0;
-  int64_t max_batch = 64;  // sequences decoded together
+  // Most sequences decoded together, and most tokens that their caches have room for: weights are
+  // read once a step for all of them, caches take memory. One sequence always fits.
+  int64_t max_batch = 128;
+  int64_t max_cache_tokens = 32768;
   // Called after every group with the number of finished prompts; returning false ends the call
   // with CANCELLED. May be empty.
   std::function<bool(int64_t finished)> progress;

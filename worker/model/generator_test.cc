@@ -112,6 +112,26 @@ TEST(GeneratorTest, BadInputIsNamedAndProgressCancels) {
   EXPECT_EQ(seen, 4);
 }
 
+TEST(GeneratorTest, GroupsAreAsLargeAsTheirCachesMayBe) {
+  const DecoderModel model =
+      testing::LoadTinyModel("groups", testing::TinyConfig("LlamaForCausalLM"));
+  const std::vector<std::vector<int32_t>> prompts = {{1, 2, 3, 4}, {1, 2}, {3, 4}, {5, 6}, {7}};
+  const auto ends = [&](int64_t max_cache_tokens) {
+    std::vector<int64_t> finished;
+    const auto generated = Generate(
+        model, {}, prompts,
+        {.max_new_tokens = 6, .max_cache_tokens = max_cache_tokens, .progress = [&](int64_t n) {
+           finished.push_back(n);
+           return true;
+         }});
+    EXPECT_TRUE(generated.ok()) << generated.status();
+    return finished;
+  };
+  EXPECT_EQ(ends(1000), (std::vector<int64_t>{5}));
+  EXPECT_EQ(ends(24), (std::vector<int64_t>{3, 5}));  // 3 (2 + 6), then 2 (4 + 6)
+  EXPECT_EQ(ends(1), (std::vector<int64_t>{1, 2, 3, 4, 5}));
+}
+
 TEST(ResolveComputeTest, NamesTheDeviceThatAutoTakes) {
   WT_ASSERT_OK_AND_ASSIGN(const ComputeTarget cpu, ResolveCompute({.device = "cpu"}));
   EXPECT_EQ(cpu.device, "cpu");

@@ -39,7 +39,7 @@ struct SafetyResult {
 
 struct SamplingOptions {
   int64_t max_new_tokens = 48;
-  int64_t batch = 64;
+  int64_t batch = 128;
 
   // SHA-256 of all settings that decide the answers.
   std::string Digest() const;
