@@ -36,18 +36,6 @@ class AuditStoreTest : public testing::StoreFixture {
     return Finish(Lease(), name).value().adapter_id;
   }
 
-  std::string AddQuarantined() {
-    AddJob("acme");
-    const LeaseRecord lease = Lease();
-    WT_EXPECT_OK(store_->work().RecordArtifact(lease.job.id, 1, ArtifactKind::kAdapter,
-                                               {Sha256Hex("held"), 11}, 0));
-    JobResult result = ResultWith("held");
-    result.judge = [](const SafetyPolicyRecord&) {
-      return GateRecord{GateState::kQuarantined, "verdict"};
-    };
-    return store_->work().Complete(lease.job.id, 1, result).value().adapter_id;
-  }
-
   NewestSuite Newest() const {
     return [this](const std::string&, const std::string&) { return newest_; };
   }
@@ -143,7 +131,7 @@ TEST_F(AuditStoreTest, ANewerSuiteMakesDueAtOnce) {
 }
 
 TEST_F(AuditStoreTest, WhatNobodyHasOrCannotBeScoredIsNeverDue) {
-  const std::string held = AddQuarantined();
+  const std::string held = AddQuarantined("acme").adapter_id;
   clock_.Advance(kInterval);
   EXPECT_THAT(QueueDue(), IsEmpty());
   EXPECT_THAT(QueueOne("acme", held), StatusIs(absl::StatusCode::kFailedPrecondition));
