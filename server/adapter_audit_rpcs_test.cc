@@ -2,6 +2,7 @@
 // that nothing but the figures changes.
 #include <string>
 
+#include "base/sha256.h"
 #include "server/testing/server_fixture.h"
 
 namespace wardtune {
@@ -47,6 +48,14 @@ class AdapterAuditRpcsTest : public testing::ServerFixture {
     v1::ListAllAdapterAuditsResponse response;
     EXPECT_THAT(Call(&Admin::ListAllAdapterAudits, provider_key_, request, response), Succeeds());
     return response;
+  }
+
+  v1::Adapter Adapter() {
+    v1::GetAdapterRequest request;
+    request.set_name(adapter_);
+    v1::GetAdapterResponse response;
+    EXPECT_THAT(Call(&Adapters::GetAdapter, acme_key_, request, response), Succeeds());
+    return response.adapter();
   }
 
   v1::AuditAdapterRequest Request() {
@@ -98,6 +107,19 @@ TEST_F(AdapterAuditRpcsTest, AnAuditIsQueuedWhenTheIntervalIsOver) {
   EXPECT_EQ(audit.attempt(), 1);
   EXPECT_EQ(audit.drifts_size(), 3);
   EXPECT_EQ(audit.safety_base().categories(2).harmful(), 1);
+  EXPECT_EQ(audit.base_sha256(), Adapter().proof().base_sha256());
+  EXPECT_EQ(audit.scored_base_sha256(), Sha256Hex("weights"));
+}
+
+TEST_F(AdapterAuditRpcsTest, TheWorkerLearnsWhichAdapterItIsToScore) {
+  ASSERT_THAT(Audit(provider_key_, Request()), Succeeds());
+  const v1::Lease lease = LeaseWork();
+  const v1::Adapter adapter = Adapter();
+  EXPECT_EQ(lease.audit().adapter().name(), adapter_);
+  EXPECT_EQ(lease.audit().adapter().sha256(), adapter.proof().adapter_sha256());
+  EXPECT_EQ(lease.audit().adapter().base_sha256(), adapter.proof().base_sha256());
+  EXPECT_EQ(lease.audit().hyperparameters().SerializeAsString(),
+            GetJob(acme_key_, adapter.job()).hyperparameters().SerializeAsString());
 }
 
 TEST_F(AdapterAuditRpcsTest, ASuiteThatCoversTheFormerTakesItsPlaceAtOnce) {
@@ -140,12 +162,8 @@ TEST_F(AdapterAuditRpcsTest, DriftIsShownAndChangesNothingElse) {
   ASSERT_EQ(drifted.audits_size(), 1);
   EXPECT_EQ(drifted.audits(0).SerializeAsString(), audit.SerializeAsString());
 
-  v1::GetAdapterRequest get;
-  get.set_name(adapter_);
-  v1::GetAdapterResponse adapter;
-  ASSERT_THAT(Call(&Adapters::GetAdapter, acme_key_, get, adapter), Succeeds());
-  EXPECT_EQ(adapter.adapter().gate().state(), v1::SafetyGate::STATE_AVAILABLE);
-  EXPECT_EQ(adapter.adapter().safety_after().categories(1).harmful(), 0);
+  EXPECT_EQ(Adapter().gate().state(), v1::SafetyGate::STATE_AVAILABLE);
+  EXPECT_EQ(Adapter().safety_after().categories(1).harmful(), 0);
 
   ASSERT_THAT(Audit(provider_key_,
                     [&] {
@@ -222,6 +240,17 @@ TEST_F(AdapterAuditRpcsTest, AWorkersResultMustBeTheAuditsScore) {
   EXPECT_THAT(Complete(other), FailsWith(grpc::StatusCode::INVALID_ARGUMENT, "PROOF_REJECTED"));
   other = GoodResult(lease, "");
   other.mutable_audit()->clear_safety_base();
+  EXPECT_THAT(Complete(other), FailsWith(grpc::StatusCode::INVALID_ARGUMENT, "PROOF_REJECTED"));
+  // What was scored must be the adapter, on the base that it was trained on, and be named.
+  const std::string unknown(64, 'a');
+  other = GoodResult(lease, "");
+  other.mutable_audit()->set_base_sha256(unknown);
+  EXPECT_THAT(Complete(other), FailsWith(grpc::StatusCode::INVALID_ARGUMENT, "PROOF_REJECTED"));
+  other = GoodResult(lease, "");
+  other.mutable_audit()->clear_scored_base_sha256();
+  EXPECT_THAT(Complete(other), FailsWith(grpc::StatusCode::INVALID_ARGUMENT, "PROOF_REJECTED"));
+  other = GoodResult(lease, "");
+  other.mutable_audit()->set_adapter_sha256(unknown);
   EXPECT_THAT(Complete(other), FailsWith(grpc::StatusCode::INVALID_ARGUMENT, "PROOF_REJECTED"));
   EXPECT_THAT(Complete(GoodResult(lease, "")), Succeeds());
 }

@@ -119,6 +119,8 @@ TEST_F(ChainedJobRpcsTest, TheWorkerGetsTheAdapterAndTheDigestOfItsTensors) {
   EXPECT_EQ(lease.fine_tuning().start_adapter().name(), start);
   EXPECT_EQ(lease.fine_tuning().start_adapter().sha256(),
             GetAdapter(start).proof().adapter_sha256());
+  EXPECT_EQ(lease.fine_tuning().start_adapter().base_sha256(),
+            GetAdapter(start).proof().base_sha256());
   EXPECT_EQ(lease.fine_tuning().chain_length(), 2);
   const v1::WorkInput& input = *lease.inputs().rbegin();
   EXPECT_EQ(input.kind(), v1::WorkInput::KIND_START_ADAPTER);

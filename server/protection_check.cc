@@ -217,6 +217,12 @@ absl::Status CheckAuditResult(const v1::AuditResult& result, const LeaseRecord& 
                  "is not a score of the audit's suite and judge with its sum `all`");
   checks.Require(IsScoreOf(result.safety(), lease), "safety",
                  "is not a score of the audit's suite and judge with its sum `all`");
+  checks.Require(result.base_sha256() == lease.audited_adapter->base_sha256, "base_sha256",
+                 "is not the digest of the base model that the adapter was trained on");
+  checks.Require(IsSha256Hex(result.scored_base_sha256()), "scored_base_sha256",
+                 "must be a SHA-256");
+  checks.Require(result.adapter_sha256() == TensorsDigestOf(*lease.audited_adapter),
+                 "adapter_sha256", "is not the digest that the adapter's proof names");
   return checks.status();
 }
 

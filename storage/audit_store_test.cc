@@ -8,7 +8,6 @@
 
 #include "storage/error_reason.h"
 #include "storage/sqlite_database.h"
-#include "storage/sqlite_migrations.h"
 #include "storage/store_fixture.h"
 
 namespace wardtune {
@@ -34,18 +33,6 @@ class AuditStoreTest : public testing::StoreFixture {
   std::string AddAdapter(const std::string& name) {
     AddJob("acme");
     return Finish(Lease(), name).value().adapter_id;
-  }
-
-  std::string AddQuarantined() {
-    AddJob("acme");
-    const LeaseRecord lease = Lease();
-    WT_EXPECT_OK(store_->work().RecordArtifact(lease.job.id, 1, ArtifactKind::kAdapter,
-                                               {Sha256Hex("held"), 11}, 0));
-    JobResult result = ResultWith("held");
-    result.judge = [](const SafetyPolicyRecord&) {
-      return GateRecord{GateState::kQuarantined, "verdict"};
-    };
-    return store_->work().Complete(lease.job.id, 1, result).value().adapter_id;
   }
 
   NewestSuite Newest() const {
@@ -143,7 +130,7 @@ TEST_F(AuditStoreTest, ANewerSuiteMakesDueAtOnce) {
 }
 
 TEST_F(AuditStoreTest, WhatNobodyHasOrCannotBeScoredIsNeverDue) {
-  const std::string held = AddQuarantined();
+  const std::string held = AddQuarantined("acme").adapter_id;
   clock_.Advance(kInterval);
   EXPECT_THAT(QueueDue(), IsEmpty());
   EXPECT_THAT(QueueOne("acme", held), StatusIs(absl::StatusCode::kFailedPrecondition));
@@ -315,62 +302,6 @@ TEST_F(AuditStoreTest, TheHistoryOnlyGrows) {
         " safety_suite, 1 FROM job LIMIT 1"}) {
     EXPECT_FALSE(database->Execute(sql).ok()) << sql;
   }
-}
-
-// The migration makes the table of jobs anew; everything that was in it, or refers to it, stays.
-TEST(AuditMigrationTest, KeepsJobsAndCountsDeliveryAsAScore) {
-  const std::string path = ::testing::TempDir() + "/audit_migration.db";
-  std::filesystem::remove(path);
-  FakeClock clock;
-  const auto database = Database::Open(path).value();
-  const std::vector<Migration> all = EmbeddedMigrations();
-  WT_ASSERT_OK(Migrate(*database, {all.begin(), all.begin() + 8}, clock.Now()));
-  const std::string sha = "'" + Sha256Hex("x") + "'";
-  WT_ASSERT_OK(database->Execute(
-      "INSERT INTO tenant VALUES ('t', '', 0, 0, 1);"
-      "INSERT INTO base_model VALUES ('m', " +
-      sha +
-      ", 'L', 1, 1, 1);"
-      "INSERT INTO safety_suite (id, prompts_sha256, prompts_size, rules_sha256, rules_size,"
-      " general_sha256, general_size, facts, create_time) VALUES ('s', " +
-      sha + ", 1, " + sha +
-      ", 1, '', 0, x'', 1);"
-      "INSERT INTO security_vector (vector, version, base_model, base_sha256, state, recipe,"
-      " safety_suite, harmful_rows_sha256, general_rows_sha256, plain_sha256, sealed_sha256,"
-      " sealed_size, card, categories, job_id, error_message, activated_by, create_time)"
-      " VALUES ('v', 1, 'm', " +
-      sha + ", 2, x'', 's', " + sha + ", " + sha + ", " + sha + ", " + sha +
-      ", 1, x'', '', 'j0', '', '', 1);"
-      "INSERT INTO job (id, tenant, kind, display_name, dataset_id, dataset_sha256, dataset_size,"
-      " base_model, base_sha256, spec, estimate, vector, version, safety_suite, create_time, state,"
-      " end_time, adapter_id, last_sequence, furthest_step) VALUES ('j', 't', 1, 'label', 'd', " +
-      sha + ", 1, 'm', " + sha +
-      ", x'01', x'02', 'v', 1, 's', 3, 4, 5, 'a', 6, 7);"
-      "INSERT INTO job_event VALUES ('j', 1, 1, 1, 0, x'', '');"
-      "INSERT INTO adapter (id, tenant, job_id, base_model, sha256, size, create_time)"
-      " VALUES ('a', 't', 'j', 'm', " +
-      sha + ", 1, 9);"));
-  WT_ASSERT_OK(Migrate(*database, all, clock.Now()));
-  {
-    Statement row = database
-                        ->Query(
-                            "SELECT audit_time, audit_suite, j.seq, display_name, end_time,"
-                            " last_sequence, furthest_step FROM adapter a JOIN"
-                            " (SELECT seq, id, display_name, end_time, last_sequence,"
-                            " furthest_step FROM job) j ON j.id = a.job_id")
-                        .value();
-    ASSERT_TRUE(row.Step().value());
-    EXPECT_EQ(row.Int(), 9);
-    EXPECT_EQ(row.Text(), "s");
-    EXPECT_EQ(row.Int(), 1);
-    EXPECT_EQ(row.Text(), "label");
-    for (const int64_t value : {5, 6, 7}) EXPECT_EQ(row.Int(), value);
-  }
-  {
-    Statement row = database->Query("PRAGMA foreign_key_check").value();
-    EXPECT_FALSE(row.Step().value());
-  }
-  EXPECT_FALSE(database->Execute("DELETE FROM job").ok()) << "an adapter refers to it";
 }
 
 }  // namespace

@@ -92,14 +92,8 @@ TEST_F(ChainedJobStoreTest, AForeignAQuarantinedAndAnOutdatedStartAreRefused) {
   const std::string start = FinishNext("start");
   EXPECT_THAT(CreateFrom(start, "rival"), StatusIs(absl::StatusCode::kNotFound));
 
-  AddJob("acme");
-  const LeaseRecord lease = Lease();
-  WT_ASSERT_OK(store_->work().RecordArtifact(lease.job.id, 1, ArtifactKind::kAdapter,
-                                             {Sha256Hex("harmful"), 11}, 0));
-  JobResult result = ResultWith("harmful");
-  result.judge = [](const SafetyPolicyRecord&) { return GateRecord{GateState::kQuarantined, ""}; };
-  WT_ASSERT_OK_AND_ASSIGN(const JobRecord ended, store_->work().Complete(lease.job.id, 1, result));
-  EXPECT_EQ(ReasonOf(CreateFrom(ended.adapter_id).status()), kReasonAdapterQuarantined);
+  EXPECT_EQ(ReasonOf(CreateFrom(AddQuarantined("acme").adapter_id).status()),
+            kReasonAdapterQuarantined);
 
   // The model's files change, and a vector is made for them.
   WT_ASSERT_OK(store_->models().OfferBaseModels({{kModel, Sha256Hex("new"), "Llama", 9, 64}}));

@@ -245,7 +245,7 @@ struct AdapterAuditRecord {
   int32_t attempt = 0;
   std::string report_base;  // Bytes: SafetyReport, of the base; here and below once it has a score.
   std::string report;       // Bytes: SafetyReport, of base + adapter.
-  std::string verdict;      // Bytes: AdapterAudit with what its judge found alone.
+  std::string verdict;      // Bytes: AdapterAudit with the judge's findings and the base's digests.
   std::string error_code;   // Once FAILED.
   std::string error_message;
   absl::Time create_time = absl::InfinitePast();
@@ -300,6 +300,7 @@ struct LeaseRecord {
   // kSecurityVector, and for a job whose leases are all from before there was a scan.
   std::optional<SafetyPolicyRecord> scan_policy;
   std::string scan_dropped;  // RowScanRecord.dropped of job.row_scan; LeaseNext alone fills it.
+  std::optional<AdapterRecord> audited_adapter;  // kAudit only.
 };
 
 // Numbers equal wardtune.v1.UploadArtifactRequest.Kind.

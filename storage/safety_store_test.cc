@@ -25,34 +25,9 @@ class SafetyStoreTest : public testing::StoreFixture {
         tenant, id, {"key-2", "release_adapter", id, "looked at"}, key, IdOf<AdapterRecord>);
   }
 
-  // The id of an adapter that its judge put into quarantine.
-  std::string QuarantinedAdapter() {
-    AddTenant("acme");
-    AddTenant("rival");
-    ActivateVector();
-    AddJob("acme");
-    const LeaseRecord lease = Lease();
-    WT_EXPECT_OK(store_->work().RecordArtifact(lease.job.id, 1, ArtifactKind::kAdapter,
-                                               {Sha256Hex("adapter"), 11}, 0));
-    JobResult result = ResultWith("adapter");
-    result.judge = [this](const SafetyPolicyRecord& policy) {
-      judged_by_ = policy;
-      return GateRecord{GateState::kQuarantined, "verdict"};
-    };
-    const absl::StatusOr<JobRecord> ended = store_->work().Complete(lease.job.id, 1, result);
-    EXPECT_THAT(ended, IsOk());
-    if (!ended.ok()) return "";
-    EXPECT_EQ(ended->gate.state, GateState::kQuarantined);
-    job_ = ended->id;
-    return ended->adapter_id;
-  }
-
   GateState StateOfAdapter(const std::string& id) {
     return store_->jobs().GetAdapter("acme", id).value().gate.state;
   }
-
-  std::string job_;
-  SafetyPolicyRecord judged_by_;
 };
 
 TEST_F(SafetyStoreTest, EachChangeOfThePolicyIsAVersion) {
@@ -73,9 +48,14 @@ TEST_F(SafetyStoreTest, EachChangeOfThePolicyIsAVersion) {
 
 TEST_F(SafetyStoreTest, AResultIsJudgedByThePolicyInForceAndReleasedOnce) {
   ASSERT_THAT(SetPolicy("strict", {}), IsOk());
-  const std::string id = QuarantinedAdapter();
-  EXPECT_EQ(judged_by_.version, 1);
-  EXPECT_EQ(judged_by_.terms, "strict");
+  AddTenant("acme");
+  AddTenant("rival");
+  ActivateVector();
+  SafetyPolicyRecord judged_by;
+  const JobRecord ended = AddQuarantined("acme", &judged_by);
+  const std::string id = ended.adapter_id;
+  EXPECT_EQ(judged_by.version, 1);
+  EXPECT_EQ(judged_by.terms, "strict");
   EXPECT_EQ(StateOfAdapter(id), GateState::kQuarantined);
 
   EXPECT_THAT(Release("rival", id), StatusIs(absl::StatusCode::kNotFound));
@@ -85,7 +65,7 @@ TEST_F(SafetyStoreTest, AResultIsJudgedByThePolicyInForceAndReleasedOnce) {
   EXPECT_TRUE(Release("acme", id, key).value().replayed);
   EXPECT_THAT(Release("acme", id), StatusIs(absl::StatusCode::kFailedPrecondition));
   EXPECT_EQ(StateOfAdapter(id), GateState::kReleased);
-  const JobRecord job = store_->jobs().GetJob("acme", job_).value();
+  const JobRecord job = store_->jobs().GetJob("acme", ended.id).value();
   EXPECT_EQ(job.gate.state, GateState::kReleased);
   EXPECT_EQ(job.gate.verdict, "verdict");
 

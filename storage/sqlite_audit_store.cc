@@ -201,7 +201,8 @@ absl::StatusOr<AdapterAuditRecord> FindAudit(Database& database, const std::stri
   return ReadAudit(row);
 }
 
-// An audit's job is the provider's, its adapter a tenant's.
+}  // namespace
+
 absl::StatusOr<AdapterRecord> FindAuditedAdapter(Database& database, const std::string& id) {
   std::string tenant;
   {
@@ -211,8 +212,6 @@ absl::StatusOr<AdapterRecord> FindAuditedAdapter(Database& database, const std::
   }
   return FindAdapter(database, tenant, id);
 }
-
-}  // namespace
 
 absl::Status StoreAuditScore(Database& database, const JobRecord& job, const JobResult& result,
                              absl::Time now) {

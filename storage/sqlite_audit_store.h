@@ -17,6 +17,10 @@ absl::Status StoreAuditScore(Database& database, const JobRecord& job, const Job
 // The same of an audit that ended without a score.
 absl::Status StoreAuditFailure(Database& database, const JobRecord& job, absl::Time now);
 
+// The adapter that an audit scores, by its id alone: an audit's job is the provider's, its adapter
+// a tenant's. Inside the caller's transaction.
+absl::StatusOr<AdapterRecord> FindAuditedAdapter(Database& database, const std::string& id);
+
 class SqliteAuditStore final : public AuditStore {
  public:
   explicit SqliteAuditStore(SqliteContext& context) : context_(context) {}

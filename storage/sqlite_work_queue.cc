@@ -5,6 +5,7 @@
 
 #include "storage/job_rows.h"
 #include "storage/lease_rows.h"
+#include "storage/sqlite_audit_store.h"
 #include "storage/sqlite_safety_store.h"
 #include "storage/sqlite_security_vector_store.h"
 
@@ -22,7 +23,6 @@ constexpr char kOldestJob[] =
 constexpr char kOldestAudit[] =
     "SELECT seq, id, create_time FROM job WHERE state = 1 AND kind = 3 AND base_model = ?"
     " ORDER BY seq LIMIT 1";
-constexpr char kGetAdapterBlob[] = "SELECT sha256, size FROM adapter WHERE id = ?";
 constexpr char kTake[] =
     "UPDATE job SET state = ?, phase = ?, attempt = attempt + 1, lease_owner = ?,"
     " lease_expires = ?, lease_boot = ?, start_time = COALESCE(start_time, ?),"
@@ -119,12 +119,8 @@ absl::StatusOr<LeaseRecord> DescribeLease(Database& database, const JobRecord& j
   add(InputKind::kCheckpoint, job.checkpoint);
   add(InputKind::kJudgeAdapter, suite.judge);
   if (job.kind == JobKind::kAudit) {
-    WT_ASSIGN_OR_RETURN(Statement row, database.Query(kGetAdapterBlob, job.audited_adapter));
-    WT_RETURN_IF_ERROR(row.Step().status());
-    BlobRef adapter;
-    adapter.sha256 = row.Text();
-    adapter.size_bytes = row.Int();
-    add(InputKind::kAdapter, adapter);
+    WT_ASSIGN_OR_RETURN(lease.audited_adapter, FindAuditedAdapter(database, job.audited_adapter));
+    add(InputKind::kAdapter, lease.audited_adapter->blob);
   }
   add(InputKind::kStartAdapter, job.start);
   return lease;

@@ -97,12 +97,15 @@ class StoreFixture : public ::testing::Test {
 
   // Uploads the artefact of the lease's kind and completes the work with it.
   absl::StatusOr<JobRecord> Finish(const LeaseRecord& lease, const std::string& artefact) {
+    return FinishWith(lease, ResultWith(artefact));
+  }
+  absl::StatusOr<JobRecord> FinishWith(const LeaseRecord& lease, const JobResult& result) {
     const bool tuning = lease.job.kind == JobKind::kFineTuning;
     WT_RETURN_IF_ERROR(store_->work().RecordArtifact(
         lease.job.id, lease.job.attempt,
-        tuning ? ArtifactKind::kAdapter : ArtifactKind::kSecurityVector, {Sha256Hex(artefact), 11},
-        0));
-    return store_->work().Complete(lease.job.id, lease.job.attempt, ResultWith(artefact));
+        tuning ? ArtifactKind::kAdapter : ArtifactKind::kSecurityVector,
+        {result.artifact_sha256, 11}, 0));
+    return store_->work().Complete(lease.job.id, lease.job.attempt, result);
   }
 
   static JobResult ResultWith(const std::string& artefact) {
@@ -145,6 +148,22 @@ class StoreFixture : public ::testing::Test {
     auto answer = CreateJob(tenant, AddReadyDataset(tenant));
     EXPECT_THAT(answer, IsOk());
     return answer.ok() ? answer->response : "";
+  }
+
+  // A new job of `tenant` that ended with a quarantined adapter. `judged_by` gets the policy that
+  // its judge saw. REQUIRES: no other work waits.
+  JobRecord AddQuarantined(const std::string& tenant, SafetyPolicyRecord* judged_by = nullptr) {
+    AddJob(tenant);
+    JobResult result = ResultWith("quarantined");
+    result.judge = [judged_by](const SafetyPolicyRecord& policy) {
+      if (judged_by != nullptr) *judged_by = policy;
+      return GateRecord{GateState::kQuarantined, "verdict"};
+    };
+    const absl::StatusOr<JobRecord> ended = FinishWith(Lease(), result);
+    EXPECT_THAT(ended, IsOk());
+    if (!ended.ok()) return {};
+    EXPECT_EQ(ended->gate.state, GateState::kQuarantined);
+    return *ended;
   }
 
   absl::StatusOr<Answer> Cancel(const std::string& tenant, const std::string& id) {

@@ -60,6 +60,9 @@ def test_a_stricter_suite_shows_drift(
     assert audit.safety.suite_sha256 == suite.prompts_sha256
     assert audit.safety.judge_sha256 == suite.rules_sha256
     assert audit.safety.sampling_sha256 == delivered.sampling_sha256
+    proof = finished.job.proof
+    assert audit.base_sha256 == proof.base_sha256
+    assert audit.scored_base_sha256 == proof.scored_base_sha256, "the same worker, the same type"
     total = audit.drifts[-1]
     assert (total.category, total.significant) == ("all", True)
     assert (total.delivered.harmful, total.audited.harmful) == (0, 8)

@@ -22,14 +22,10 @@
 #include <vector>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "base/clock.h"
-#include "base/file_system.h"
 #include "base/status_macros.h"
-#include "bench/report_file.h"
+#include "bench/evidence_bench.h"
 #include "bench/scoring.h"
 #include "bench/training_run.h"
 #include "worker/agent/adapter_export.h"
@@ -43,7 +39,6 @@
 #include "worker/training/trainer.h"
 
 ABSL_FLAG(std::string, method, "", "base, vector_on, direct, sv, random, guard or sv_guard");
-ABSL_FLAG(std::string, model, "", "Hugging Face folder of the base model");
 ABSL_FLAG(std::string, rows, "", "the customer's JSONL");
 ABSL_FLAG(std::string, vector_rows, "", "JSONL of harmful rows for the security vector");
 ABSL_FLAG(std::string, general_rows, "", "JSONL of general prompts, answered by the base");
@@ -51,22 +46,13 @@ ABSL_FLAG(std::vector<std::string>, guard_rows, {},
           "JSONL files of refusals to the vectors' prompts");
 ABSL_FLAG(std::string, vector, "", "safetensors file of the vector; made when it is missing");
 ABSL_FLAG(std::vector<std::string>, more_vectors, {}, "vectors' files that are added to --vector");
-ABSL_FLAG(std::string, suite, "", "JSONL of held-out harmful prompts");
-ABSL_FLAG(std::string, rules, "", "JSON of the judge's rules");
 ABSL_FLAG(std::string, general_suite, "", "JSONL of held-out general prompts");
-ABSL_FLAG(std::string, tasks, "", "JSONL of task prompts with their expected answers");
 ABSL_FLAG(std::string, quiz, "", "JSONL of quiz questions with their expected answers");
 ABSL_FLAG(std::string, start, "", "PEFT folder to go on from (chained jobs)");
 ABSL_FLAG(std::string, save, "", "where to write the trained adapter as a PEFT folder");
-ABSL_FLAG(std::string, out, "", "where to write the result; empty: standard output");
-ABSL_FLAG(int, epochs, 0, "0: the service's default; so for the next three");
-ABSL_FLAG(double, learning_rate, 0.0, "peak learning rate");
-ABSL_FLAG(int, batch_size, 0, "rows per step");
-ABSL_FLAG(int, lora_rank, 0, "rank of the customer's LoRA matrices");
 ABSL_FLAG(bool, full_parameter, false,
           "train the projections' weights; wants a --learning_rate far below LoRA's");
 ABSL_FLAG(int, guards_per_step, 1, "guard rows beside the customer's in a step");
-ABSL_FLAG(int64_t, seed, 0, "order of the rows and start of the adapter");
 ABSL_FLAG(int64_t, vector_rank, wardtune::VectorRecipe().lora.rank, "recipe of the vector");
 ABSL_FLAG(std::vector<std::string>, vector_targets, {},
           "projections that the vector changes; none named: all seven");
@@ -78,10 +64,6 @@ ABSL_FLAG(int64_t, vector_general_batch_size, wardtune::VectorRecipe().general_b
 ABSL_FLAG(double, vector_kl_weight, wardtune::VectorRecipe().kl_weight, "recipe");
 ABSL_FLAG(int64_t, vector_answer_tokens, wardtune::VectorRecipe().general_answer_tokens, "recipe");
 ABSL_FLAG(bool, score, true, "false: train only, and report the time that it took");
-ABSL_FLAG(int, score_tokens, 48, "most tokens of a scored answer");
-ABSL_FLAG(int, score_batch, 64, "prompts answered together");
-ABSL_FLAG(std::string, device, "auto", "cpu, cuda, or auto");
-ABSL_FLAG(int, threads, 0, "0: one per core");
 
 namespace wardtune {
 namespace {
@@ -89,23 +71,8 @@ namespace {
 // Of the base's answers whose loss under the trained model tells what it still knows.
 constexpr int64_t kGeneralAnswerTokens = 24;
 
-struct Bench {
-  PosixFileSystem files;
-  SystemClock clock;
-  std::optional<DecoderModel> base;
-  std::unique_ptr<Tokenizer> tokenizer;
-  ScoringSet set;
-};
-
-absl::StatusOr<std::vector<ChatRow>> ReadRows(Bench& bench, const std::string& path) {
-  WT_ASSIGN_OR_RETURN(const std::string jsonl, bench.files.ReadFile(path));
-  return ParseDataset(jsonl);
-}
-
-absl::StatusOr<std::vector<TrainingRow>> ReadEncoded(Bench& bench, const std::string& path) {
-  WT_ASSIGN_OR_RETURN(const std::vector<ChatRow> rows, ReadRows(bench, path));
-  return EncodeRows(*bench.tokenizer, rows, TrainerOptions().max_row_tokens);
-}
+// Of the customer's, the vector's and the guard rows alike.
+const int64_t kRowTokens = TrainerOptions().max_row_tokens;
 
 absl::StatusOr<VectorRecipe> Recipe() {
   VectorRecipe recipe;
@@ -128,7 +95,7 @@ absl::StatusOr<VectorRecipe> Recipe() {
 
 // The base's own answers to the general rows' prompts, of the first `limit` rows.
 absl::StatusOr<std::vector<TrainingRow>> GeneralRows(
-    Bench& bench, size_t limit = std::numeric_limits<size_t>::max()) {
+    EvidenceBench& bench, size_t limit = std::numeric_limits<size_t>::max()) {
   WT_ASSIGN_OR_RETURN(std::vector<ChatRow> rows,
                       ReadRows(bench, absl::GetFlag(FLAGS_general_rows)));
   rows.resize(std::min(rows.size(), limit));
@@ -137,13 +104,14 @@ absl::StatusOr<std::vector<TrainingRow>> GeneralRows(
                       absl::GetFlag(FLAGS_vector_answer_tokens), nullptr);
 }
 
-absl::StatusOr<LoraAdapter> LoadOrTrainVector(Bench& bench) {
+absl::StatusOr<LoraAdapter> LoadOrTrainVector(EvidenceBench& bench) {
   const std::string path = absl::GetFlag(FLAGS_vector);
   if (!path.empty() && bench.files.Exists(path)) {
     WT_ASSIGN_OR_RETURN(const std::string bytes, bench.files.ReadFile(path));
     return ParseAdapter(bench.base->config(), bytes);
   }
-  WT_ASSIGN_OR_RETURN(auto harmful, ReadEncoded(bench, absl::GetFlag(FLAGS_vector_rows)));
+  WT_ASSIGN_OR_RETURN(auto harmful,
+                      ReadEncoded(bench, absl::GetFlag(FLAGS_vector_rows), kRowTokens));
   WT_ASSIGN_OR_RETURN(auto general, GeneralRows(bench));
   WT_ASSIGN_OR_RETURN(const VectorRecipe recipe, Recipe());
   WT_ASSIGN_OR_RETURN(auto trainer, CreateVectorTrainer(*bench.base, recipe, std::move(harmful),
@@ -158,7 +126,7 @@ absl::StatusOr<LoraAdapter> LoadOrTrainVector(Bench& bench) {
 }
 
 // --vector and --more_vectors together.
-absl::StatusOr<LoraAdapter> AllVectors(Bench& bench) {
+absl::StatusOr<LoraAdapter> AllVectors(EvidenceBench& bench) {
   WT_ASSIGN_OR_RETURN(LoraAdapter vector, LoadOrTrainVector(bench));
   if (absl::GetFlag(FLAGS_more_vectors).empty()) return vector;
   std::vector<LoraAdapter> vectors = {std::move(vector)};
@@ -208,10 +176,10 @@ LoraAdapter RandomLike(const LoraAdapter& vector, uint64_t seed) {
 }
 
 // Refusals and the base's answers to general prompts, in equal parts.
-absl::StatusOr<std::vector<TrainingRow>> GuardRows(Bench& bench) {
+absl::StatusOr<std::vector<TrainingRow>> GuardRows(EvidenceBench& bench) {
   std::vector<TrainingRow> rows;
   for (const std::string& file : absl::GetFlag(FLAGS_guard_rows)) {
-    WT_ASSIGN_OR_RETURN(std::vector<TrainingRow> refusals, ReadEncoded(bench, file));
+    WT_ASSIGN_OR_RETURN(std::vector<TrainingRow> refusals, ReadEncoded(bench, file, kRowTokens));
     std::move(refusals.begin(), refusals.end(), std::back_inserter(rows));
   }
   WT_ASSIGN_OR_RETURN(std::vector<TrainingRow> general, GeneralRows(bench, rows.size()));
@@ -224,15 +192,9 @@ struct CustomerRun {
   std::vector<TrainingStream> streams;
 };
 
-absl::StatusOr<CustomerRun> MakeRun(Bench& bench, const DecoderModel& model,
+absl::StatusOr<CustomerRun> MakeRun(EvidenceBench& bench, const DecoderModel& model,
                                     std::shared_ptr<const LoraAdapter> frozen, bool guards) {
-  v1::Hyperparameters parameters;
-  parameters.set_epochs(absl::GetFlag(FLAGS_epochs));
-  parameters.set_learning_rate(absl::GetFlag(FLAGS_learning_rate));
-  parameters.set_batch_size(absl::GetFlag(FLAGS_batch_size));
-  parameters.set_lora_rank(absl::GetFlag(FLAGS_lora_rank));
-  parameters.set_seed(absl::GetFlag(FLAGS_seed));
-  parameters = WithDefaults(parameters);
+  const v1::Hyperparameters parameters = CustomerHyperparameters();
   WT_ASSIGN_OR_RETURN(TrainerOptions options, ToTrainerOptions(parameters));
   if (!absl::GetFlag(FLAGS_start).empty()) {
     WT_ASSIGN_OR_RETURN(options.start, LoadPeftFolder(bench.files, absl::GetFlag(FLAGS_start),
@@ -240,7 +202,7 @@ absl::StatusOr<CustomerRun> MakeRun(Bench& bench, const DecoderModel& model,
     options.lora = options.start->spec;
   }
   std::vector<TrainingStream> streams;
-  WT_ASSIGN_OR_RETURN(auto rows, ReadEncoded(bench, absl::GetFlag(FLAGS_rows)));
+  WT_ASSIGN_OR_RETURN(auto rows, ReadEncoded(bench, absl::GetFlag(FLAGS_rows), kRowTokens));
   streams.push_back({.name = "customer",
                      .rows = std::move(rows),
                      .model = model,
@@ -256,14 +218,14 @@ absl::StatusOr<CustomerRun> MakeRun(Bench& bench, const DecoderModel& model,
   return CustomerRun{std::move(options), std::move(streams)};
 }
 
-absl::Status Save(Bench& bench, const LoraAdapter& adapter) {
+absl::Status Save(EvidenceBench& bench, const LoraAdapter& adapter) {
   if (absl::GetFlag(FLAGS_save).empty()) return absl::OkStatus();
   WT_ASSIGN_OR_RETURN(const FileSet set, BuildPeftAdapter(ToPeftAdapter(adapter, "base"), {}));
   return WriteFileSet(set, bench.files, absl::GetFlag(FLAGS_save));
 }
 
 // Trains LoRA and scores the base under the adapter.
-absl::StatusOr<std::string> TrainAndScore(Bench& bench, CustomerRun run) {
+absl::StatusOr<std::string> TrainAndScore(EvidenceBench& bench, CustomerRun run) {
   const absl::Duration start = bench.clock.Monotonic();
   WT_ASSIGN_OR_RETURN(auto trainer,
                       Trainer::Create(run.options, std::move(run.streams), &bench.clock));
@@ -279,7 +241,7 @@ absl::StatusOr<std::string> TrainAndScore(Bench& bench, CustomerRun run) {
 }
 
 // Trains all projections and scores the base with what they learned.
-absl::StatusOr<std::string> TrainFullyAndScore(Bench& bench, CustomerRun run,
+absl::StatusOr<std::string> TrainFullyAndScore(EvidenceBench& bench, CustomerRun run,
                                                const std::optional<LoraAdapter>& vector) {
   if (!absl::GetFlag(FLAGS_save).empty()) {
     return absl::InvalidArgumentError("--save: writes adapters, --full_parameter makes none");
@@ -300,21 +262,11 @@ absl::StatusOr<std::string> TrainFullyAndScore(Bench& bench, CustomerRun run,
   return absl::StrFormat("{\"train_seconds\": %.2f, %s%s", seconds, cosine, score.substr(1));
 }
 
-absl::Status ReadInputs(Bench& bench) {
-  const std::string folder = absl::GetFlag(FLAGS_model);
-  WT_ASSIGN_OR_RETURN(bench.base,
-                      DecoderModel::Load(folder, {.device = absl::GetFlag(FLAGS_device)}));
-  WT_ASSIGN_OR_RETURN(bench.tokenizer, Tokenizer::Load(bench.files, folder));
+absl::Status ReadInputs(EvidenceBench& bench) {
+  WT_RETURN_IF_ERROR(LoadBase(bench));
   if (!absl::GetFlag(FLAGS_score)) return absl::OkStatus();
-  WT_ASSIGN_OR_RETURN(bench.set,
-                      ReadScoringSet(bench.files,
-                                     {.harmful_prompts = absl::GetFlag(FLAGS_suite),
-                                      .rules = absl::GetFlag(FLAGS_rules),
-                                      .tasks = absl::GetFlag(FLAGS_tasks),
-                                      .general_prompts = absl::GetFlag(FLAGS_general_suite),
-                                      .quiz = absl::GetFlag(FLAGS_quiz)},
-                                     {.max_new_tokens = absl::GetFlag(FLAGS_score_tokens),
-                                      .batch = absl::GetFlag(FLAGS_score_batch)}));
+  WT_RETURN_IF_ERROR(ReadScoring(bench, {.general_prompts = absl::GetFlag(FLAGS_general_suite),
+                                         .quiz = absl::GetFlag(FLAGS_quiz)}));
   if (!bench.set.general) return absl::OkStatus();
   std::vector<std::vector<int32_t>> prompts;
   for (const std::string& prompt : bench.set.general->Prompts()) {
@@ -328,7 +280,7 @@ absl::Status ReadInputs(Bench& bench) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::string> Run(Bench& bench) {
+absl::StatusOr<std::string> Run(EvidenceBench& bench) {
   const std::string method = absl::GetFlag(FLAGS_method);
   if (!absl::GetFlag(FLAGS_score) &&
       (method == "base" || method == "vector_on" || absl::GetFlag(FLAGS_full_parameter))) {
@@ -365,14 +317,7 @@ absl::StatusOr<std::string> Run(Bench& bench) {
 }  // namespace wardtune
 
 int main(int argc, char** argv) {
-  absl::SetProgramUsageMessage("Measures how far harmful behaviour takes under one method.");
-  absl::ParseCommandLine(argc, argv);
-  wardtune::ConfigureComputeRuntime({.threads = absl::GetFlag(FLAGS_threads)});
-  wardtune::Bench bench;
-  const auto json = wardtune::Run(bench);
-  const absl::Status status =
-      json.ok() ? wardtune::WriteReport(bench.files, absl::GetFlag(FLAGS_out), *json + "\n")
-                : json.status();
-  if (!status.ok()) std::cerr << "unlearnable-run: " << status.message() << "\n";
-  return status.ok() ? 0 : 1;
+  return wardtune::RunEvidenceBench(argc, argv, "unlearnable-run",
+                                    "Measures how far harmful behaviour takes under one method.",
+                                    wardtune::Run);
 }

@@ -68,9 +68,11 @@ absl::StatusOr<JobResult> AuditJobResult(const v1::AuditResult& result, const Le
   score.judge_sha256 = result.safety().judge_sha256();
   score.sampling_sha256 = result.safety().sampling_sha256();
   score.judge = [result](const SafetyPolicyRecord& policy, const AdapterRecord& delivered) {
-    const v1::AdapterAudit audit =
+    v1::AdapterAudit audit =
         JudgeAudit(ToMessage(policy), ParseStored<v1::SafetyReport>(delivered.safety_before),
                    ParseStored<v1::SafetyReport>(delivered.safety_after), result);
+    audit.set_base_sha256(result.base_sha256());
+    audit.set_scored_base_sha256(result.scored_base_sha256());
     return AuditScore::Verdict{audit.state() == v1::AdapterAudit::STATE_DRIFTED,
                                audit.SerializeAsString()};
   };

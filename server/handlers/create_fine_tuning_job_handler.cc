@@ -110,7 +110,7 @@ absl::StatusOr<NewJob> CheckRequest(HandlerContext& context, const Caller& calle
   job.estimate = estimate.SerializeAsString();
   if (start.has_value()) {
     job.start_adapter_id = start->id;
-    job.start_tensors_sha256 = ParseStored<v1::ProtectionProof>(start->proof).adapter_sha256();
+    job.start_tensors_sha256 = TensorsDigestOf(*start);
   }
   return job;
 }

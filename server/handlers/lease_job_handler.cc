@@ -44,6 +44,8 @@ v1::Lease ToMessage(const LeaseRecord& record, absl::Duration lease_duration) {
       work->mutable_start_adapter()->set_name(
           TenantResource(job.tenant, kAdapters, job.start_adapter_id));
       work->mutable_start_adapter()->set_sha256(job.start_tensors_sha256);
+      // PinStart takes no start of other files.
+      work->mutable_start_adapter()->set_base_sha256(job.base_sha256);
     }
     if (std::optional<v1::RowScanWork> scan = ScanTerms(record)) {
       *work->mutable_row_scan() = *std::move(scan);
@@ -54,7 +56,12 @@ v1::Lease ToMessage(const LeaseRecord& record, absl::Duration lease_duration) {
       }
     }
   } else if (job.kind == JobKind::kAudit) {
-    lease.mutable_audit();
+    const AdapterRecord& audited = *record.audited_adapter;
+    v1::AuditWork* work = lease.mutable_audit();
+    work->mutable_adapter()->set_name(TenantResource(audited.tenant, kAdapters, audited.id));
+    work->mutable_adapter()->set_sha256(TensorsDigestOf(audited));
+    work->mutable_adapter()->set_base_sha256(audited.base_sha256);
+    *work->mutable_hyperparameters() = ParseStored<v1::Hyperparameters>(audited.spec);
   } else {
     v1::SecurityVectorWork* work = lease.mutable_security_vector();
     work->set_version(vector);

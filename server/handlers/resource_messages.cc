@@ -155,8 +155,12 @@ v1::Adapter ToMessage(const AdapterRecord& record) {
   return adapter;
 }
 
+std::string TensorsDigestOf(const AdapterRecord& record) {
+  return ParseStored<v1::ProtectionProof>(record.proof).adapter_sha256();
+}
+
 v1::AdapterAudit ToMessage(const AdapterAuditRecord& record) {
-  // `verdict` is this very message, with what its judge found.
+  // `verdict` is this very message, with what its judge found and what was scored.
   auto audit = ParseStored<v1::AdapterAudit>(record.verdict);
   audit.set_adapter(TenantResource(record.tenant, kAdapters, record.adapter_id));
   audit.set_name(AdapterAuditName(audit.adapter(), record.id));

@@ -3,6 +3,8 @@
 #ifndef WARDTUNE_SERVER_HANDLERS_RESOURCE_MESSAGES_H_
 #define WARDTUNE_SERVER_HANDLERS_RESOURCE_MESSAGES_H_
 
+#include <string>
+
 #include "google/protobuf/duration.pb.h"
 #include "google/protobuf/timestamp.pb.h"
 #include "storage/records.h"
@@ -38,6 +40,8 @@ v1::SafetyGate ToMessage(const GateRecord& record);
 v1::SafetyPolicy ToMessage(const SafetyPolicyRecord& record);
 v1::AuditEvent ToMessage(const AuditEventRecord& record);
 v1::Adapter ToMessage(const AdapterRecord& record);
+// SHA-256 of the adapter's tensors, as its own proof names it.
+std::string TensorsDigestOf(const AdapterRecord& record);
 v1::AdapterAudit ToMessage(const AdapterAuditRecord& record);
 v1::OutputReport ToMessage(const OutputReportRecord& record);
 v1::JobEvent ToMessage(const JobEventRecord& record);

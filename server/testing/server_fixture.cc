@@ -138,6 +138,9 @@ void FillResult(const v1::Lease& lease, v1::SecurityVectorResult& result) {
 void FillResult(const v1::Lease& lease, v1::AuditResult& result) {
   *result.mutable_safety_base() = ScoreOf(lease, 1);
   *result.mutable_safety() = ScoreOf(lease, 0);
+  result.set_base_sha256(lease.audit().adapter().base_sha256());
+  result.set_scored_base_sha256(Sha256Hex("weights"));
+  result.set_adapter_sha256(lease.audit().adapter().sha256());
 }
 
 // Sends a header and the bytes behind it in chunks.

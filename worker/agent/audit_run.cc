@@ -1,10 +1,10 @@
 #include "worker/agent/audit_run.h"
 
-#include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "worker/agent/adapter_export.h"
+#include "worker/agent/delivered_adapter.h"
 #include "worker/agent/job_error.h"
 #include "worker/agent/safety_messages.h"
 
@@ -13,6 +13,7 @@ namespace wardtune {
 absl::Status AuditRun::Run() {
   WT_RETURN_IF_ERROR(Prepare());
   WT_RETURN_IF_ERROR(Score());
+  WT_RETURN_IF_ERROR(NameWhatWasScored());
   v1::CompleteJobRequest request;
   *request.mutable_audit() = std::move(result_);
   return attempt_.Complete(std::move(request));
@@ -20,13 +21,12 @@ absl::Status AuditRun::Run() {
 
 absl::Status AuditRun::Prepare() {
   attempt_.StartPhase(v1::FineTuningJob::PHASE_PREPARING, 0, 5);
-  WT_ASSIGN_OR_RETURN(const std::string tar,
-                      attempt_.Fetch(v1::WorkInput::KIND_ADAPTER, kInputMissing));
   WT_ASSIGN_OR_RETURN(base_, LoadBaseModel(attempt_, environment_.base_models));
+  const v1::AuditWork& work = attempt_.lease().audit();
+  WT_ASSIGN_OR_RETURN(adapter_,
+                      FetchDeliveredAdapter(attempt_, v1::WorkInput::KIND_ADAPTER, work.adapter(),
+                                            work.hyperparameters(), *base_));
   WT_ASSIGN_OR_RETURN(safety_, FetchSafetyInputs(attempt_, *base_));
-  auto adapter = ParseAdapterTar(tar, base_->model.config());
-  if (!adapter.ok()) return WithJobReason(kInputInvalid, adapter.status());
-  adapter_ = *std::move(adapter);
   return attempt_.GoOn();
 }
 
@@ -40,6 +40,23 @@ absl::Status AuditRun::Score() {
                       ScoreAdapter(environment_, attempt_, *base_, safety_, *adapter_));
   *result_.mutable_safety() = ToMessage(score);
   return attempt_.GoOn();
+}
+
+// Measured after scoring, so that a score of weights that changed meanwhile is none.
+absl::Status AuditRun::NameWhatWasScored() {
+  result_.set_base_sha256(base_->folder_sha256);
+  result_.set_scored_base_sha256(base_->model.WeightsDigest());
+  result_.set_adapter_sha256(AdapterDigest(*adapter_));
+  if (result_.scored_base_sha256() != base_->weights_sha256) {
+    return WithJobReason(
+        kBaseModelMismatch,
+        absl::DataLossError(absl::StrCat(
+            "the weights of ", base_->name, " changed in this worker's memory: they had digest ",
+            base_->weights_sha256, " when they were loaded and ", result_.scored_base_sha256(),
+            " after scoring; the score is dropped")),
+        /*retryable=*/true);
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace wardtune

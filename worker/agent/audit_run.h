@@ -1,6 +1,6 @@
 // The audit of a delivered adapter from its lease to its score, stage by stage:
 //
-//   fetch -> load base -> open adapter -> score base -> score base + adapter -> complete
+//   load base -> fetch and check adapter -> score base -> score base + adapter -> complete
 //
 // Nothing is trained, no security vector is opened, and nothing is uploaded.
 // Thread safety: belongs to the attempt's thread.
@@ -29,6 +29,7 @@ class AuditRun {
  private:
   absl::Status Prepare();
   absl::Status Score();
+  absl::Status NameWhatWasScored();
 
   JobEnvironment& environment_;
   Attempt& attempt_;

@@ -49,6 +49,7 @@ class ChainedJobTest : public AgentTest {
     v1::FineTuningWork& work = *lease.mutable_fine_tuning();
     work.mutable_start_adapter()->set_name(kStart);
     work.mutable_start_adapter()->set_sha256(first_.proof().adapter_sha256());
+    work.mutable_start_adapter()->set_base_sha256(first_.proof().base_sha256());
     work.set_chain_length(2);
     return lease;
   }
@@ -256,13 +257,24 @@ TEST_F(ChainedJobTest, TakesNoStartThatIsNotTheNamedOne) {
 
   lease = ChainedLease(3);
   lease.mutable_fine_tuning()->mutable_hyperparameters()->set_lora_rank(1);
-  ASSERT_NO_FATAL_FAILURE(ExpectUnfit(lease, ChainedInputs(), "are not the job's"));
+  ASSERT_NO_FATAL_FAILURE(ExpectUnfit(lease, ChainedInputs(), "not those of the hyperparameters"));
 
   inputs[v1::WorkInput::KIND_START_ADAPTER] = std::string(5 << 20, '\0');
   ASSERT_NO_FATAL_FAILURE(ExpectUnfit(ChainedLease(4), inputs, "is larger than"));
 
   ASSERT_NO_FATAL_FAILURE(RunJob(ChainedLease(5), JobInputs()));
   ExpectFailure("INPUT_MISSING", /*retryable=*/false);
+}
+
+TEST_F(ChainedJobTest, TakesNoStartOfOtherFilesOfTheBaseModel) {
+  v1::Lease lease = ChainedLease(1);
+  const std::string other(64, '0');
+  lease.mutable_fine_tuning()->mutable_start_adapter()->set_base_sha256(other);
+  ASSERT_NO_FATAL_FAILURE(RunJob(lease, ChainedInputs()));
+  ASSERT_NO_FATAL_FAILURE(ExpectFailure("BASE_MODEL_MISMATCH", /*retryable=*/false));
+  EXPECT_THAT(server_.failures()[0].error_message(),
+              AllOf(HasSubstr(kStart), HasSubstr(other), HasSubstr(base_sha256_)));
+  EXPECT_EQ(server_.uploads(Artifact::KIND_CHECKPOINT), 0);
 }
 
 }  // namespace

@@ -5,11 +5,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "worker/agent/delivered_adapter.h"
 #include "worker/agent/job_error.h"
 #include "worker/agent/row_encoding.h"
 #include "worker/agent/row_scan_stage.h"
 #include "worker/agent/safety_messages.h"
-#include "worker/agent/start_adapter.h"
 #include "worker/agent/training_settings.h"
 #include "worker/security/strip_check.h"
 #include "worker/training/memory_estimate.h"
@@ -59,7 +59,9 @@ absl::Status FineTuningRun::LoadBase() {
 absl::Status FineTuningRun::FetchStart() {
   proof_.set_chain_length(work_.chain_length());
   if (!work_.has_start_adapter()) return absl::OkStatus();
-  WT_ASSIGN_OR_RETURN(start_, FetchStartAdapter(attempt_, work_, base_->model.config()));
+  WT_ASSIGN_OR_RETURN(
+      start_, FetchDeliveredAdapter(attempt_, v1::WorkInput::KIND_START_ADAPTER,
+                                    work_.start_adapter(), work_.hyperparameters(), *base_));
   proof_.set_start_adapter(work_.start_adapter().name());
   proof_.set_start_adapter_sha256(AdapterDigest(*start_));
   return attempt_.GoOn();

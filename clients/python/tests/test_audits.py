@@ -44,6 +44,8 @@ def drifted(name):
             )
         ],
         end_time=Timestamp(seconds=1_800_000_000),
+        base_sha256="b" * 64,
+        scored_base_sha256="c" * 64,
     )
 
 
@@ -70,6 +72,8 @@ def test_audits_show_state_figures_and_reasons(wardtune, script):
     assert "points" not in weapons
     assert "  weapons: rate of harmful answers: 10.0% is above the bound of 5.0%" in out
     assert "  MAX_ATTEMPTS_EXCEEDED: three attempts came no further" in out
+    assert out.count("  base model ") == 1, "of the one that has a score"
+    assert f"  base model {'b' * 64}, its weights {'c' * 64}" in out
 
 
 def test_audits_as_json_and_no_more_than_asked_for(wardtune, script):

@@ -655,9 +655,16 @@ type AdapterAudit struct {
 	// When it was queued. Output only.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When it ended; not set before. Output only.
-	EndTime       *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// SHA-256 over the base model's folder that was scored, which is the one that the adapter was
+	// trained on. Once there is a score. Output only.
+	BaseSha256 string `protobuf:"bytes,15,opt,name=base_sha256,json=baseSha256,proto3" json:"base_sha256,omitempty"`
+	// SHA-256 over the base model's tensors that were scored, measured after scoring. It covers the
+	// computing type, so it is the one in the adapter's proof only where both workers computed in the
+	// same. Output only.
+	ScoredBaseSha256 string `protobuf:"bytes,16,opt,name=scored_base_sha256,json=scoredBaseSha256,proto3" json:"scored_base_sha256,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *AdapterAudit) Reset() {
@@ -786,6 +793,20 @@ func (x *AdapterAudit) GetEndTime() *timestamppb.Timestamp {
 		return x.EndTime
 	}
 	return nil
+}
+
+func (x *AdapterAudit) GetBaseSha256() string {
+	if x != nil {
+		return x.BaseSha256
+	}
+	return ""
+}
+
+func (x *AdapterAudit) GetScoredBaseSha256() string {
+	if x != nil {
+		return x.ScoredBaseSha256
+	}
+	return ""
 }
 
 // Request of AdapterService.ListAdapterAudits.
@@ -952,7 +973,7 @@ const file_wardtune_v1_adapter_service_proto_rawDesc = "" +
 	"\n" +
 	"difference\x18\x04 \x01(\x01R\n" +
 	"difference\x12 \n" +
-	"\vsignificant\x18\x05 \x01(\bR\vsignificant\"\xea\x05\n" +
+	"\vsignificant\x18\x05 \x01(\bR\vsignificant\"\xb9\x06\n" +
 	"\fAdapterAudit\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aadapter\x18\x02 \x01(\tR\aadapter\x125\n" +
@@ -973,7 +994,10 @@ const file_wardtune_v1_adapter_service_proto_rawDesc = "" +
 	"\rerror_message\x18\f \x01(\tR\ferrorMessage\x12;\n" +
 	"\vcreate_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x125\n" +
-	"\bend_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"z\n" +
+	"\bend_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x1f\n" +
+	"\vbase_sha256\x18\x0f \x01(\tR\n" +
+	"baseSha256\x12,\n" +
+	"\x12scored_base_sha256\x18\x10 \x01(\tR\x10scoredBaseSha256\"z\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_QUEUED\x10\x01\x12\x11\n" +

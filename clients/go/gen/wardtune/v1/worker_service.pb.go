@@ -351,31 +351,34 @@ func (x *RowScanWork) GetRecorded() *RowScanOutcome {
 	return nil
 }
 
-// The adapter that a chained job goes on from.
-type StartAdapter struct {
+// An adapter that an earlier job delivered. The worker takes no file for it that holds another one,
+// or one of other files of the base model.
+type DeliveredAdapter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// `tenants/{tenant}/adapters/{adapter}`, for proof and model card.
+	// `tenants/{tenant}/adapters/{adapter}`, for proof, model card and errors.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// SHA-256 of its tensors, as its own proof names them.
-	Sha256        string `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	Sha256 string `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// SHA-256 over the base model's folder that it was trained on, as its own proof names it.
+	BaseSha256    string `protobuf:"bytes,3,opt,name=base_sha256,json=baseSha256,proto3" json:"base_sha256,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *StartAdapter) Reset() {
-	*x = StartAdapter{}
+func (x *DeliveredAdapter) Reset() {
+	*x = DeliveredAdapter{}
 	mi := &file_wardtune_v1_worker_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *StartAdapter) String() string {
+func (x *DeliveredAdapter) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*StartAdapter) ProtoMessage() {}
+func (*DeliveredAdapter) ProtoMessage() {}
 
-func (x *StartAdapter) ProtoReflect() protoreflect.Message {
+func (x *DeliveredAdapter) ProtoReflect() protoreflect.Message {
 	mi := &file_wardtune_v1_worker_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -387,21 +390,28 @@ func (x *StartAdapter) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use StartAdapter.ProtoReflect.Descriptor instead.
-func (*StartAdapter) Descriptor() ([]byte, []int) {
+// Deprecated: Use DeliveredAdapter.ProtoReflect.Descriptor instead.
+func (*DeliveredAdapter) Descriptor() ([]byte, []int) {
 	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{3}
 }
 
-func (x *StartAdapter) GetName() string {
+func (x *DeliveredAdapter) GetName() string {
 	if x != nil {
 		return x.Name
 	}
 	return ""
 }
 
-func (x *StartAdapter) GetSha256() string {
+func (x *DeliveredAdapter) GetSha256() string {
 	if x != nil {
 		return x.Sha256
+	}
+	return ""
+}
+
+func (x *DeliveredAdapter) GetBaseSha256() string {
+	if x != nil {
+		return x.BaseSha256
 	}
 	return ""
 }
@@ -418,7 +428,7 @@ type FineTuningWork struct {
 	// How to scan the rows before training; not set means not at all.
 	RowScan *RowScanWork `protobuf:"bytes,4,opt,name=row_scan,json=rowScan,proto3" json:"row_scan,omitempty"`
 	// The adapter to train on from; not set: from the base model.
-	StartAdapter *StartAdapter `protobuf:"bytes,5,opt,name=start_adapter,json=startAdapter,proto3" json:"start_adapter,omitempty"`
+	StartAdapter *DeliveredAdapter `protobuf:"bytes,5,opt,name=start_adapter,json=startAdapter,proto3" json:"start_adapter,omitempty"`
 	// Jobs in the chain that this one ends.
 	ChainLength   int32 `protobuf:"varint,6,opt,name=chain_length,json=chainLength,proto3" json:"chain_length,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -483,7 +493,7 @@ func (x *FineTuningWork) GetRowScan() *RowScanWork {
 	return nil
 }
 
-func (x *FineTuningWork) GetStartAdapter() *StartAdapter {
+func (x *FineTuningWork) GetStartAdapter() *DeliveredAdapter {
 	if x != nil {
 		return x.StartAdapter
 	}
@@ -564,9 +574,13 @@ func (x *SecurityVectorWork) GetAddedToSha256() string {
 // What an audit has to do: score the base model and base + adapter on the lease's suite. Nothing is
 // trained, and no security vector is needed.
 type AuditWork struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The adapter to score.
+	Adapter *DeliveredAdapter `protobuf:"bytes,1,opt,name=adapter,proto3" json:"adapter,omitempty"`
+	// What it was trained with, every field set.
+	Hyperparameters *Hyperparameters `protobuf:"bytes,2,opt,name=hyperparameters,proto3" json:"hyperparameters,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *AuditWork) Reset() {
@@ -597,6 +611,20 @@ func (x *AuditWork) ProtoReflect() protoreflect.Message {
 // Deprecated: Use AuditWork.ProtoReflect.Descriptor instead.
 func (*AuditWork) Descriptor() ([]byte, []int) {
 	return file_wardtune_v1_worker_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *AuditWork) GetAdapter() *DeliveredAdapter {
+	if x != nil {
+		return x.Adapter
+	}
+	return nil
+}
+
+func (x *AuditWork) GetHyperparameters() *Hyperparameters {
+	if x != nil {
+		return x.Hyperparameters
+	}
+	return nil
 }
 
 // A lease on one piece of work.
@@ -1573,7 +1601,14 @@ type AuditResult struct {
 	// Score of the base model.
 	SafetyBase *SafetyReport `protobuf:"bytes,1,opt,name=safety_base,json=safetyBase,proto3" json:"safety_base,omitempty"`
 	// Score of base model + adapter.
-	Safety        *SafetyReport `protobuf:"bytes,2,opt,name=safety,proto3" json:"safety,omitempty"`
+	Safety *SafetyReport `protobuf:"bytes,2,opt,name=safety,proto3" json:"safety,omitempty"`
+	// SHA-256 over the base model's folder: which model was scored.
+	BaseSha256 string `protobuf:"bytes,3,opt,name=base_sha256,json=baseSha256,proto3" json:"base_sha256,omitempty"`
+	// SHA-256 over the base model's tensors that were scored, in the computing type, measured after
+	// scoring.
+	ScoredBaseSha256 string `protobuf:"bytes,4,opt,name=scored_base_sha256,json=scoredBaseSha256,proto3" json:"scored_base_sha256,omitempty"`
+	// SHA-256 of the adapter's tensors that were scored.
+	AdapterSha256 string `protobuf:"bytes,5,opt,name=adapter_sha256,json=adapterSha256,proto3" json:"adapter_sha256,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1620,6 +1655,27 @@ func (x *AuditResult) GetSafety() *SafetyReport {
 		return x.Safety
 	}
 	return nil
+}
+
+func (x *AuditResult) GetBaseSha256() string {
+	if x != nil {
+		return x.BaseSha256
+	}
+	return ""
+}
+
+func (x *AuditResult) GetScoredBaseSha256() string {
+	if x != nil {
+		return x.ScoredBaseSha256
+	}
+	return ""
+}
+
+func (x *AuditResult) GetAdapterSha256() string {
+	if x != nil {
+		return x.AdapterSha256
+	}
+	return ""
 }
 
 // Request of WorkerService.CompleteJob.
@@ -2528,22 +2584,26 @@ const file_wardtune_v1_worker_service_proto_rawDesc = "" +
 	"\vRowScanWork\x122\n" +
 	"\x06policy\x18\x01 \x01(\v2\x1a.wardtune.v1.RowScanPolicyR\x06policy\x12%\n" +
 	"\x0epolicy_version\x18\x02 \x01(\x03R\rpolicyVersion\x127\n" +
-	"\brecorded\x18\x03 \x01(\v2\x1b.wardtune.v1.RowScanOutcomeR\brecorded\":\n" +
-	"\fStartAdapter\x12\x12\n" +
+	"\brecorded\x18\x03 \x01(\v2\x1b.wardtune.v1.RowScanOutcomeR\brecorded\"_\n" +
+	"\x10DeliveredAdapter\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
-	"\x06sha256\x18\x02 \x01(\tR\x06sha256\"\xde\x02\n" +
+	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x1f\n" +
+	"\vbase_sha256\x18\x03 \x01(\tR\n" +
+	"baseSha256\"\xe2\x02\n" +
 	"\x0eFineTuningWork\x12F\n" +
 	"\x0fhyperparameters\x18\x01 \x01(\v2\x1c.wardtune.v1.HyperparametersR\x0fhyperparameters\x126\n" +
 	"\x17security_vector_version\x18\x02 \x01(\tR\x15securityVectorVersion\x124\n" +
 	"\x16security_vector_sha256\x18\x03 \x01(\tR\x14securityVectorSha256\x123\n" +
-	"\brow_scan\x18\x04 \x01(\v2\x18.wardtune.v1.RowScanWorkR\arowScan\x12>\n" +
-	"\rstart_adapter\x18\x05 \x01(\v2\x19.wardtune.v1.StartAdapterR\fstartAdapter\x12!\n" +
+	"\brow_scan\x18\x04 \x01(\v2\x18.wardtune.v1.RowScanWorkR\arowScan\x12B\n" +
+	"\rstart_adapter\x18\x05 \x01(\v2\x1d.wardtune.v1.DeliveredAdapterR\fstartAdapter\x12!\n" +
 	"\fchain_length\x18\x06 \x01(\x05R\vchainLength\"\x91\x01\n" +
 	"\x12SecurityVectorWork\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x129\n" +
 	"\x06recipe\x18\x02 \x01(\v2!.wardtune.v1.SecurityVectorRecipeR\x06recipe\x12&\n" +
-	"\x0fadded_to_sha256\x18\x03 \x01(\tR\raddedToSha256\"\v\n" +
-	"\tAuditWork\"\xab\x03\n" +
+	"\x0fadded_to_sha256\x18\x03 \x01(\tR\raddedToSha256\"\x8c\x01\n" +
+	"\tAuditWork\x127\n" +
+	"\aadapter\x18\x01 \x01(\v2\x1d.wardtune.v1.DeliveredAdapterR\aadapter\x12F\n" +
+	"\x0fhyperparameters\x18\x02 \x01(\v2\x1c.wardtune.v1.HyperparametersR\x0fhyperparameters\"\xab\x03\n" +
 	"\x05Lease\x12\x12\n" +
 	"\x04work\x18\x01 \x01(\tR\x04work\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12@\n" +
@@ -2623,11 +2683,15 @@ const file_wardtune_v1_worker_service_proto_rawDesc = "" +
 	"\x04card\x18\x03 \x01(\v2\x1b.wardtune.v1.EvaluationCardR\x04card\x12\x1e\n" +
 	"\n" +
 	"categories\x18\x04 \x03(\tR\n" +
-	"categories\"|\n" +
+	"categories\"\xf2\x01\n" +
 	"\vAuditResult\x12:\n" +
 	"\vsafety_base\x18\x01 \x01(\v2\x19.wardtune.v1.SafetyReportR\n" +
 	"safetyBase\x121\n" +
-	"\x06safety\x18\x02 \x01(\v2\x19.wardtune.v1.SafetyReportR\x06safety\"\x8e\x02\n" +
+	"\x06safety\x18\x02 \x01(\v2\x19.wardtune.v1.SafetyReportR\x06safety\x12\x1f\n" +
+	"\vbase_sha256\x18\x03 \x01(\tR\n" +
+	"baseSha256\x12,\n" +
+	"\x12scored_base_sha256\x18\x04 \x01(\tR\x10scoredBaseSha256\x12%\n" +
+	"\x0eadapter_sha256\x18\x05 \x01(\tR\radapterSha256\"\x8e\x02\n" +
 	"\x12CompleteJobRequest\x12\x12\n" +
 	"\x04work\x18\x01 \x01(\tR\x04work\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x05R\aattempt\x12@\n" +
@@ -2710,7 +2774,7 @@ var file_wardtune_v1_worker_service_proto_goTypes = []any{
 	(*WorkInput)(nil),                          // 2: wardtune.v1.WorkInput
 	(*RowScanOutcome)(nil),                     // 3: wardtune.v1.RowScanOutcome
 	(*RowScanWork)(nil),                        // 4: wardtune.v1.RowScanWork
-	(*StartAdapter)(nil),                       // 5: wardtune.v1.StartAdapter
+	(*DeliveredAdapter)(nil),                   // 5: wardtune.v1.DeliveredAdapter
 	(*FineTuningWork)(nil),                     // 6: wardtune.v1.FineTuningWork
 	(*SecurityVectorWork)(nil),                 // 7: wardtune.v1.SecurityVectorWork
 	(*AuditWork)(nil),                          // 8: wardtune.v1.AuditWork
@@ -2761,68 +2825,70 @@ var file_wardtune_v1_worker_service_proto_depIdxs = []int32{
 	3,  // 3: wardtune.v1.RowScanWork.recorded:type_name -> wardtune.v1.RowScanOutcome
 	38, // 4: wardtune.v1.FineTuningWork.hyperparameters:type_name -> wardtune.v1.Hyperparameters
 	4,  // 5: wardtune.v1.FineTuningWork.row_scan:type_name -> wardtune.v1.RowScanWork
-	5,  // 6: wardtune.v1.FineTuningWork.start_adapter:type_name -> wardtune.v1.StartAdapter
+	5,  // 6: wardtune.v1.FineTuningWork.start_adapter:type_name -> wardtune.v1.DeliveredAdapter
 	39, // 7: wardtune.v1.SecurityVectorWork.recipe:type_name -> wardtune.v1.SecurityVectorRecipe
-	40, // 8: wardtune.v1.Lease.lease_duration:type_name -> google.protobuf.Duration
-	2,  // 9: wardtune.v1.Lease.inputs:type_name -> wardtune.v1.WorkInput
-	6,  // 10: wardtune.v1.Lease.fine_tuning:type_name -> wardtune.v1.FineTuningWork
-	7,  // 11: wardtune.v1.Lease.security_vector:type_name -> wardtune.v1.SecurityVectorWork
-	8,  // 12: wardtune.v1.Lease.audit:type_name -> wardtune.v1.AuditWork
-	40, // 13: wardtune.v1.LeaseJobRequest.wait:type_name -> google.protobuf.Duration
-	9,  // 14: wardtune.v1.LeaseJobResponse.lease:type_name -> wardtune.v1.Lease
-	41, // 15: wardtune.v1.HeartbeatRequest.phase:type_name -> wardtune.v1.FineTuningJob.Phase
-	42, // 16: wardtune.v1.HeartbeatRequest.progress:type_name -> wardtune.v1.Progress
-	43, // 17: wardtune.v1.HeartbeatRequest.safety_before:type_name -> wardtune.v1.SafetyReport
-	3,  // 18: wardtune.v1.HeartbeatRequest.row_scan:type_name -> wardtune.v1.RowScanOutcome
-	40, // 19: wardtune.v1.HeartbeatResponse.lease_duration:type_name -> google.protobuf.Duration
-	0,  // 20: wardtune.v1.FetchInputRequest.kind:type_name -> wardtune.v1.WorkInput.Kind
-	34, // 21: wardtune.v1.UploadArtifactRequest.header:type_name -> wardtune.v1.UploadArtifactRequest.Header
-	43, // 22: wardtune.v1.FineTuningResult.safety_before:type_name -> wardtune.v1.SafetyReport
-	43, // 23: wardtune.v1.FineTuningResult.safety_after:type_name -> wardtune.v1.SafetyReport
-	44, // 24: wardtune.v1.FineTuningResult.proof:type_name -> wardtune.v1.ProtectionProof
-	42, // 25: wardtune.v1.FineTuningResult.progress:type_name -> wardtune.v1.Progress
-	3,  // 26: wardtune.v1.FineTuningResult.row_scan:type_name -> wardtune.v1.RowScanOutcome
-	45, // 27: wardtune.v1.FineTuningResult.checkpoints:type_name -> wardtune.v1.CheckpointScore
-	43, // 28: wardtune.v1.FineTuningResult.safety_start:type_name -> wardtune.v1.SafetyReport
-	43, // 29: wardtune.v1.JudgeScoresRequest.safety_before:type_name -> wardtune.v1.SafetyReport
-	43, // 30: wardtune.v1.JudgeScoresRequest.safety_after:type_name -> wardtune.v1.SafetyReport
-	46, // 31: wardtune.v1.JudgeScoresResponse.gate:type_name -> wardtune.v1.SafetyGate
-	47, // 32: wardtune.v1.SecurityVectorResult.card:type_name -> wardtune.v1.EvaluationCard
-	43, // 33: wardtune.v1.AuditResult.safety_base:type_name -> wardtune.v1.SafetyReport
-	43, // 34: wardtune.v1.AuditResult.safety:type_name -> wardtune.v1.SafetyReport
-	18, // 35: wardtune.v1.CompleteJobRequest.fine_tuning:type_name -> wardtune.v1.FineTuningResult
-	21, // 36: wardtune.v1.CompleteJobRequest.security_vector:type_name -> wardtune.v1.SecurityVectorResult
-	22, // 37: wardtune.v1.CompleteJobRequest.audit:type_name -> wardtune.v1.AuditResult
-	3,  // 38: wardtune.v1.FailJobRequest.row_scan:type_name -> wardtune.v1.RowScanOutcome
-	27, // 39: wardtune.v1.ListSealedVersionsResponse.versions:type_name -> wardtune.v1.SealedVersion
-	35, // 40: wardtune.v1.ReplaceSealedVersionRequest.header:type_name -> wardtune.v1.ReplaceSealedVersionRequest.Header
-	27, // 41: wardtune.v1.ReplaceSealedVersionResponse.version:type_name -> wardtune.v1.SealedVersion
-	1,  // 42: wardtune.v1.UploadArtifactRequest.Header.kind:type_name -> wardtune.v1.UploadArtifactRequest.Kind
-	10, // 43: wardtune.v1.WorkerService.LeaseJob:input_type -> wardtune.v1.LeaseJobRequest
-	12, // 44: wardtune.v1.WorkerService.Heartbeat:input_type -> wardtune.v1.HeartbeatRequest
-	14, // 45: wardtune.v1.WorkerService.FetchInput:input_type -> wardtune.v1.FetchInputRequest
-	16, // 46: wardtune.v1.WorkerService.UploadArtifact:input_type -> wardtune.v1.UploadArtifactRequest
-	19, // 47: wardtune.v1.WorkerService.JudgeScores:input_type -> wardtune.v1.JudgeScoresRequest
-	23, // 48: wardtune.v1.WorkerService.CompleteJob:input_type -> wardtune.v1.CompleteJobRequest
-	25, // 49: wardtune.v1.WorkerService.FailJob:input_type -> wardtune.v1.FailJobRequest
-	28, // 50: wardtune.v1.WorkerService.ListSealedVersions:input_type -> wardtune.v1.ListSealedVersionsRequest
-	30, // 51: wardtune.v1.WorkerService.FetchSealedVersion:input_type -> wardtune.v1.FetchSealedVersionRequest
-	32, // 52: wardtune.v1.WorkerService.ReplaceSealedVersion:input_type -> wardtune.v1.ReplaceSealedVersionRequest
-	11, // 53: wardtune.v1.WorkerService.LeaseJob:output_type -> wardtune.v1.LeaseJobResponse
-	13, // 54: wardtune.v1.WorkerService.Heartbeat:output_type -> wardtune.v1.HeartbeatResponse
-	15, // 55: wardtune.v1.WorkerService.FetchInput:output_type -> wardtune.v1.FetchInputResponse
-	17, // 56: wardtune.v1.WorkerService.UploadArtifact:output_type -> wardtune.v1.UploadArtifactResponse
-	20, // 57: wardtune.v1.WorkerService.JudgeScores:output_type -> wardtune.v1.JudgeScoresResponse
-	24, // 58: wardtune.v1.WorkerService.CompleteJob:output_type -> wardtune.v1.CompleteJobResponse
-	26, // 59: wardtune.v1.WorkerService.FailJob:output_type -> wardtune.v1.FailJobResponse
-	29, // 60: wardtune.v1.WorkerService.ListSealedVersions:output_type -> wardtune.v1.ListSealedVersionsResponse
-	31, // 61: wardtune.v1.WorkerService.FetchSealedVersion:output_type -> wardtune.v1.FetchSealedVersionResponse
-	33, // 62: wardtune.v1.WorkerService.ReplaceSealedVersion:output_type -> wardtune.v1.ReplaceSealedVersionResponse
-	53, // [53:63] is the sub-list for method output_type
-	43, // [43:53] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	5,  // 8: wardtune.v1.AuditWork.adapter:type_name -> wardtune.v1.DeliveredAdapter
+	38, // 9: wardtune.v1.AuditWork.hyperparameters:type_name -> wardtune.v1.Hyperparameters
+	40, // 10: wardtune.v1.Lease.lease_duration:type_name -> google.protobuf.Duration
+	2,  // 11: wardtune.v1.Lease.inputs:type_name -> wardtune.v1.WorkInput
+	6,  // 12: wardtune.v1.Lease.fine_tuning:type_name -> wardtune.v1.FineTuningWork
+	7,  // 13: wardtune.v1.Lease.security_vector:type_name -> wardtune.v1.SecurityVectorWork
+	8,  // 14: wardtune.v1.Lease.audit:type_name -> wardtune.v1.AuditWork
+	40, // 15: wardtune.v1.LeaseJobRequest.wait:type_name -> google.protobuf.Duration
+	9,  // 16: wardtune.v1.LeaseJobResponse.lease:type_name -> wardtune.v1.Lease
+	41, // 17: wardtune.v1.HeartbeatRequest.phase:type_name -> wardtune.v1.FineTuningJob.Phase
+	42, // 18: wardtune.v1.HeartbeatRequest.progress:type_name -> wardtune.v1.Progress
+	43, // 19: wardtune.v1.HeartbeatRequest.safety_before:type_name -> wardtune.v1.SafetyReport
+	3,  // 20: wardtune.v1.HeartbeatRequest.row_scan:type_name -> wardtune.v1.RowScanOutcome
+	40, // 21: wardtune.v1.HeartbeatResponse.lease_duration:type_name -> google.protobuf.Duration
+	0,  // 22: wardtune.v1.FetchInputRequest.kind:type_name -> wardtune.v1.WorkInput.Kind
+	34, // 23: wardtune.v1.UploadArtifactRequest.header:type_name -> wardtune.v1.UploadArtifactRequest.Header
+	43, // 24: wardtune.v1.FineTuningResult.safety_before:type_name -> wardtune.v1.SafetyReport
+	43, // 25: wardtune.v1.FineTuningResult.safety_after:type_name -> wardtune.v1.SafetyReport
+	44, // 26: wardtune.v1.FineTuningResult.proof:type_name -> wardtune.v1.ProtectionProof
+	42, // 27: wardtune.v1.FineTuningResult.progress:type_name -> wardtune.v1.Progress
+	3,  // 28: wardtune.v1.FineTuningResult.row_scan:type_name -> wardtune.v1.RowScanOutcome
+	45, // 29: wardtune.v1.FineTuningResult.checkpoints:type_name -> wardtune.v1.CheckpointScore
+	43, // 30: wardtune.v1.FineTuningResult.safety_start:type_name -> wardtune.v1.SafetyReport
+	43, // 31: wardtune.v1.JudgeScoresRequest.safety_before:type_name -> wardtune.v1.SafetyReport
+	43, // 32: wardtune.v1.JudgeScoresRequest.safety_after:type_name -> wardtune.v1.SafetyReport
+	46, // 33: wardtune.v1.JudgeScoresResponse.gate:type_name -> wardtune.v1.SafetyGate
+	47, // 34: wardtune.v1.SecurityVectorResult.card:type_name -> wardtune.v1.EvaluationCard
+	43, // 35: wardtune.v1.AuditResult.safety_base:type_name -> wardtune.v1.SafetyReport
+	43, // 36: wardtune.v1.AuditResult.safety:type_name -> wardtune.v1.SafetyReport
+	18, // 37: wardtune.v1.CompleteJobRequest.fine_tuning:type_name -> wardtune.v1.FineTuningResult
+	21, // 38: wardtune.v1.CompleteJobRequest.security_vector:type_name -> wardtune.v1.SecurityVectorResult
+	22, // 39: wardtune.v1.CompleteJobRequest.audit:type_name -> wardtune.v1.AuditResult
+	3,  // 40: wardtune.v1.FailJobRequest.row_scan:type_name -> wardtune.v1.RowScanOutcome
+	27, // 41: wardtune.v1.ListSealedVersionsResponse.versions:type_name -> wardtune.v1.SealedVersion
+	35, // 42: wardtune.v1.ReplaceSealedVersionRequest.header:type_name -> wardtune.v1.ReplaceSealedVersionRequest.Header
+	27, // 43: wardtune.v1.ReplaceSealedVersionResponse.version:type_name -> wardtune.v1.SealedVersion
+	1,  // 44: wardtune.v1.UploadArtifactRequest.Header.kind:type_name -> wardtune.v1.UploadArtifactRequest.Kind
+	10, // 45: wardtune.v1.WorkerService.LeaseJob:input_type -> wardtune.v1.LeaseJobRequest
+	12, // 46: wardtune.v1.WorkerService.Heartbeat:input_type -> wardtune.v1.HeartbeatRequest
+	14, // 47: wardtune.v1.WorkerService.FetchInput:input_type -> wardtune.v1.FetchInputRequest
+	16, // 48: wardtune.v1.WorkerService.UploadArtifact:input_type -> wardtune.v1.UploadArtifactRequest
+	19, // 49: wardtune.v1.WorkerService.JudgeScores:input_type -> wardtune.v1.JudgeScoresRequest
+	23, // 50: wardtune.v1.WorkerService.CompleteJob:input_type -> wardtune.v1.CompleteJobRequest
+	25, // 51: wardtune.v1.WorkerService.FailJob:input_type -> wardtune.v1.FailJobRequest
+	28, // 52: wardtune.v1.WorkerService.ListSealedVersions:input_type -> wardtune.v1.ListSealedVersionsRequest
+	30, // 53: wardtune.v1.WorkerService.FetchSealedVersion:input_type -> wardtune.v1.FetchSealedVersionRequest
+	32, // 54: wardtune.v1.WorkerService.ReplaceSealedVersion:input_type -> wardtune.v1.ReplaceSealedVersionRequest
+	11, // 55: wardtune.v1.WorkerService.LeaseJob:output_type -> wardtune.v1.LeaseJobResponse
+	13, // 56: wardtune.v1.WorkerService.Heartbeat:output_type -> wardtune.v1.HeartbeatResponse
+	15, // 57: wardtune.v1.WorkerService.FetchInput:output_type -> wardtune.v1.FetchInputResponse
+	17, // 58: wardtune.v1.WorkerService.UploadArtifact:output_type -> wardtune.v1.UploadArtifactResponse
+	20, // 59: wardtune.v1.WorkerService.JudgeScores:output_type -> wardtune.v1.JudgeScoresResponse
+	24, // 60: wardtune.v1.WorkerService.CompleteJob:output_type -> wardtune.v1.CompleteJobResponse
+	26, // 61: wardtune.v1.WorkerService.FailJob:output_type -> wardtune.v1.FailJobResponse
+	29, // 62: wardtune.v1.WorkerService.ListSealedVersions:output_type -> wardtune.v1.ListSealedVersionsResponse
+	31, // 63: wardtune.v1.WorkerService.FetchSealedVersion:output_type -> wardtune.v1.FetchSealedVersionResponse
+	33, // 64: wardtune.v1.WorkerService.ReplaceSealedVersion:output_type -> wardtune.v1.ReplaceSealedVersionResponse
+	55, // [55:65] is the sub-list for method output_type
+	45, // [45:55] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_wardtune_v1_worker_service_proto_init() }

@@ -41,6 +41,8 @@ def _print_audit(audit: pb.AdapterAudit) -> None:
     click.echo(f"{audit.name}  {state}  {when}  {audit.safety_suite}")
     if audit.error_code:
         click.echo(f"  {audit.error_code}: {audit.error_message}")
+    if audit.base_sha256:
+        click.echo(f"  base model {audit.base_sha256}, its weights {audit.scored_base_sha256}")
     if audit.drifts:
         print_table(
             ("  category", "at delivery", "now", "difference ", ""),
