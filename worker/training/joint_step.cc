@@ -47,9 +47,7 @@ class JointStep {
         lengths.push_back(static_cast<int64_t>(RowOf(row).ids.size()));
       }
       const int64_t lanes = LanesOn(WeightsOf(rows_[0])->device);
-      for (const MicroBatchWave& wave : PlanMicroBatches(lengths, TokenBudget(), lanes)) {
-        RunWave(wave);
-      }
+      for (const LaneRound& round : PlanStep(lengths, TokenBudget(), lanes)) RunRound(round);
     }
     for (Share& share : shares_) AddUpLanes(share);
   }
@@ -129,19 +127,23 @@ class JointStep {
   }
 
   // Few rows on other weights, such as guard rows, ride in one lane beside the others' rows rather
-  // than in a wave of their own, which would be too small for all cores.
-  void RunWave(const MicroBatchWave& wave) {
-    for (Share& share : shares_) GrowLanes(share, wave.size());
-    RunLanes(wave.size(), [&](size_t lane) {
-      std::vector<JointRow> rows;
-      for (const size_t row : wave[lane]) rows.push_back(rows_[row]);
-      for (size_t begin = 0; begin < rows.size();) {
-        size_t end = begin;
-        while (end < rows.size() && WeightsOf(rows[end]) == WeightsOf(rows[begin])) ++end;
-        RunMicroBatch(MicroBatch(rows).subspan(begin, end - begin), lane);
-        begin = end;
-      }
+  // than in a round of their own, which would be too small for all cores.
+  void RunRound(const LaneRound& round) {
+    for (Share& share : shares_) GrowLanes(share, round.size());
+    RunLanes(round.size(), [&](size_t lane) {
+      for (const std::vector<size_t>& micro_batch : round[lane]) RunRows(micro_batch, lane);
     });
+  }
+
+  void RunRows(const std::vector<size_t>& numbers, size_t lane) {
+    std::vector<JointRow> rows;
+    for (const size_t row : numbers) rows.push_back(rows_[row]);
+    for (size_t begin = 0; begin < rows.size();) {
+      size_t end = begin;
+      while (end < rows.size() && WeightsOf(rows[end]) == WeightsOf(rows[begin])) ++end;
+      RunMicroBatch(MicroBatch(rows).subspan(begin, end - begin), lane);
+      begin = end;
+    }
   }
 
   // The rows of each job's stream in a micro-batch lie side by side.

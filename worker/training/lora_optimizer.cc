@@ -1,5 +1,7 @@
 #include "worker/training/lora_optimizer.h"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -90,10 +92,14 @@ double LoraOptimizer::MeasureNorm() {
 void LoraOptimizer::Apply(int64_t step, double learning_rate, double max_norm) {
   const AdamWStep kernel_step =
       MakeAdamWStep(options_, step, learning_rate, gradient_norm_, max_norm);
-  for (const Segment& s : segments_) {
-    BestCpuKernels().adamw(kernel_step, MatrixOf(s).data(), gradient_.data() + s.begin,
-                           moment1_.data() + s.begin, moment2_.data() + s.begin, 0, s.size);
-  }
+  const auto count = static_cast<int64_t>(segments_.size());
+  at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const Segment& s = segments_[i];
+      BestCpuKernels().adamw(kernel_step, MatrixOf(s).data(), gradient_.data() + s.begin,
+                             moment1_.data() + s.begin, moment2_.data() + s.begin, 0, s.size);
+    }
+  });
 }
 
 absl::StatusOr<std::string> LoraOptimizer::Save(

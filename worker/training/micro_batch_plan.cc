@@ -1,7 +1,9 @@
 #include "worker/training/micro_batch_plan.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <numeric>
+#include <utility>
 
 #include "worker/training/row_order.h"
 
@@ -35,6 +37,19 @@ MicroBatchWave Spread(const std::vector<int64_t>& lengths, size_t begin, size_t 
   return wave;
 }
 
+LaneWork CutLane(const std::vector<int64_t>& lengths, const std::vector<size_t>& rows,
+                 int64_t budget) {
+  std::vector<int64_t> own;
+  for (const size_t row : rows) own.push_back(lengths[row]);
+  const std::vector<size_t> cuts = CutByTokens(own, budget);
+  LaneWork work;
+  for (size_t i = 0; i + 1 < cuts.size(); ++i) {
+    work.emplace_back(rows.begin() + static_cast<std::ptrdiff_t>(cuts[i]),
+                      rows.begin() + static_cast<std::ptrdiff_t>(cuts[i + 1]));
+  }
+  return work;
+}
+
 }  // namespace
 
 std::vector<MicroBatchWave> PlanMicroBatches(const std::vector<int64_t>& lengths, int64_t budget,
@@ -51,6 +66,26 @@ std::vector<MicroBatchWave> PlanMicroBatches(const std::vector<int64_t>& lengths
     plan.push_back(std::move(wave));
   }
   return plan;
+}
+
+std::vector<LaneRound> PlanStep(const std::vector<int64_t>& lengths, int64_t budget,
+                                int64_t lanes) {
+  const int64_t total = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
+  const bool one_wave = total <= budget;
+  const bool rows_fit =
+      !lengths.empty() && *std::max_element(lengths.begin(), lengths.end()) <= budget / lanes;
+  if (lanes > 1 && !one_wave && rows_fit) {
+    const MicroBatchWave shares = Spread(lengths, 0, lengths.size(), lanes);
+    LaneRound round;
+    for (const auto& rows : shares) round.push_back(CutLane(lengths, rows, budget / lanes));
+    if (!round.empty()) return {round};
+  }
+  std::vector<LaneRound> rounds;
+  for (MicroBatchWave& wave : PlanMicroBatches(lengths, budget, lanes)) {
+    LaneRound& round = rounds.emplace_back();
+    for (std::vector<size_t>& rows : wave) round.push_back({std::move(rows)});
+  }
+  return rounds;
 }
 
 }  // namespace wardtune

@@ -28,6 +28,17 @@ using MicroBatchWave = std::vector<std::vector<size_t>>;
 std::vector<MicroBatchWave> PlanMicroBatches(const std::vector<int64_t>& lengths, int64_t budget,
                                              int64_t lanes);
 
+// Micro-batches that one lane runs one after the other.
+using LaneWork = std::vector<std::vector<size_t>>;
+// The work of lanes that run side by side; they wait for each other at its end.
+using LaneRound = std::vector<LaneWork>;
+
+// The same for a step, whose rows may go through the model in any order: they are shared out
+// between the lanes once, which balances better than wave by wave, and each lane cuts its own into
+// micro-batches of its share of the budget. Where that does not balance, or a row is longer than a
+// lane's share of the budget, the rounds are the waves of PlanMicroBatches.
+std::vector<LaneRound> PlanStep(const std::vector<int64_t>& lengths, int64_t budget, int64_t lanes);
+
 }  // namespace wardtune
 
 #endif  // WARDTUNE_WORKER_TRAINING_MICRO_BATCH_PLAN_H_

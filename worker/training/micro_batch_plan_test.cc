@@ -39,5 +39,24 @@ TEST(MicroBatchPlan, TheBudgetIsOfAllLanesTogether) {
               ElementsAre(MicroBatchWave{Rows{0}, Rows{1}}, MicroBatchWave{Rows{2}, Rows{3}}));
 }
 
+TEST(StepPlan, SharesRowsOutOnceAndCutsEachLaneForItself) {
+  // Wave by wave lanes would wait: 300 against 100, then 100 against 300.
+  EXPECT_THAT(PlanStep({300, 100, 100, 300}, 600, 2),
+              ElementsAre(LaneRound{{Rows{0}, Rows{1}}, {Rows{2}, Rows{3}}}));
+  EXPECT_THAT(PlanStep({100, 100, 100, 100, 100, 100}, 400, 2),
+              ElementsAre(LaneRound{{Rows{0, 2}, Rows{4}}, {Rows{1, 3}, Rows{5}}}));
+}
+
+TEST(StepPlan, WhatFitsTheBudgetIsNotCut) {
+  EXPECT_THAT(PlanStep({150, 100, 100}, 400, 2), ElementsAre(LaneRound{{Rows{0}}, {Rows{1, 2}}}));
+}
+
+TEST(StepPlan, LongRowsGoWaveByWave) {
+  EXPECT_THAT(PlanStep({500, 500, 100, 100}, 700, 2),
+              ElementsAre(LaneRound{{Rows{0}}}, LaneRound{{Rows{1, 2, 3}}}));
+  EXPECT_THAT(PlanStep({300, 300}, 400, 1),
+              ElementsAre(LaneRound{{Rows{0}}}, LaneRound{{Rows{1}}}));
+}
+
 }  // namespace
 }  // namespace wardtune
