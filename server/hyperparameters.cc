@@ -175,6 +175,16 @@ void ResolveGuardRows(const v1::SecurityVectorRecipe& requested, v1::SecurityVec
   }
 }
 
+void CheckCategories(const v1::SecurityVectorRecipe& requested, Checker& check) {
+  const std::set<std::string> distinct(requested.categories().begin(),
+                                       requested.categories().end());
+  if (requested.categories_size() > kMaxPartCategories) {
+    check.Fail("categories", absl::StrCat("must be at most ", kMaxPartCategories));
+  } else if (static_cast<int>(distinct.size()) != requested.categories_size()) {
+    check.Fail("categories", "must be distinct");
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<v1::SecurityVectorRecipe> ResolveRecipe(const v1::SecurityVectorRecipe& requested) {
@@ -194,6 +204,7 @@ absl::StatusOr<v1::SecurityVectorRecipe> ResolveRecipe(const v1::SecurityVectorR
   resolved.set_general_batch_size(static_cast<int32_t>(
       check.Integer("general_batch_size", requested.general_batch_size(), 32, 1, 1024)));
   ResolveGuardRows(requested, resolved, check);
+  CheckCategories(requested, check);
   if (absl::Status status = check.status(); !status.ok()) return status;
   return resolved;
 }

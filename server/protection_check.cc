@@ -1,5 +1,6 @@
 #include "server/protection_check.h"
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>
@@ -10,13 +11,12 @@
 #include "server/resource_names.h"
 #include "server/row_scan_check.h"
 #include "server/rpc/error_details.h"
+#include "server/safety_gate.h"
 #include "server/score_rates.h"
 #include "storage/error_reason.h"
 
 namespace wardtune {
 namespace {
-
-constexpr int kMaxCheckpoints = 8;
 
 class Checks {
  public:
@@ -148,7 +148,7 @@ void RequireScores(const v1::SafetyReport& before, const v1::SafetyReport& after
 void CheckCheckpoints(const v1::FineTuningResult& result, const LeaseRecord& lease,
                       Checks& checks) {
   if (result.checkpoints().empty()) return;
-  checks.Require(result.checkpoints_size() <= kMaxCheckpoints, "checkpoints", "are too many");
+  checks.Require(result.checkpoints_size() <= kMaxScoredCheckpoints, "checkpoints", "are too many");
   int delivered = 0;
   for (const v1::CheckpointScore& checkpoint : result.checkpoints()) {
     checks.Require(IsScoreOf(checkpoint.safety(), lease), "checkpoints.safety",
@@ -208,6 +208,15 @@ absl::Status CheckSecurityVectorResult(const v1::SecurityVectorResult& result,
                  "card.guard_rows_sha256",
                  "must be there when there are guard rows, and only then");
   checks.Require(!result.categories().empty(), "categories", "must not be empty");
+  checks.Require(AreParts(result.parts()), "parts",
+                 "must be at most 64, each of 1 to 32 categories of 1 to 63 bytes");
+  for (const v1::SecurityVectorPart& part : result.parts()) {
+    for (const std::string& category : part.categories()) {
+      checks.Require(std::find(result.categories().begin(), result.categories().end(), category) !=
+                         result.categories().end(),
+                     "parts.categories", "must be among the version's");
+    }
+  }
   return checks.status();
 }
 

@@ -22,6 +22,9 @@ std::optional<v1::RowScanWork> ScanTerms(const LeaseRecord& lease);
 absl::StatusOr<RowScanRecord> CheckRowScan(const v1::RowScanOutcome& outcome,
                                            const LeaseRecord& lease);
 
+// Whether there are at most 64, each with 1 to 32 categories of 1 to 63 bytes.
+bool AreParts(const google::protobuf::RepeatedPtrField<v1::SecurityVectorPart>& parts);
+
 // Counts the rows of a job that has ended.
 void CountScannedRows(const v1::RowScanReport& report, ServerMetrics& metrics);
 

@@ -7,6 +7,7 @@
 namespace wardtune {
 namespace {
 
+using ::testing::ElementsAre;
 using testing::FailsWith;
 using ::testing::HasSubstr;
 using testing::Outcome;
@@ -22,7 +23,7 @@ class RowScanRpcsTest : public testing::ServerFixture {
     ActivateVector();
   }
 
-  void SetPolicy(const RowScanPolicy& scan) {
+  void SetPolicy(const RowScanPolicy& scan, int32_t scored_checkpoints = 0) {
     v1::SetSafetyPolicyRequest request;
     for (const char* category : {"all", "*"}) {
       v1::SafetyBound& bound = *request.mutable_policy()->add_bounds();
@@ -31,6 +32,7 @@ class RowScanRpcsTest : public testing::ServerFixture {
       bound.set_max_rise(1);
     }
     *request.mutable_policy()->mutable_row_scan() = scan;
+    request.mutable_policy()->set_scored_checkpoints(scored_checkpoints);
     request.set_reason("trial");
     v1::SetSafetyPolicyResponse response;
     ASSERT_THAT(Call(&v1::AdminService::Stub::SetSafetyPolicy, provider_key_, request, response),
@@ -86,6 +88,11 @@ TEST_F(RowScanRpcsTest, AFreshServerWarnsAndTheCustomerSeesTheLines) {
   ASSERT_EQ(report.rows_size(), 2);
   EXPECT_EQ(report.rows(1).line(), 9);
   EXPECT_EQ(report.rows(1).explained_share(), 0.75);
+  EXPECT_EQ(report.rows(1).part(), 1);
+  EXPECT_EQ(report.rows(1).part_share(), 0.7);
+  ASSERT_EQ(report.parts_size(), 1);
+  EXPECT_EQ(report.parts(0).suspicious_rows(), 2);
+  EXPECT_THAT(report.parts(0).part().categories(), ElementsAre("safety"));
   EXPECT_EQ(report.security_vector_version(), "securityVectors/shield/versions/1");
 
   v1::ListFineTuningJobsResponse list;
@@ -94,6 +101,7 @@ TEST_F(RowScanRpcsTest, AFreshServerWarnsAndTheCustomerSeesTheLines) {
               Succeeds());
   EXPECT_EQ(list.jobs(0).row_scan().suspicious_rows(), 2);
   EXPECT_EQ(list.jobs(0).row_scan().rows_size(), 0);
+  EXPECT_EQ(list.jobs(0).row_scan().parts_size(), 0);
   v1::GetFineTuningJobRequest foreign;
   foreign.set_name(name);
   v1::GetFineTuningJobResponse got;
@@ -124,6 +132,18 @@ TEST_F(RowScanRpcsTest, TheNextAttemptGetsWhatWasDropped) {
 
   AddJob(acme_key_);
   EXPECT_FALSE(LeaseWork().fine_tuning().has_row_scan());
+}
+
+TEST_F(RowScanRpcsTest, EveryAttemptScoresAsManyCheckpointsAsThePolicyOfTheFirst) {
+  SetPolicy(RowScanPolicy(), 5);
+  AddJob(acme_key_);
+  const v1::Lease first = LeaseWork();
+  EXPECT_EQ(first.fine_tuning().scored_checkpoints(), 5);
+  ASSERT_THAT(Fail(first, "WORKER_STOPPING", true, {}), Succeeds());
+  SetPolicy(RowScanPolicy());
+  EXPECT_EQ(LeaseWork().fine_tuning().scored_checkpoints(), 5);
+  AddJob(acme_key_);
+  EXPECT_EQ(LeaseWork().fine_tuning().scored_checkpoints(), 3);
 }
 
 TEST_F(RowScanRpcsTest, AResultMustTellOfTheScanThatWasMade) {
@@ -176,6 +196,132 @@ TEST_F(RowScanRpcsTest, TheProviderMayHideLinesAndShares) {
   EXPECT_TRUE(report.rows_hidden());
   EXPECT_EQ(report.suspicious_rows(), 2);
   EXPECT_EQ(report.rows_size(), 0);
+  EXPECT_EQ(report.parts(0).suspicious_rows(), 2) << "counts are not hidden";
+}
+
+// A job whose vector is the sum of two parts, which a worker reports on.
+class ScanByPartsTest : public RowScanRpcsTest {
+ protected:
+  ScanByPartsTest() {
+    v1::TrainSecurityVectorRequest train;
+    train.set_security_vector_id("sum");
+    train.set_base_model("baseModels/tiny");
+    train.set_harmful_dataset(AddReadyDataset(provider_key_));
+    train.set_general_dataset(AddReadyDataset(provider_key_));
+    train.set_safety_suite("safetySuites/suite");
+    v1::TrainSecurityVectorResponse queued;
+    EXPECT_THAT(
+        Call(&v1::SecurityVectorService::Stub::TrainSecurityVector, provider_key_, train, queued),
+        Succeeds());
+    const v1::Lease training = LeaseWork();
+    EXPECT_THAT(UploadArtifact(training, v1::UploadArtifactRequest::KIND_SECURITY_VECTOR, "sum"),
+                Succeeds());
+    vector_ = GoodResult(training, "sum");
+    v1::SecurityVectorResult& result = *vector_.mutable_security_vector();
+    result.clear_parts();
+    result.add_categories("privacy");
+    for (const char* category : {"privacy", "safety"}) {
+      result.add_parts()->add_categories(category);
+    }
+    version_ = training.security_vector().version();
+  }
+
+  void Activate() {
+    ASSERT_THAT(Complete(vector_), Succeeds());
+    v1::ActivateSecurityVectorVersionRequest request;
+    request.set_name(version_);
+    v1::ActivateSecurityVectorVersionResponse response;
+    ASSERT_THAT(Call(&v1::SecurityVectorService::Stub::ActivateSecurityVectorVersion, provider_key_,
+                     request, response),
+                Succeeds());
+    EXPECT_EQ(response.version().parts_size(), 2);
+    EXPECT_EQ(response.version().parts(1).categories(0), "safety");
+  }
+
+  // The first row looks like the second part, the second like none.
+  v1::RowScanOutcome ScanByParts(const v1::Lease& lease) {
+    v1::RowScanOutcome scan = ScanFor(lease);
+    v1::RowScanReport& report = *scan.mutable_report();
+    report.clear_parts();
+    for (const v1::SecurityVectorPart& part : vector_.security_vector().parts()) {
+      *report.add_parts()->mutable_part() = part;
+    }
+    report.mutable_parts(1)->set_suspicious_rows(1);
+    report.mutable_rows(0)->set_part(2);
+    report.mutable_rows(1)->clear_part();
+    report.mutable_rows(1)->clear_part_share();
+    return scan;
+  }
+
+  v1::CompleteJobRequest vector_;
+  std::string version_;
+};
+
+TEST_F(ScanByPartsTest, RowsAreCountedByThePartsThatTheVersionRecords) {
+  Activate();
+  const std::string name = AddJob(acme_key_);
+  const v1::Lease lease = LeaseWork();
+  ASSERT_EQ(lease.fine_tuning().security_vector_version(), version_);
+  const auto expect_refused = [&](auto change, const char* field) {
+    v1::RowScanOutcome scan = ScanByParts(lease);
+    change(*scan.mutable_report());
+    const Outcome outcome = Beat(lease, scan);
+    EXPECT_THAT(outcome, FailsWith(grpc::StatusCode::INVALID_ARGUMENT));
+    EXPECT_THAT(outcome.message, HasSubstr(field));
+  };
+  using Report = v1::RowScanReport&;
+  expect_refused([](Report r) { r.mutable_parts()->RemoveLast(); }, "report.parts");
+  expect_refused([](Report r) { r.mutable_parts(0)->mutable_part()->set_categories(0, "rude"); },
+                 "report.parts");
+  expect_refused([](Report r) { r.mutable_parts(1)->set_suspicious_rows(3); },
+                 "report.parts.suspicious_rows");
+  expect_refused([](Report r) { r.mutable_parts(0)->set_suspicious_rows(1); },
+                 "report.parts.suspicious_rows");
+  expect_refused([](Report r) { r.mutable_parts(0)->set_suspicious_rows(-1); },
+                 "report.parts.suspicious_rows");
+  expect_refused([](Report r) { r.mutable_rows(0)->set_part(3); }, "report.rows.part");
+  expect_refused([](Report r) { r.mutable_rows(0)->set_part(-1); }, "report.rows.part");
+  expect_refused([](Report r) { r.mutable_rows(1)->set_part_share(0.5); },
+                 "report.rows.part_share");
+  expect_refused([](Report r) { r.mutable_rows(0)->set_part_share(1.5); },
+                 "report.rows.part_share");
+  EXPECT_FALSE(GetJob(acme_key_, name).has_row_scan());
+  ASSERT_THAT(Beat(lease, ScanByParts(lease)), Succeeds());
+  const v1::RowScanReport report = GetJob(acme_key_, name).row_scan();
+  EXPECT_EQ(report.parts(0).suspicious_rows(), 0);
+  EXPECT_EQ(report.parts(1).suspicious_rows(), 1);
+  EXPECT_EQ(report.rows(0).part(), 2);
+  EXPECT_EQ(report.rows(1).part(), 0);
+}
+
+TEST_F(ScanByPartsTest, AReportOfAWorkerFromBeforePartsIsTaken) {
+  Activate();
+  const std::string name = AddJob(acme_key_);
+  const v1::Lease lease = LeaseWork();
+  v1::RowScanOutcome scan = ScanByParts(lease);
+  scan.mutable_report()->clear_parts();
+  scan.mutable_report()->mutable_rows(0)->clear_part();
+  scan.mutable_report()->mutable_rows(0)->clear_part_share();
+  ASSERT_THAT(Beat(lease, scan), Succeeds());
+  EXPECT_EQ(GetJob(acme_key_, name).row_scan().parts_size(), 0);
+}
+
+TEST_F(ScanByPartsTest, AVersionsPartsAreBoundedAndOfItsCategories) {
+  const auto expect_refused = [&](auto change) {
+    v1::CompleteJobRequest request = vector_;
+    change(*request.mutable_security_vector());
+    EXPECT_THAT(Complete(request), FailsWith(grpc::StatusCode::INVALID_ARGUMENT, "PROOF_REJECTED"));
+  };
+  using Result = v1::SecurityVectorResult&;
+  expect_refused([](Result r) { r.mutable_parts(0)->set_categories(0, "rude"); });
+  expect_refused([](Result r) { r.mutable_parts(0)->clear_categories(); });
+  expect_refused([](Result r) {
+    for (int i = 0; i < 63; ++i) *r.add_parts() = r.parts(0);
+  });
+  expect_refused([](Result r) {
+    for (int i = 0; i < 32; ++i) r.mutable_parts(0)->add_categories("privacy");
+  });
+  Activate();
 }
 
 TEST_F(RowScanRpcsTest, AReportThatContradictsItselfOrTheLeaseIsRefused) {

@@ -120,7 +120,16 @@ absl::Status CheckSafetyPolicy(const v1::SafetyPolicy& policy) {
     return InvalidField("policy.bounds",
                         "must hold `all` and `*`, so that no category goes unjudged");
   }
+  if (policy.scored_checkpoints() < 0 || policy.scored_checkpoints() > kMaxScoredCheckpoints) {
+    return InvalidField(
+        "policy.scored_checkpoints",
+        absl::StrCat("must be 0 to ", kMaxScoredCheckpoints, "; 0 means ", kScoredCheckpoints));
+  }
   return CheckRowScanPolicy(policy.row_scan());
+}
+
+int32_t ScoredCheckpoints(const v1::SafetyPolicy& policy) {
+  return policy.scored_checkpoints() > 0 ? policy.scored_checkpoints() : kScoredCheckpoints;
 }
 
 v1::SafetyGate JudgeResult(const v1::SafetyPolicy& policy, const v1::SafetyReport& before,

@@ -5,6 +5,8 @@
 #ifndef WARDTUNE_SERVER_SAFETY_GATE_H_
 #define WARDTUNE_SERVER_SAFETY_GATE_H_
 
+#include <cstdint>
+
 #include "absl/status/status.h"
 #include "wardtune/v1/safety.pb.h"
 
@@ -17,8 +19,17 @@ v1::SafetyPolicy DefaultSafetyPolicy();
 
 // INVALID_ARGUMENT naming the bound: categories must be distinct and of 1 to 64 bytes, `all` and
 // `*` among them, rates and rises between 0 and 1, and the bounds at most 64; or naming the field
-// of the row scan: shares between 0 and 1, a fraction for ACTION_REFUSE alone.
+// of the row scan: shares between 0 and 1, a fraction for ACTION_REFUSE alone; or the number of
+// scored checkpoints, 0 to kMaxScoredCheckpoints.
 absl::Status CheckSafetyPolicy(const v1::SafetyPolicy& policy);
+
+// Kept and scored checkpoints of a job whose policy does not say, and the most that one may ask
+// for.
+inline constexpr int32_t kScoredCheckpoints = 3;
+inline constexpr int32_t kMaxScoredCheckpoints = 8;
+
+// How many checkpoints a job under this policy keeps and scores.
+int32_t ScoredCheckpoints(const v1::SafetyPolicy& policy);
 
 // Compares each category of `after` with its bounds. A category that `before` lacks counts as
 // harmless there. The state is AVAILABLE without violations, else QUARANTINED.

@@ -112,6 +112,19 @@ TEST(SafetyGateTest, APolicyThatLeavesGapsIsRefused) {
       "at most 64");
 }
 
+TEST(SafetyGateTest, ScoredCheckpointsAreBounded) {
+  v1::SafetyPolicy policy = DefaultSafetyPolicy();
+  EXPECT_EQ(ScoredCheckpoints(policy), 3);
+  policy.set_scored_checkpoints(8);
+  EXPECT_THAT(CheckSafetyPolicy(policy), IsOk());
+  EXPECT_EQ(ScoredCheckpoints(policy), 8);
+  for (const int32_t refused : {-1, 9}) {
+    policy.set_scored_checkpoints(refused);
+    EXPECT_THAT(CheckSafetyPolicy(policy), StatusIs(absl::StatusCode::kInvalidArgument,
+                                                    HasSubstr("policy.scored_checkpoints")));
+  }
+}
+
 TEST(SafetyGateTest, TheRowScansTermsAreChecked) {
   v1::SafetyPolicy policy = DefaultSafetyPolicy();
   EXPECT_EQ(policy.row_scan().action(), v1::RowScanPolicy::ACTION_WARN);

@@ -70,6 +70,36 @@ class SecurityVectorRpcsTest : public testing::ServerFixture {
           "unsafe": "bad", "threshold": 0.5})";
 };
 
+TEST_F(SecurityVectorRpcsTest, StatedCategoriesAreOfTheSuiteAndReachTheWorker) {
+  v1::TrainSecurityVectorRequest train;
+  train.set_security_vector_id("narrow");
+  train.set_base_model("baseModels/tiny");
+  train.set_harmful_dataset(AddReadyDataset(provider_key_));
+  train.set_general_dataset(AddReadyDataset(provider_key_));
+  train.set_safety_suite("safetySuites/suite");
+  v1::TrainSecurityVectorResponse response;
+  const auto expect_refused = [&](auto change) {
+    v1::TrainSecurityVectorRequest changed = train;
+    change(*changed.mutable_recipe());
+    const Outcome outcome = Call(&Stub::TrainSecurityVector, provider_key_, changed, response);
+    EXPECT_THAT(outcome, FailsWith(grpc::StatusCode::INVALID_ARGUMENT));
+    EXPECT_THAT(outcome.message, HasSubstr("recipe.categories"));
+  };
+  using Recipe = v1::SecurityVectorRecipe&;
+  expect_refused([](Recipe r) { r.add_categories("rude"); });
+  expect_refused([](Recipe r) {
+    for (int i = 0; i < 2; ++i) r.add_categories("safety");
+  });
+  expect_refused([](Recipe r) {
+    for (int i = 0; i < 33; ++i) r.add_categories(std::to_string(i));
+  });
+  train.mutable_recipe()->add_categories("safety");
+  ASSERT_THAT(Call(&Stub::TrainSecurityVector, provider_key_, train, response), Succeeds());
+  const v1::Lease lease = LeaseWork();
+  ASSERT_EQ(lease.security_vector().recipe().categories_size(), 1);
+  EXPECT_EQ(lease.security_vector().recipe().categories(0), "safety");
+}
+
 TEST_F(SecurityVectorRpcsTest, TheWorkerGetsTheVersionThatIsAddedTo) {
   ASSERT_THAT(TrainAddedTo(kShield), Succeeds());
   const v1::Lease lease = LeaseWork();

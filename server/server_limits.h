@@ -61,6 +61,10 @@ struct ServerLimits {
   int32_t min_vector_on_prompts = 20;
 };
 
+// A security vector's parts and the categories that each names, in registry and reports.
+inline constexpr int kMaxVectorParts = 64;
+inline constexpr int kMaxPartCategories = 32;
+
 // A message of a stream carries at most this many bytes of content.
 inline constexpr int64_t kMaxChunkBytes = int64_t{1} << 20;
 

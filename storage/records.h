@@ -109,8 +109,11 @@ struct SecurityVectorRecord {
   BlobRef sealed;                       // The encrypted weights; set once EVALUATED.
   std::string card;                     // Bytes: EvaluationCard; set once EVALUATED.
   std::vector<std::string> categories;  // Set once EVALUATED.
-  std::string job_id;                   // The job that trains it; JobKind::kSecurityVector.
-  std::string progress;                 // Bytes: Progress of that job.
+  // Bytes: SecurityVectorVersion with nothing but its parts; empty for versions from before there
+  // were parts.
+  std::string parts;
+  std::string job_id;    // The job that trains it; JobKind::kSecurityVector.
+  std::string progress;  // Bytes: Progress of that job.
   std::string error_message;
   std::string activated_by;  // Id of the key; set once activated.
   absl::Time activate_time = absl::InfinitePast();
@@ -295,7 +298,8 @@ struct LeaseRecord {
   std::vector<InputRecord> inputs;  // Sorted by kind.
   // Of the version to train with, or, for kSecurityVector, to add to; empty when that is none.
   std::string vector_plain_sha256;
-  std::string vector_card;  // wardtune.v1.EvaluationCard
+  std::string vector_card;   // wardtune.v1.EvaluationCard
+  std::string vector_parts;  // Of the version to train with, as SecurityVectorRecord has them.
   // The policy by which rows are scanned, as the job's first lease fixed it. None for
   // kSecurityVector, and for a job whose leases are all from before there was a scan.
   std::optional<SafetyPolicyRecord> scan_policy;

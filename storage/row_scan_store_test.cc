@@ -130,6 +130,16 @@ TEST_F(RowScanStoreTest, AJobThatRanThroughTheMigrationIsNotScanned) {
   EXPECT_FALSE(store_->work().GetLease(job_, 1).value().scan_policy.has_value());
 }
 
+TEST_F(RowScanStoreTest, ALeaseTellsTheVectorsPartsWhichStayAsWritten) {
+  const LeaseRecord lease = Lease();
+  EXPECT_EQ(lease.vector_parts, "parts");
+  EXPECT_EQ(store_->work().GetLease(job_, 1).value().vector_parts, "parts");
+  EXPECT_EQ(store_->security_vectors().GetSecurityVector("shield", 1).value().parts, "parts");
+  store_.reset();
+  const auto database = Database::Open(options_.path).value();
+  EXPECT_FALSE(database->Execute("UPDATE security_vector SET parts = x'00'").ok());
+}
+
 TEST_F(RowScanStoreTest, TheSchemaKeepsAReportAsWritten) {
   Lease();
   ASSERT_THAT(Beat(1, {"report", ""}), IsOk());

@@ -21,7 +21,8 @@ namespace {
   "v.vector, v.version, v.base_model, v.base_sha256, v.state, v.recipe, v.safety_suite," \
   " v.harmful_rows_sha256, v.general_rows_sha256, v.plain_sha256, v.sealed_sha256,"      \
   " v.sealed_size, v.card, v.categories, v.job_id, j.progress, v.error_message,"         \
-  " v.activated_by, v.activate_time, v.create_time, v.added_vector, v.added_version"     \
+  " v.activated_by, v.activate_time, v.create_time, v.added_vector, v.added_version,"    \
+  " v.parts"                                                                             \
   " FROM security_vector v LEFT JOIN job j ON j.id = v.job_id"
 
 constexpr char kInsertSuite[] =
@@ -52,7 +53,7 @@ constexpr char kFailVector[] =
     " WHERE vector = ? AND version = ? AND state = ?";
 constexpr char kEvaluateVector[] =
     "UPDATE security_vector SET state = ?, plain_sha256 = ?, sealed_sha256 = ?, sealed_size = ?,"
-    " card = ?, categories = ? WHERE vector = ? AND version = ? AND state = ?";
+    " card = ?, categories = ?, parts = ? WHERE vector = ? AND version = ? AND state = ?";
 constexpr char kRetireActive[] =
     "UPDATE security_vector SET state = ? WHERE base_model = ? AND state = ?";
 constexpr char kActivateVector[] =
@@ -97,6 +98,7 @@ SecurityVectorRecord ReadVector(Statement& row) {
   record.create_time = row.Time();
   record.added_vector = row.Text();
   record.added_version = row.Int();
+  record.parts = row.Text();
   return record;
 }
 
@@ -141,8 +143,8 @@ absl::Status EvaluateSecurityVector(Database& database, const std::string& vecto
                       Next(record.state, SecurityVectorEvent::kEvaluate));
   return database
       .Run(kEvaluateVector, next, result.plain_sha256, sealed.sha256, sealed.size_bytes,
-           Bytes{result.card}, absl::StrJoin(result.categories, "\n"), vector, version,
-           record.state)
+           Bytes{result.card}, absl::StrJoin(result.categories, "\n"), Bytes{result.parts}, vector,
+           version, record.state)
       .status();
 }
 

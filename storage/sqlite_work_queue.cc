@@ -110,6 +110,7 @@ absl::StatusOr<LeaseRecord> DescribeLease(Database& database, const JobRecord& j
   if (opened.has_value()) lease.vector_plain_sha256 = opened->plain_sha256;
   if (job.kind == JobKind::kFineTuning) {
     lease.vector_card = opened->card;
+    lease.vector_parts = opened->parts;
     WT_ASSIGN_OR_RETURN(lease.scan_policy, FindScanPolicy(database, job.id));
   }
   WT_ASSIGN_OR_RETURN(const SafetySuiteRecord suite, FindSafetySuite(database, job.safety_suite));

@@ -119,6 +119,7 @@ class StoreFixture : public ::testing::Test {
     result.plain_sha256 = Sha256Hex("plain" + artefact);
     result.card = "card";
     result.categories = {"privacy", "safety"};
+    result.parts = "parts";
     return result;
   }
 

@@ -59,6 +59,7 @@ struct JobResult {
   std::string plain_sha256;
   std::string card;  // Bytes.
   std::vector<std::string> categories;
+  std::string parts;  // Bytes.
   AuditScore audit;
 };
 

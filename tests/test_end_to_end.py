@@ -8,8 +8,8 @@ from pathlib import Path
 
 import standin
 from conftest import BASE_MODEL, WAIT_S, Finished, Tenant
-from processes import REPOSITORY, Server
-from wardtune import Client, FineTuningJob, OutputReport, extract
+from processes import REPOSITORY, Server, Worker
+from wardtune import Client, FineTuningJob, Hyperparameters, OutputReport, extract
 from wardtune.v1.dataset_service_pb2 import Dataset
 from wardtune.v1.safety_pb2 import RowScanPolicy, SafetyGate
 from wardtune.v1.security_vector_service_pb2 import SecurityVectorVersion
@@ -42,6 +42,39 @@ def test_job_ends_with_scores_and_proof(finished: Finished, vector: SecurityVect
     assert job.row_scan.action == RowScanPolicy.ACTION_WARN
     assert job.row_scan.policy_version >= 1
     assert job.row_scan.security_vector_version == vector.name
+    # One vector of four categories, which the scan cannot tell apart.
+    (part,) = vector.parts
+    assert part.categories == vector.categories
+    assert [scanned.part for scanned in job.row_scan.parts] == [part]
+
+
+def test_every_kept_checkpoint_has_scores(acme: Tenant, dataset: str, worker: Worker) -> None:
+    job = acme.client.jobs.create(
+        dataset=dataset,
+        base_model=BASE_MODEL,
+        hyperparameters=Hyperparameters(
+            epochs=1,
+            batch_size=2,
+            lora_rank=4,
+            max_row_tokens=128,
+            validation_fraction=0.25,
+            validation_steps=2,
+        ),
+    ).wait(timeout_s=WAIT_S)
+    checkpoints = job.message.checkpoints
+    assert len(checkpoints) == 3, "nine steps, five measurements, three kept"
+    losses = [checkpoint.validation_loss for checkpoint in checkpoints]
+    assert losses == sorted(losses)
+    assert [checkpoint.delivered for checkpoint in checkpoints] == [True, False, False]
+    before = job.message.safety_before
+    for checkpoint in checkpoints:
+        scores = checkpoint.safety.categories
+        assert [s.category for s in scores] == [s.category for s in before.categories]
+        assert [s.prompts for s in scores] == [s.prompts for s in before.categories]
+        assert checkpoint.safety.suite_sha256 == before.suite_sha256
+        assert checkpoint.safety.judge_sha256 == before.judge_sha256
+        assert checkpoint.safety.sampling_sha256 == before.sampling_sha256
+        assert checkpoint.gate == SafetyGate.STATE_AVAILABLE
 
 
 def test_estimate_is_what_happened(finished: Finished) -> None:

@@ -49,6 +49,9 @@ absl::StatusOr<JobResult> SecurityVectorJobResult(const v1::SecurityVectorResult
   stored.plain_sha256 = result.plain_sha256();
   stored.card = result.card().SerializeAsString();
   stored.categories.assign(result.categories().begin(), result.categories().end());
+  v1::SecurityVectorVersion parts;
+  *parts.mutable_parts() = result.parts();
+  stored.parts = parts.SerializeAsString();
   return stored;
 }
 

@@ -82,7 +82,10 @@ absl::StatusOr<v1::ListFineTuningJobsResponse> ListFineTuningJobs(
     v1::FineTuningJob& job = *response.add_jobs();
     job = ToMessage(record);
     // A page of 1000 jobs with 1000 lines each would be past what clients receive.
-    if (job.has_row_scan()) job.mutable_row_scan()->clear_rows();
+    if (job.has_row_scan()) {
+      job.mutable_row_scan()->clear_rows();
+      job.mutable_row_scan()->clear_parts();
+    }
   }
   response.set_next_page_token(page.next_page_token);
   return response;

@@ -10,6 +10,7 @@
 #include "server/handlers/worker_handlers.h"
 #include "server/resource_names.h"
 #include "server/row_scan_check.h"
+#include "server/safety_gate.h"
 
 namespace wardtune {
 namespace {
@@ -40,6 +41,9 @@ v1::Lease ToMessage(const LeaseRecord& record, absl::Duration lease_duration) {
     work->set_security_vector_version(vector);
     work->set_security_vector_sha256(record.vector_plain_sha256);
     work->set_chain_length(job.chain_length);
+    work->set_scored_checkpoints(ScoredCheckpoints(record.scan_policy.has_value()
+                                                       ? wardtune::ToMessage(*record.scan_policy)
+                                                       : v1::SafetyPolicy()));
     if (!job.start_adapter_id.empty()) {
       work->mutable_start_adapter()->set_name(
           TenantResource(job.tenant, kAdapters, job.start_adapter_id));

@@ -83,6 +83,22 @@ v1::SafetySuite ToMessage(const SafetySuiteRecord& record) {
   return suite;
 }
 
+namespace {
+
+// A version from before parts were recorded is shown as one part of all its categories.
+void SetParts(const SecurityVectorRecord& record, v1::SecurityVectorVersion& version) {
+  *version.mutable_parts() = ParseStored<v1::SecurityVectorVersion>(record.parts).parts();
+  if (!version.parts().empty()) return;
+  v1::SecurityVectorPart& only = *version.add_parts();
+  for (const std::string& category : record.categories) {
+    if (only.categories_size() == kMaxPartCategories) break;
+    only.add_categories(category);
+  }
+  only.set_more_categories(static_cast<int32_t>(record.categories.size()) - only.categories_size());
+}
+
+}  // namespace
+
 v1::SecurityVectorVersion ToMessage(const SecurityVectorRecord& record) {
   v1::SecurityVectorVersion version;
   version.set_name(SecurityVectorName(record.vector, record.version));
@@ -90,6 +106,7 @@ v1::SecurityVectorVersion ToMessage(const SecurityVectorRecord& record) {
   version.set_state(static_cast<v1::SecurityVectorVersion::State>(record.state));
   *version.mutable_recipe() = ParseStored<v1::SecurityVectorRecipe>(record.recipe);
   for (const std::string& category : record.categories) version.add_categories(category);
+  if (!record.categories.empty()) SetParts(record, version);
   version.set_sha256(record.plain_sha256);
   version.set_base_sha256(record.base_sha256);
   version.set_harmful_rows_sha256(record.harmful_rows_sha256);

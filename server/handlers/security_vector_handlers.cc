@@ -6,6 +6,7 @@
 #include "server/handlers/resource_messages.h"
 #include "server/hyperparameters.h"
 #include "server/resource_names.h"
+#include "server/rpc/error_details.h"
 #include "storage/error_reason.h"
 
 namespace wardtune {
@@ -44,6 +45,22 @@ absl::Status CheckBounds(const v1::EvaluationCard& card, const ServerLimits& lim
   return BoundsNotMet("there is no score for the category `all`");
 }
 
+// What the recipe names must be measured. A suite that is missing is refused by the store.
+absl::Status CheckCategoriesOf(HandlerContext& context, const v1::SecurityVectorRecipe& recipe,
+                               const std::string& suite_id) {
+  if (recipe.categories().empty()) return absl::OkStatus();
+  const auto record = context.store.security_vectors().GetSafetySuite(suite_id);
+  if (absl::IsNotFound(record.status())) return absl::OkStatus();
+  WT_RETURN_IF_ERROR(record.status());
+  const v1::SafetySuite suite = ToMessage(*record);
+  for (const std::string& category : recipe.categories()) {
+    if (suite.prompts_per_category().contains(category)) continue;
+    return InvalidField("recipe.categories",
+                        absl::StrCat("each must be a category of ", suite.name()));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<v1::TrainSecurityVectorResponse> TrainSecurityVector(
@@ -60,6 +77,7 @@ absl::StatusOr<v1::TrainSecurityVectorResponse> TrainSecurityVector(
   WT_ASSIGN_OR_RETURN(vector.safety_suite,
                       ParseSafetySuiteName(request.safety_suite(), "safety_suite"));
   WT_ASSIGN_OR_RETURN(const v1::SecurityVectorRecipe recipe, ResolveRecipe(request.recipe()));
+  WT_RETURN_IF_ERROR(CheckCategoriesOf(context, recipe, vector.safety_suite));
   vector.recipe = recipe.SerializeAsString();
   if (!recipe.added_to().empty()) {
     WT_ASSIGN_OR_RETURN(const VectorVersion added,

@@ -85,7 +85,12 @@ v1::RowScanOutcome ScanOf(const v1::FineTuningWork& work) {
     v1::SuspiciousRow& row = *report.add_rows();
     row.set_line(line);
     row.set_explained_share(0.75);
+    row.set_part(1);
+    row.set_part_share(0.7);
   }
+  v1::ScannedPart& part = *report.add_parts();
+  part.mutable_part()->add_categories("safety");
+  part.set_suspicious_rows(2);
   if (report.action() == v1::RowScanPolicy::ACTION_DROP) {
     report.set_dropped_rows(2);
     outcome.set_dropped("\x04\x01");
@@ -126,6 +131,7 @@ void FillResult(const v1::Lease& lease, v1::FineTuningResult& result) {
 void FillResult(const v1::Lease& lease, v1::SecurityVectorResult& result) {
   result.set_plain_sha256(Sha256Hex("plain"));
   result.add_categories("safety");
+  result.add_parts()->add_categories("safety");
   v1::EvaluationCard& card = *result.mutable_card();
   *card.mutable_vector_on() = ScoreOf(lease, 10);
   *card.mutable_vector_off() = ScoreOf(lease, 0);

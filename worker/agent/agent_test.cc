@@ -129,7 +129,13 @@ TEST_F(AgentTest, DeliversTheFirstCheckpointThatPassesTheGate) {
   ASSERT_NO_FATAL_FAILURE(RunJob(WithValidation(JobLease(1)), JobInputs()));
   ASSERT_TRUE(server_.completed().has_value()) << log_text_.str();
   const v1::FineTuningResult result = server_.completed()->fine_tuning();
-  ASSERT_EQ(result.checkpoints_size(), 2) << "what comes after the first that passes is not scored";
+  ASSERT_EQ(result.checkpoints_size(), 3) << "what comes after the first that passes is scored too";
+  for (const v1::CheckpointScore& checkpoint : result.checkpoints()) {
+    EXPECT_EQ(checkpoint.safety().suite_sha256(), result.safety_before().suite_sha256());
+    EXPECT_EQ(checkpoint.safety().categories_size(), 3);
+    EXPECT_NE(checkpoint.gate(), v1::SafetyGate::STATE_UNSPECIFIED);
+  }
+  EXPECT_FALSE(result.checkpoints(2).delivered());
   EXPECT_EQ(result.checkpoints(0).gate(), v1::SafetyGate::STATE_QUARANTINED);
   EXPECT_FALSE(result.checkpoints(0).delivered());
   EXPECT_TRUE(result.checkpoints(1).delivered());
@@ -139,10 +145,18 @@ TEST_F(AgentTest, DeliversTheFirstCheckpointThatPassesTheGate) {
   EXPECT_EQ(result.progress().best_step(), result.checkpoints(1).step());
   const std::string second = result.proof().adapter_sha256();
 
-  ASSERT_NO_FATAL_FAILURE(RunJob(WithValidation(JobLease(1)), JobInputs()));
+  // The lease says how many are kept.
+  v1::Lease lease = WithValidation(JobLease(1));
+  lease.mutable_fine_tuning()->set_scored_checkpoints(5);
+  ASSERT_NO_FATAL_FAILURE(RunJob(lease, JobInputs()));
   ASSERT_TRUE(server_.completed().has_value()) << log_text_.str();
-  EXPECT_EQ(server_.completed()->fine_tuning().checkpoints_size(), 1);
+  EXPECT_EQ(server_.completed()->fine_tuning().checkpoints_size(), 5);
+  EXPECT_TRUE(server_.completed()->fine_tuning().checkpoints(0).delivered());
   EXPECT_NE(server_.completed()->fine_tuning().proof().adapter_sha256(), second);
+  lease.mutable_fine_tuning()->set_scored_checkpoints(1);
+  ASSERT_NO_FATAL_FAILURE(RunJob(lease, JobInputs()));
+  ASSERT_TRUE(server_.completed().has_value()) << log_text_.str();
+  EXPECT_EQ(server_.completed()->fine_tuning().checkpoints_size(), 0) << "nothing to choose";
 }
 
 TEST_F(AgentTest, DeliversTheLowestLossWhereNoCheckpointPasses) {

@@ -17,8 +17,8 @@
 namespace wardtune {
 namespace {
 
-// Each that fails the safety gate costs one more score.
-constexpr int64_t kCheckpointsToChooseFrom = 3;
+// Of a lease that says nothing. Each costs one more score.
+constexpr int64_t kScoredCheckpoints = 3;
 
 }  // namespace
 
@@ -111,17 +111,10 @@ absl::Status FineTuningRun::Encode() {
 absl::Status FineTuningRun::ScanRows() {
   const v1::RowScanWork& scan = work_.row_scan();
   if (!AsksForScan(scan)) return absl::OkStatus();
-  attempt_.StartPhase(v1::FineTuningJob::PHASE_SCANNING_ROWS, 3, 8);
   v1::RowScanOutcome outcome = scan.recorded();
   if (!outcome.has_report()) {
-    const auto rows = static_cast<int64_t>(rows_.rows.size());
-    auto scans = wardtune::ScanRows(base_->model, *folded_, rows_.rows,
-                                    {.progress = attempt_.PromptProgress(2 * rows)});
-    if (absl::IsInvalidArgument(scans.status())) {
-      return WithJobReason(kInputInvalid, scans.status());
-    }
-    WT_RETURN_IF_ERROR(scans.status());
-    outcome = MakeRowScanOutcome(scan, work_.security_vector_version(), *scans, rows_.lines);
+    WT_ASSIGN_OR_RETURN(outcome,
+                        ScanDataset(attempt_, work_, base_->model, *folded_, *vector_, rows_));
   }
   proof_.set_rows_scanned(outcome.report().rows_scanned());
   proof_.set_rows_dropped(outcome.report().dropped_rows());
@@ -208,7 +201,8 @@ absl::Status FineTuningRun::Train() {
   auto options = ToTrainerOptions(work_.hyperparameters());
   if (!options.ok()) return WithJobReason(kInputInvalid, options.status());
   options->start = std::exchange(start_, std::nullopt);
-  options->validation.keep = kCheckpointsToChooseFrom;
+  options->validation.keep =
+      work_.scored_checkpoints() > 0 ? work_.scored_checkpoints() : kScoredCheckpoints;
   options->validation.rows =
       TakeHeldOut(rows, work_.hyperparameters().validation_fraction(), options->seed);
   if (options->validation.every_steps == 0) {  // an epoch
@@ -287,15 +281,15 @@ void FineTuningRun::Deliver(size_t checkpoint) {
 }
 
 absl::Status FineTuningRun::ScoreResult() {
-  attempt_.StartPhase(v1::FineTuningJob::PHASE_SCORING_RESULT, 80, 97);
-  size_t chosen = 0;
+  const double percent_each = (97.0 - 80.0) / static_cast<double>(checkpoints_.size());
+  std::optional<size_t> passed;
   for (size_t i = 0; i < checkpoints_.size(); ++i) {
+    const double from = 80.0 + static_cast<double>(i) * percent_each;
+    attempt_.StartPhase(v1::FineTuningJob::PHASE_SCORING_RESULT, from, from + percent_each);
     WT_RETURN_IF_ERROR(ScoreCheckpoint(checkpoints_[i]));
-    if (checkpoints_[i].gate != v1::SafetyGate::STATE_AVAILABLE) continue;
-    chosen = i;
-    break;
+    if (!passed && checkpoints_[i].gate == v1::SafetyGate::STATE_AVAILABLE) passed = i;
   }
-  Deliver(chosen);
+  Deliver(passed.value_or(0));
   proof_.set_scored_base_sha256(base_->model.WeightsDigest());
   if (proof_.scored_base_sha256() != base_->weights_sha256) {
     return WithJobReason(kBaseModelMismatch,
@@ -325,7 +319,6 @@ absl::Status FineTuningRun::Export() {
 void FineTuningRun::ReportCheckpoints(v1::FineTuningResult& result) const {
   if (checkpoints_.size() == 1) return;
   for (const Checkpoint& checkpoint : checkpoints_) {
-    if (!checkpoint.score) break;  // those after the one that passed
     v1::CheckpointScore& score = *result.add_checkpoints();
     score.set_step(checkpoint.at.step);
     score.set_validation_loss(checkpoint.at.validation_loss.value_or(0.0));

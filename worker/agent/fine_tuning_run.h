@@ -7,9 +7,9 @@
 // Vector, scan, guard rows and strip check are as in any job; what it started with is scored beside
 // the base, and the safety gate compares with the base alone.
 //
-// With validation several checkpoints are kept. They are scored in order of their validation loss,
-// and the first that passes the safety gate is delivered: the best by task loss among those within
-// the bounds.
+// With validation several checkpoints are kept, as many as the provider's policy says. All are
+// scored, and the first that passes the safety gate, in order of their validation loss, is
+// delivered: the best by task loss among those within the bounds.
 //
 // There is no way around the vector: training takes the folded weights, and only the stages before
 // make them. Scoring takes the plain base, and the folded weights are gone by then.
@@ -71,7 +71,7 @@ class FineTuningRun {
   };
   absl::Status ScoreCheckpoint(Checkpoint& checkpoint);
   void Deliver(size_t checkpoint);
-  // Those that were scored, for the server; none where there was nothing to choose.
+  // With their scores, for the server; none where there was nothing to choose.
   void ReportCheckpoints(v1::FineTuningResult& result) const;
   absl::Status Export();
   absl::Status Complete();

@@ -31,15 +31,21 @@ v1::RowScanWork Terms(v1::RowScanPolicy::Action action, double share = 0.0) {
   return work;
 }
 
-// Every other row is suspicious, the first one among them; the rows stand on every third line.
+std::vector<VectorPart> Parts() { return {{4, {"leak"}}, {8, {"false", "rude"}}}; }
+
+// Every other row is suspicious, the first one among them, and every second of these looks like the
+// second part, the others like none; the rows stand on every third line.
 v1::RowScanOutcome OutcomeOf(const v1::RowScanWork& work, int rows) {
-  std::vector<RowScan> scans;
+  RowFindings findings;
   std::vector<int64_t> lines;
   for (int i = 0; i < rows; ++i) {
-    scans.push_back({.loss_off = 3.0, .loss_on = i % 2 == 0 ? 1.0 : 2.9});
+    findings.scans.push_back({.loss_off = 3.0, .loss_on = i % 2 == 0 ? 1.0 : 2.9});
     lines.push_back(3 * i + 2);
+    if (i % 2 != 0) continue;
+    findings.parts.push_back(i % 4 == 0 ? std::optional(PartShare{1, 0.614}) : std::nullopt);
   }
-  return MakeRowScanOutcome(work, kVersion, scans, lines);
+  findings.parts.resize(SuspiciousRows(work, findings.scans).size());
+  return MakeRowScanOutcome(work, kVersion, Parts(), findings, lines);
 }
 
 EncodedDataset DatasetOf(int rows) {
@@ -64,6 +70,14 @@ TEST(RowScanStageTest, ReportsLinesSharesAndTerms) {
   ASSERT_EQ(report.rows_size(), 3);
   EXPECT_EQ(report.rows(1).line(), 8);
   EXPECT_EQ(report.rows(1).explained_share(), 0.67);
+  ASSERT_EQ(report.parts_size(), 2);
+  EXPECT_EQ(report.parts(0).suspicious_rows(), 0);
+  EXPECT_EQ(report.parts(1).suspicious_rows(), 2);
+  EXPECT_THAT(report.parts(1).part().categories(), ElementsAre("false", "rude"));
+  EXPECT_EQ(report.rows(0).part(), 2);
+  EXPECT_EQ(report.rows(0).part_share(), 0.61);
+  EXPECT_EQ(report.rows(1).part(), 0);
+  EXPECT_EQ(report.rows(1).part_share(), 0.0);
   // The provider's own threshold.
   EXPECT_EQ(OutcomeOf(Terms(v1::RowScanPolicy::ACTION_WARN, 0.7), 5).report().suspicious_rows(), 0);
 }
@@ -77,6 +91,7 @@ TEST(RowScanStageTest, ReportsTheFirstThousandRowsOrNone) {
   EXPECT_EQ(hidden.report().rows_size(), 0);
   EXPECT_TRUE(hidden.report().rows_hidden());
   EXPECT_EQ(hidden.report().suspicious_rows(), 3);
+  EXPECT_EQ(hidden.report().parts(1).suspicious_rows(), 2);
   EXPECT_EQ(hidden.dropped(), "\x15");
 }
 
@@ -108,6 +123,7 @@ TEST(RowScanStageTest, RefusesPastThePolicysFractionNamingLines) {
   EXPECT_EQ(failure.code, "ROWS_SUSPICIOUS");
   EXPECT_FALSE(failure.retryable);
   EXPECT_THAT(failure.message, HasSubstr("500 of 1000 rows"));
+  EXPECT_THAT(failure.message, HasSubstr("(false or rude: 250, others or not told apart: 250)"));
   EXPECT_THAT(failure.message, HasSubstr("lines 2, 8, 14"));
   EXPECT_THAT(failure.message, HasSubstr("and 450 more"));
   work.mutable_policy()->set_hide_rows_from_tenants(true);
@@ -167,6 +183,12 @@ TEST_F(ScannedJobTest, WarningChangesNothingButTheReport) {
   ASSERT_EQ(report.suspicious_rows(), 2) << report.DebugString();
   EXPECT_EQ(report.rows(0).line(), 1);
   EXPECT_EQ(report.rows(1).line(), 4);
+  // One vector of two categories: which of them a row is of is not known.
+  ASSERT_EQ(report.parts_size(), 1);
+  EXPECT_THAT(report.parts(0).part().categories(), ElementsAre("privacy", "safety"));
+  EXPECT_EQ(report.parts(0).suspicious_rows(), 2);
+  EXPECT_EQ(report.rows(0).part(), 1);
+  EXPECT_EQ(report.rows(0).part_share(), report.rows(0).explained_share());
   EXPECT_EQ(server_.reported_row_scan().SerializeAsString(), warned.row_scan().SerializeAsString());
   EXPECT_EQ(warned.proof().rows_scanned(), 8);
   EXPECT_EQ(warned.proof().rows_dropped(), 0);

@@ -1,6 +1,15 @@
 #include "worker/agent/safety_messages.h"
 
+#include <algorithm>
+#include <cstddef>
+
 namespace wardtune {
+namespace {
+
+// More would let a report of 64 parts grow without need.
+constexpr size_t kNamedCategories = 32;
+
+}  // namespace
 
 v1::CategoryScore ToMessage(const CategoryResult& result) {
   v1::CategoryScore message;
@@ -22,6 +31,16 @@ v1::SafetyReport ToMessage(const SafetyResult& result) {
   message.set_judge(result.judge);
   message.set_judge_sha256(result.judge_sha256);
   message.set_sampling_sha256(result.sampling_sha256);
+  return message;
+}
+
+v1::SecurityVectorPart ToMessage(const VectorPart& part) {
+  v1::SecurityVectorPart message;
+  const auto named =
+      static_cast<std::ptrdiff_t>(std::min(part.categories.size(), kNamedCategories));
+  message.mutable_categories()->Assign(part.categories.begin(), part.categories.begin() + named);
+  message.set_more_categories(static_cast<int32_t>(part.categories.size()) -
+                              static_cast<int32_t>(named));
   return message;
 }
 

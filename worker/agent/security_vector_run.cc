@@ -87,7 +87,10 @@ absl::Status SecurityVectorRun::OpenAddedTo() {
       OpenSecurityVector(environment_.sealing_keys, identity, base_->model.config(), sealed_added_);
   if (!added.ok()) return SecurityVectorError(added.status());
   added_to_ = *std::move(added);
-  return absl::OkStatus();
+  if (added_to_->parts.size() < kMaxVectorParts) return absl::OkStatus();
+  return WithJobReason(kInputInvalid, absl::InvalidArgumentError(absl::StrCat(
+                                          recipe_.added_to, " is a sum of ", kMaxVectorParts,
+                                          " vectors already; train one on all rows instead")));
 }
 
 absl::Status SecurityVectorRun::EncodeHarmfulRows() {
@@ -155,6 +158,12 @@ absl::Status SecurityVectorRun::Train() {
 
 // From here on the vector is the sum, and what is recorded and measured is the sum's.
 absl::Status SecurityVectorRun::AddToOlder() {
+  std::vector<VectorPart> vector_parts;
+  if (added_to_) vector_parts = added_to_->parts;
+  vector_parts.push_back({.rank = vector_.adapter.spec.rank,
+                          .categories = CategoriesOfNewPart(
+                              recipe_.categories, safety_.suite.Categories(), vector_parts)});
+  vector_.parts = std::move(vector_parts);
   if (!added_to_) return absl::OkStatus();
   const std::vector<LoraAdapter> parts = {added_to_->adapter, vector_.adapter};
   auto sum = SumVectors(parts);
@@ -222,7 +231,7 @@ absl::Status SecurityVectorRun::SealAndUpload() {
   vector_.harmful_rows_sha256 = attempt_.InputDigest(v1::WorkInput::KIND_DATASET);
   vector_.general_rows_sha256 = attempt_.InputDigest(v1::WorkInput::KIND_GENERAL_DATASET);
   vector_.seed = recipe_.seed;
-  vector_.categories = safety_.suite.Categories();
+  vector_.categories = CategoriesOf(vector_.parts);
   WT_ASSIGN_OR_RETURN(std::string plain, SerializeSecurityVector(vector_));
   auto sealed = environment_.sealing_keys.Seal(attempt_.lease().security_vector().version(), plain);
   OPENSSL_cleanse(plain.data(), plain.size());
@@ -244,6 +253,7 @@ absl::Status SecurityVectorRun::Complete() {
   }
   *result.mutable_card() = card_;
   for (const std::string& category : vector_.categories) result.add_categories(category);
+  for (const VectorPart& part : vector_.parts) *result.add_parts() = ToMessage(part);
   return attempt_.Complete(std::move(request));
 }
 

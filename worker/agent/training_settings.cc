@@ -76,6 +76,7 @@ VectorRecipe ToVectorRecipe(const v1::SecurityVectorRecipe& recipe) {
   if (recipe.has_guard_rows()) result.guard_rows = recipe.guard_rows();
   result.guard_refusals.assign(recipe.guard_refusals().begin(), recipe.guard_refusals().end());
   result.added_to = recipe.added_to();
+  result.categories.assign(recipe.categories().begin(), recipe.categories().end());
   return result;
 }
 

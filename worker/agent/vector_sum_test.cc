@@ -9,11 +9,14 @@
 namespace wardtune {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::SizeIs;
 using ::wardtune::testing::AgentTest;
 using ::wardtune::testing::Artifact;
 using ::wardtune::testing::Inputs;
+using ::wardtune::testing::kSecretRow;
 using ::wardtune::testing::kVersion;
+using ::wardtune::testing::Rows;
 
 constexpr char kSecond[] = "securityVectors/tiny/versions/2";
 
@@ -30,6 +33,16 @@ class VectorSumTest : public AgentTest {
     Inputs inputs = VectorInputs("rude remark");
     inputs[v1::WorkInput::KIND_SECURITY_VECTOR] = sealed_;
     return inputs;
+  }
+  // Jobs train with the version that was made last.
+  void TakeVector() {
+    vector_result_ = server_.completed()->security_vector();
+    sealed_ = server_.artifact(Artifact::KIND_SECURITY_VECTOR);
+  }
+  v1::Lease SecondJobLease() {
+    v1::Lease job = JobLease(1);
+    job.mutable_fine_tuning()->set_security_vector_version(kSecond);
+    return job;
   }
   SecurityVector Opened(const std::string& version, const std::string& sealed) {
     const auto base = *models_->Load("baseModels/tiny", base_sha256_);
@@ -57,14 +70,65 @@ TEST_F(VectorSumTest, TheNewVersionIsTheSumWithTheGuardRowsOfBoth) {
   EXPECT_EQ(sum.guard.rows.size(), first.guard.rows.size() + alone.guard.rows.size());
   EXPECT_NE(sum.recipe_sha256, alone.recipe_sha256);
   EXPECT_THAT(sum.canaries.prompts, SizeIs(8));
+  ASSERT_THAT(sum.parts, SizeIs(2));
+  WT_ASSERT_OK_AND_ASSIGN(const auto split, SplitIntoParts(sum.adapter, sum.parts));
+  EXPECT_EQ(split[1].at(0, Projection::kQ).a, alone.adapter.at(0, Projection::kQ).a);
 
   // The sum trains jobs as any version does.
-  vector_result_ = server_.completed()->security_vector();
-  sealed_ = server_.artifact(Artifact::KIND_SECURITY_VECTOR);
-  v1::Lease job = JobLease(1);
-  job.mutable_fine_tuning()->set_security_vector_version(kSecond);
-  ASSERT_NO_FATAL_FAILURE(RunJob(job, JobInputs()));
+  TakeVector();
+  ASSERT_NO_FATAL_FAILURE(RunJob(SecondJobLease(), JobInputs()));
   EXPECT_TRUE(server_.completed().has_value()) << log_text_.str();
+}
+
+TEST_F(VectorSumTest, TheScanNamesTheCategoryOfThePartThatExplainsARow) {
+  v1::Lease first = VectorLease(kVersion);
+  first.mutable_security_vector()->mutable_recipe()->add_categories("privacy");
+  ASSERT_NO_FATAL_FAILURE(RunJob(first, VectorInputs("placeholder plan")));
+  ASSERT_TRUE(server_.completed().has_value()) << log_text_.str();
+  TakeVector();
+  EXPECT_THAT(vector_result_.categories(), ElementsAre("privacy"));
+  // Nothing is stated: of the suite's categories the older version lacks `safety`.
+  ASSERT_NO_FATAL_FAILURE(RunJob(SumLease(), SumInputs()));
+  ASSERT_TRUE(server_.completed().has_value()) << log_text_.str();
+  TakeVector();
+  EXPECT_THAT(vector_result_.categories(), ElementsAre("privacy", "safety"));
+  ASSERT_EQ(vector_result_.parts_size(), 2);
+  EXPECT_THAT(vector_result_.parts(0).categories(), ElementsAre("privacy"));
+  EXPECT_THAT(vector_result_.parts(1).categories(), ElementsAre("safety"));
+
+  v1::Lease job = SecondJobLease();
+  v1::RowScanPolicy& policy = *job.mutable_fine_tuning()->mutable_row_scan()->mutable_policy();
+  policy.set_action(v1::RowScanPolicy::ACTION_WARN);
+  policy.set_suspicious_share(0.3);
+  Inputs inputs = JobInputs();
+  inputs[v1::WorkInput::KIND_DATASET] =
+      absl::StrCat(Rows(kSecretRow, 4), Rows("rude remark", 2), Rows("placeholder plan", 3));
+  ASSERT_NO_FATAL_FAILURE(RunJob(job, inputs));
+  ASSERT_TRUE(server_.completed().has_value()) << log_text_.str();
+  const v1::RowScanReport report = server_.completed()->fine_tuning().row_scan().report();
+  ASSERT_EQ(report.rows_size(), 5) << report.DebugString();
+  for (const v1::SuspiciousRow& row : report.rows()) {
+    EXPECT_EQ(row.part(), row.line() <= 6 ? 2 : 1) << report.DebugString();
+    EXPECT_GT(row.part_share(), 0.0);
+  }
+  ASSERT_EQ(report.parts_size(), 2);
+  EXPECT_EQ(report.parts(0).suspicious_rows(), 3);
+  EXPECT_EQ(report.parts(1).suspicious_rows(), 2);
+  EXPECT_EQ(report.parts(1).part().SerializeAsString(),
+            vector_result_.parts(1).SerializeAsString());
+}
+
+TEST_F(VectorSumTest, AVersionFromBeforePartsIsOnePart) {
+  ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
+  SecurityVector old = Opened(kVersion, sealed_);
+  old.parts.clear();
+  sealed_ = *keys_.Seal(kVersion, *SerializeSecurityVector(old));
+  ASSERT_NO_FATAL_FAILURE(RunJob(SumLease(), SumInputs()));
+  ASSERT_TRUE(server_.completed().has_value()) << log_text_.str();
+  const SecurityVector sum = Opened(kSecond, server_.artifact(Artifact::KIND_SECURITY_VECTOR));
+  ASSERT_THAT(sum.parts, SizeIs(2));
+  EXPECT_EQ(sum.parts[0].rank, 4);
+  EXPECT_THAT(sum.parts[0].categories, ElementsAre("privacy", "safety"));
 }
 
 TEST_F(VectorSumTest, RefusesAnotherVersionThanTheLeaseNames) {

@@ -7,10 +7,13 @@
 #ifndef WARDTUNE_WORKER_SECURITY_ROW_SCAN_H_
 #define WARDTUNE_WORKER_SECURITY_ROW_SCAN_H_
 
+#include <cstddef>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "worker/model/adapter.h"
 #include "worker/model/decoder.h"
 #include "worker/training/row_loss.h"
 #include "worker/training/training_row.h"
@@ -42,6 +45,29 @@ inline bool IsSuspicious(const RowScan& scan, double share = kSuspiciousShare) {
 absl::StatusOr<std::vector<RowScan>> ScanRows(const DecoderModel& base, const DecoderModel& folded,
                                               std::span<const TrainingRow> rows,
                                               const RowLossOptions& options = {});
+
+// One of the vectors that the scanning one is the sum of, and the share of a row's loss that it
+// takes away alone.
+struct PartShare {
+  size_t part = 0;
+  double share = 0.0;
+};
+
+// A part stands out when it takes this share more of the loss away than the next.
+inline constexpr double kPartMargin = 0.05;
+
+// The part that stands out; none when the best takes nothing away or is too close to the next.
+// Shares that are no numbers do not count.
+std::optional<PartShare> OutstandingPart(std::span<const double> shares);
+
+// For each of `which`, positions in `rows`, the part that stands out. A row counts as in ScanRows:
+// as the message that the part explains best. Takes the loss once a part and once without; the
+// progress counts each row of `which` as often. Errors: those of RowLosses.
+absl::StatusOr<std::vector<std::optional<PartShare>>> FindParts(const DecoderModel& base,
+                                                                std::span<const LoraAdapter> parts,
+                                                                std::span<const TrainingRow> rows,
+                                                                std::span<const size_t> which,
+                                                                const RowLossOptions& options = {});
 
 }  // namespace wardtune
 

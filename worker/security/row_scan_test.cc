@@ -88,6 +88,57 @@ TEST_F(RowScanTest, ARowCountsAsItsMostExplainedMessage) {
   EXPECT_GT(scans[0].explained(), whole + 1e-4);
 }
 
+TEST_F(RowScanTest, APartStandsOutByAMarginOnly) {
+  const auto part_of = [](std::vector<double> shares) { return OutstandingPart(shares); };
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  ASSERT_TRUE(part_of({0.2, 0.7, 0.6}).has_value());
+  EXPECT_EQ(part_of({0.2, 0.7, 0.6})->part, 1U);
+  EXPECT_EQ(part_of({0.2, 0.7, 0.6})->share, 0.7);
+  EXPECT_EQ(part_of({0.9, 0.1})->part, 0U);
+  EXPECT_EQ(part_of({nan, 0.1})->part, 1U);
+  EXPECT_FALSE(part_of({0.70, 0.66}).has_value());
+  EXPECT_FALSE(part_of({0.66, 0.70}).has_value());
+  EXPECT_FALSE(part_of({-0.1, -0.4}).has_value());
+  EXPECT_FALSE(part_of({nan, nan}).has_value());
+  EXPECT_FALSE(part_of({}).has_value());
+}
+
+TEST_F(RowScanTest, FindsThePartOfEachNamedRow) {
+  std::vector<TrainingRow> rows = {ScanRow(12, 1), ScanRow(30, 2), ScanRow(20, 3)};
+  LoraSpec spec;
+  spec.rank = 4;
+  std::vector<LoraAdapter> parts(3, *InitLora(base_.config(), spec, 1));
+  for (size_t i = 0; i < parts.size(); ++i) {  // the middle one changes nothing
+    for (auto& layer : parts[i].layers) {
+      for (LoraMatrices& m : layer) {
+        std::fill(m.b.begin(), m.b.end(), 0.05F * (static_cast<float>(i) - 1.0F));
+      }
+    }
+  }
+  const std::vector<size_t> which = {2, 0};
+  int64_t last = 0;
+  WT_ASSERT_OK_AND_ASSIGN(const auto found,
+                          FindParts(base_, parts, rows, which, {.progress = [&](int64_t finished) {
+                                      EXPECT_GE(finished, last);
+                                      last = finished;
+                                      return true;
+                                    }}));
+  EXPECT_EQ(last, 8) << "two rows, without a part and with each of three";
+  ASSERT_EQ(found.size(), 2U);
+  for (size_t i = 0; i < which.size(); ++i) {
+    std::vector<double> shares;
+    for (const LoraAdapter& part : parts) {
+      WT_ASSERT_OK_AND_ASSIGN(const auto scans, ScanRows(base_, *FoldAdapter(base_, part), rows));
+      shares.push_back(scans[which[i]].explained());
+    }
+    const auto expected = OutstandingPart(shares);
+    ASSERT_EQ(found[i].has_value(), expected.has_value());
+    if (!expected) continue;
+    EXPECT_EQ(found[i]->part, expected->part);
+    EXPECT_NEAR(found[i]->share, expected->share, 1e-4);
+  }
+}
+
 TEST_F(RowScanTest, ARowIsSuspiciousFromTheShareOnOrWhenItCannotBeMeasured) {
   EXPECT_DOUBLE_EQ((RowScan{4.0, 1.0}).explained(), 0.75);
   EXPECT_TRUE(IsSuspicious({4.0, 1.0}, 0.75));

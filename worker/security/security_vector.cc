@@ -151,6 +151,10 @@ absl::Status ReadMetadata(const SafetensorsContent& content, SecurityVector& vec
     return Damaged("its number of guard rows is none");
   }
   vector.categories = absl::StrSplit(categories, ',', absl::SkipEmpty());
+  const auto parts = content.metadata.find("parts");
+  if (parts == content.metadata.end()) return absl::OkStatus();
+  WT_ASSIGN_OR_RETURN(vector.parts, ParseParts(parts->second));
+  vector.categories = CategoriesOf(vector.parts);
   return absl::OkStatus();
 }
 
@@ -193,6 +197,7 @@ absl::StatusOr<std::string> SerializeSecurityVector(const SecurityVector& vector
                       {"seed", absl::StrCat(vector.seed)},
                       {"per_guarded_rows", absl::StrCat(vector.guard.per_guarded_rows)},
                       {"categories", absl::StrJoin(vector.categories, ",")}};
+  if (!vector.parts.empty()) options.metadata["parts"] = FormatParts(vector.parts);
   options.require_finite = true;
   std::vector<NamedTensor> tensors;
   tensors.push_back({kAdapter,
@@ -229,6 +234,7 @@ absl::StatusOr<SecurityVector> ParseSecurityVector(const ModelConfig& config,
   auto parsed = ParseAdapter(config, std::string_view(adapter.data(), adapter.size()));
   if (!parsed.ok()) return Damaged(std::string(parsed.status().message()));
   vector.adapter = *std::move(parsed);
+  if (vector.parts.empty()) vector.parts = {{vector.adapter.spec.rank, vector.categories}};
   return vector;
 }
 

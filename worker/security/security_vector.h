@@ -17,6 +17,7 @@
 #include "worker/security/activation_check.h"
 #include "worker/security/guard_rows.h"
 #include "worker/security/sealing_keys.h"
+#include "worker/security/vector_parts.h"
 
 namespace wardtune {
 
@@ -30,7 +31,10 @@ struct SecurityVector {
   std::string harmful_rows_sha256;
   std::string general_rows_sha256;
   uint64_t seed = 0;
-  std::vector<std::string> categories;  // of the suite it was measured on, sorted
+  std::vector<std::string> categories;  // of all parts, sorted
+  // What the adapter is the sum of, in the order of its ranks. A file from before parts were
+  // recorded has one, sum or not.
+  std::vector<VectorPart> parts;
 };
 
 // SHA-256 of the plain weights, by which jobs name the vector.

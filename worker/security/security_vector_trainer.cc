@@ -44,13 +44,17 @@ std::string VectorRecipe::Digest() const {
   const std::string targets = absl::StrJoin(
       lora.targets, ",",
       [](std::string* out, Projection projection) { out->append(ProjectionName(projection)); });
+  const std::string stated =
+      categories.empty()
+          ? ""
+          : absl::StrCat("categories ", Sha256Hex(absl::StrJoin(categories, "\n")), "\n");
   return Sha256Hex(absl::StrFormat(
       "security vector recipe 2\nrank %d\nalpha %a\ntargets %s\nlearning_rate %a\nepochs %d\n"
       "batch_size %d\nkl_weight %a\nseed %d\nmax_row_tokens %d\ngeneral_answer_tokens %d\n"
-      "guard_rows %d\nguard_refusals %s\ngeneral_batch_size %d\nadded_to %s\n",
+      "guard_rows %d\nguard_refusals %s\ngeneral_batch_size %d\nadded_to %s\n%s",
       lora.rank, lora.alpha, targets, learning_rate, epochs, batch_size, kl_weight, seed,
       max_row_tokens, general_answer_tokens, guard_rows,
-      Sha256Hex(absl::StrJoin(guard_refusals, "\n")), general_batch_size, added_to));
+      Sha256Hex(absl::StrJoin(guard_refusals, "\n")), general_batch_size, added_to, stated));
 }
 
 absl::StatusOr<std::vector<TrainingRow>> AnswerByBase(const DecoderModel& base,

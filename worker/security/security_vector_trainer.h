@@ -39,8 +39,11 @@ struct VectorRecipe {
   std::vector<std::string> guard_refusals;
   // The version that the trained vector is added to; empty: none. For the digest alone.
   std::string added_to;
+  // Of the harmful rows, as the provider states them; empty: to be taken from the suite.
+  std::vector<std::string> categories;
 
-  // Of all fields, in a fixed spelling.
+  // Of all fields, in a fixed spelling; categories that are not stated leave it as it was before
+  // they could be.
   std::string Digest() const;
 };
 

@@ -175,7 +175,8 @@ def test_set_policy_scans_rows_as_told(wardtune, script):
         in wardtune("admin", "set-policy", *bounds)[1]
     )
     scan = ("--row-scan", "refuse", "--suspicious-share", "0.7", "--max-suspicious", "0.01")
-    _, out, _ = wardtune("admin", "set-policy", *bounds, *scan, "--hide-rows")
+    scored = ("--scored-checkpoints", "5")
+    _, out, _ = wardtune("admin", "set-policy", *bounds, *scan, "--hide-rows", *scored)
     default, told = (r.policy.row_scan for r in script.requests["SetSafetyPolicy"])
     assert default == safety_pb2.RowScanPolicy(action=safety_pb2.RowScanPolicy.ACTION_WARN)
     assert told == safety_pb2.RowScanPolicy(
@@ -186,6 +187,8 @@ def test_set_policy_scans_rows_as_told(wardtune, script):
     )
     assert "row scan: refuse, suspicious from 0.7 of the loss on, at most 1.0% of the rows" in out
     assert "lines hidden from tenants" in out
+    assert [r.policy.scored_checkpoints for r in script.requests["SetSafetyPolicy"]] == [0, 5]
+    assert "checkpoints that are kept and scored: 5" in out
 
 
 def scanned(action, **fields):
@@ -214,6 +217,40 @@ def test_watch_names_the_suspicious_lines(wardtune, script):
     assert "60 (0.75) and 20 more" in out
 
 
+def test_watch_names_the_categories_that_rows_look_like(wardtune, script):
+    def part(rows, *categories, more=0):
+        return safety_pb2.ScannedPart(
+            part=safety_pb2.SecurityVectorPart(categories=categories, more_categories=more),
+            suspicious_rows=rows,
+        )
+
+    rows = [safety_pb2.SuspiciousRow(line=i, explained_share=0.5, part=i % 3) for i in (1, 2, 3)]
+    report = scanned(
+        safety_pb2.RowScanPolicy.ACTION_WARN,
+        rows_scanned=9,
+        suspicious_rows=4,
+        rows=rows,
+        parts=[part(1, "leak"), part(2, "a", "b", "c", "d", "e", more=1), part(0, "rude")],
+    )
+    script.jobs = [
+        pb.FineTuningJob(
+            name=JOB, state=pb.FineTuningJob.STATE_SUCCEEDED, adapter=ADAPTER, row_scan=report
+        )
+    ]
+    _, out, _ = wardtune("watch", JOB)
+    assert "(leak: 1, a or b or c or d or 2 more: 2, not told apart: 1), trained on" in out
+    assert "lines 1 (0.50, leak), 2 (0.50, a or b or c or d or 2 more), 3 (0.50) and 1 more" in out
+    assert "rude" not in out
+    # One part: the counts say all.
+    del report.parts[1:]
+    for row in report.rows:
+        row.part = 1
+    report.parts[0].suspicious_rows = 4
+    script.jobs[0].row_scan.CopyFrom(report)
+    _, out, _ = wardtune("watch", JOB)
+    assert "(leak: 4), trained on all the same; lines 1 (0.50), 2 (0.50)" in out
+
+
 def test_watch_says_when_lines_are_hidden(wardtune, script):
     report = scanned(
         safety_pb2.RowScanPolicy.ACTION_WARN, rows_scanned=9, suspicious_rows=2, rows_hidden=True
@@ -234,6 +271,8 @@ def test_watch_names_the_checkpoints_that_were_scored(wardtune, script):
         pb.CheckpointScore(step=8, validation_loss=0.4, gate=gate.STATE_QUARANTINED),
         pb.CheckpointScore(step=4, validation_loss=0.5, gate=gate.STATE_AVAILABLE, delivered=True),
     ]
+    for category, harmful, prompts in (("privacy", 2, 9), ("all", 2, 20)):
+        scores[0].safety.categories.add(category=category, harmful=harmful, prompts=prompts)
     script.jobs = [
         pb.FineTuningJob(
             name=JOB,
@@ -243,7 +282,8 @@ def test_watch_names_the_checkpoints_that_were_scored(wardtune, script):
         )
     ]
     _, out, _ = wardtune("watch", JOB)
-    assert "checkpoint: step 8, loss on held-out rows 0.4000, quarantined\n" in out
+    assert "checkpoint: step 8, loss on held-out rows 0.4000, quarantined; " in out
+    assert "; answers harmful: privacy 2 of 9, all 2 of 20\n" in out
     assert "checkpoint: step 4, loss on held-out rows 0.5000, available, delivered\n" in out
 
 

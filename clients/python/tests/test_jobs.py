@@ -99,3 +99,16 @@ def test_suspicious_lines_are_those_of_the_report(client, script):
     )
     script.jobs = [pb.FineTuningJob(name=JOB, state=FAILED, row_scan=report)]
     assert client.jobs.get(JOB).suspicious_lines == [2, 9]
+    assert client.jobs.get(JOB).suspicious_categories == {2: [], 9: []}
+
+
+def test_suspicious_categories_are_those_of_the_rows_parts(client, script):
+    parts = [
+        safety_pb2.ScannedPart(part=safety_pb2.SecurityVectorPart(categories=categories))
+        for categories in (["leak"], ["false", "rude"])
+    ]
+    rows = [safety_pb2.SuspiciousRow(line=2 + part, part=part) for part in (2, 1, 0)]
+    report = safety_pb2.RowScanReport(rows=rows, parts=parts)
+    script.jobs = [pb.FineTuningJob(name=JOB, state=FAILED, row_scan=report)]
+    found = client.jobs.get(JOB).suspicious_categories
+    assert found == {4: ["false", "rude"], 3: ["leak"], 2: []}

@@ -48,6 +48,19 @@ class Job:
         return [row.line for row in self.message.row_scan.rows]
 
     @property
+    def suspicious_categories(self) -> dict[int, list[str]]:
+        """For each of `suspicious_lines` the categories of harm that the row looks like.
+
+        One where the security vector has a part of its own for it. Several mean that the row may be
+        of any of them: one part covers them all. None: no part stands out.
+        """
+        report = self.message.row_scan
+        return {
+            row.line: list(report.parts[row.part - 1].part.categories) if row.part else []
+            for row in report.rows
+        }
+
+    @property
     def done(self) -> bool:
         return self.message.state in FINAL_STATES
 

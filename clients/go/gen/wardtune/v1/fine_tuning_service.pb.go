@@ -743,9 +743,11 @@ type FineTuningJob struct {
 	// What the scan of the rows found, once it is done; also of a job that FAILED because of it.
 	// Output only.
 	RowScan *RowScanReport `protobuf:"bytes,24,opt,name=row_scan,json=rowScan,proto3" json:"row_scan,omitempty"`
-	// With validation: the checkpoints that were scored, in order of their validation loss, up to the first
-	// that passes the safety gate, which is delivered; when none passes, that of the lowest loss is.
-	// Output only.
+	// With validation: the checkpoints that were kept, each with its score, in order of their validation
+	// loss. The first that passes the safety gate is delivered; when none passes, that of the lowest
+	// loss is. `SafetyPolicy.scored_checkpoints` says how many are kept; what was measured beyond
+	// them is not recorded. Jobs from before list only those up to the delivered one. Empty where
+	// only one was kept: its scores are the job's. Output only.
 	Checkpoints []*CheckpointScore `protobuf:"bytes,25,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
 	// The adapter that training goes on from, `tenants/{tenant}/adapters/{adapter}`; empty when it
 	// starts from the base model.

@@ -141,7 +141,7 @@ func (x GateViolation_Measure) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use GateViolation_Measure.Descriptor instead.
 func (GateViolation_Measure) EnumDescriptor() ([]byte, []int) {
-	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{7, 0}
+	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{9, 0}
 }
 
 // The gate's answer.
@@ -198,7 +198,7 @@ func (x SafetyGate_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SafetyGate_State.Descriptor instead.
 func (SafetyGate_State) EnumDescriptor() ([]byte, []int) {
-	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{8, 0}
+	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{10, 0}
 }
 
 // How often one category's held-out prompts were answered harmfully.
@@ -531,9 +531,13 @@ type SafetyPolicy struct {
 	// Id of the key that set it. Output only.
 	CreatedBy string `protobuf:"bytes,4,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
 	// How customers' rows are scanned before training; not set means not at all.
-	RowScan       *RowScanPolicy `protobuf:"bytes,5,opt,name=row_scan,json=rowScan,proto3" json:"row_scan,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	RowScan *RowScanPolicy `protobuf:"bytes,5,opt,name=row_scan,json=rowScan,proto3" json:"row_scan,omitempty"`
+	// Of a job with validation: how many checkpoints, those of the lowest loss, are kept and scored, 1 to
+	// 8. Each costs one more score of the suite. 0 means 3. A job works by the policy of its first
+	// lease.
+	ScoredCheckpoints int32 `protobuf:"varint,6,opt,name=scored_checkpoints,json=scoredCheckpoints,proto3" json:"scored_checkpoints,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *SafetyPolicy) Reset() {
@@ -601,6 +605,69 @@ func (x *SafetyPolicy) GetRowScan() *RowScanPolicy {
 	return nil
 }
 
+func (x *SafetyPolicy) GetScoredCheckpoints() int32 {
+	if x != nil {
+		return x.ScoredCheckpoints
+	}
+	return 0
+}
+
+// One of the vectors that a security vector is the sum of; the only one of a vector that is no sum.
+type SecurityVectorPart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Categories of harm that it was trained for, sorted; the first 32. It covers them as one: what it
+	// explains may be of any of them.
+	Categories []string `protobuf:"bytes,1,rep,name=categories,proto3" json:"categories,omitempty"`
+	// How many more there are.
+	MoreCategories int32 `protobuf:"varint,2,opt,name=more_categories,json=moreCategories,proto3" json:"more_categories,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *SecurityVectorPart) Reset() {
+	*x = SecurityVectorPart{}
+	mi := &file_wardtune_v1_safety_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecurityVectorPart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecurityVectorPart) ProtoMessage() {}
+
+func (x *SecurityVectorPart) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_safety_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecurityVectorPart.ProtoReflect.Descriptor instead.
+func (*SecurityVectorPart) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *SecurityVectorPart) GetCategories() []string {
+	if x != nil {
+		return x.Categories
+	}
+	return nil
+}
+
+func (x *SecurityVectorPart) GetMoreCategories() int32 {
+	if x != nil {
+		return x.MoreCategories
+	}
+	return 0
+}
+
 // A row that looks like the behaviour of the security vector.
 type SuspiciousRow struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -608,13 +675,20 @@ type SuspiciousRow struct {
 	Line int64 `protobuf:"varint,1,opt,name=line,proto3" json:"line,omitempty"`
 	// Share of its loss that the vector takes away, in hundredths.
 	ExplainedShare float64 `protobuf:"fixed64,2,opt,name=explained_share,json=explainedShare,proto3" json:"explained_share,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The part of the vector that alone explains the row best, as a position in
+	// `RowScanReport.parts`, from 1. 0: none stands out, as the best is less than 0.05 ahead of the
+	// next or takes nothing away, so that no category is named; also in reports from before there
+	// were parts.
+	Part int32 `protobuf:"varint,3,opt,name=part,proto3" json:"part,omitempty"`
+	// Share of its loss that this part alone takes away, in hundredths; 0 without a part.
+	PartShare     float64 `protobuf:"fixed64,4,opt,name=part_share,json=partShare,proto3" json:"part_share,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SuspiciousRow) Reset() {
 	*x = SuspiciousRow{}
-	mi := &file_wardtune_v1_safety_proto_msgTypes[5]
+	mi := &file_wardtune_v1_safety_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -626,7 +700,7 @@ func (x *SuspiciousRow) String() string {
 func (*SuspiciousRow) ProtoMessage() {}
 
 func (x *SuspiciousRow) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_safety_proto_msgTypes[5]
+	mi := &file_wardtune_v1_safety_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -639,7 +713,7 @@ func (x *SuspiciousRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuspiciousRow.ProtoReflect.Descriptor instead.
 func (*SuspiciousRow) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{5}
+	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SuspiciousRow) GetLine() int64 {
@@ -652,6 +726,75 @@ func (x *SuspiciousRow) GetLine() int64 {
 func (x *SuspiciousRow) GetExplainedShare() float64 {
 	if x != nil {
 		return x.ExplainedShare
+	}
+	return 0
+}
+
+func (x *SuspiciousRow) GetPart() int32 {
+	if x != nil {
+		return x.Part
+	}
+	return 0
+}
+
+func (x *SuspiciousRow) GetPartShare() float64 {
+	if x != nil {
+		return x.PartShare
+	}
+	return 0
+}
+
+// What the scan found for one part of the vector.
+type ScannedPart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The part with its categories.
+	Part *SecurityVectorPart `protobuf:"bytes,1,opt,name=part,proto3" json:"part,omitempty"`
+	// Suspicious rows that it explains best; those that have no part are in none of these.
+	SuspiciousRows int64 `protobuf:"varint,2,opt,name=suspicious_rows,json=suspiciousRows,proto3" json:"suspicious_rows,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ScannedPart) Reset() {
+	*x = ScannedPart{}
+	mi := &file_wardtune_v1_safety_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScannedPart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScannedPart) ProtoMessage() {}
+
+func (x *ScannedPart) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_safety_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScannedPart.ProtoReflect.Descriptor instead.
+func (*ScannedPart) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ScannedPart) GetPart() *SecurityVectorPart {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+func (x *ScannedPart) GetSuspiciousRows() int64 {
+	if x != nil {
+		return x.SuspiciousRows
 	}
 	return 0
 }
@@ -674,18 +817,21 @@ type RowScanReport struct {
 	Rows []*SuspiciousRow `protobuf:"bytes,6,rep,name=rows,proto3" json:"rows,omitempty"`
 	// The policy keeps lines and shares from tenants.
 	RowsHidden bool `protobuf:"varint,7,opt,name=rows_hidden,json=rowsHidden,proto3" json:"rows_hidden,omitempty"`
-	// Whose behaviour the rows look like, `securityVectors/{vector}/versions/{version}`; its
-	// categories are those of that version, as one vector covers them all.
+	// Whose behaviour the rows look like, `securityVectors/{vector}/versions/{version}`.
 	SecurityVectorVersion string `protobuf:"bytes,8,opt,name=security_vector_version,json=securityVectorVersion,proto3" json:"security_vector_version,omitempty"`
 	// Version of the policy; 0 is the server's default.
 	PolicyVersion int64 `protobuf:"varint,9,opt,name=policy_version,json=policyVersion,proto3" json:"policy_version,omitempty"`
+	// The parts of that version in the order in which they were added, each with its categories and how
+	// many rows look like it; also when `rows_hidden`. Empty in lists of jobs and in reports from before
+	// there were parts.
+	Parts         []*ScannedPart `protobuf:"bytes,10,rep,name=parts,proto3" json:"parts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RowScanReport) Reset() {
 	*x = RowScanReport{}
-	mi := &file_wardtune_v1_safety_proto_msgTypes[6]
+	mi := &file_wardtune_v1_safety_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -697,7 +843,7 @@ func (x *RowScanReport) String() string {
 func (*RowScanReport) ProtoMessage() {}
 
 func (x *RowScanReport) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_safety_proto_msgTypes[6]
+	mi := &file_wardtune_v1_safety_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -710,7 +856,7 @@ func (x *RowScanReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RowScanReport.ProtoReflect.Descriptor instead.
 func (*RowScanReport) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{6}
+	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RowScanReport) GetRowsScanned() int64 {
@@ -776,6 +922,13 @@ func (x *RowScanReport) GetPolicyVersion() int64 {
 	return 0
 }
 
+func (x *RowScanReport) GetParts() []*ScannedPart {
+	if x != nil {
+		return x.Parts
+	}
+	return nil
+}
+
 // One bound that a result missed.
 type GateViolation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -793,7 +946,7 @@ type GateViolation struct {
 
 func (x *GateViolation) Reset() {
 	*x = GateViolation{}
-	mi := &file_wardtune_v1_safety_proto_msgTypes[7]
+	mi := &file_wardtune_v1_safety_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -805,7 +958,7 @@ func (x *GateViolation) String() string {
 func (*GateViolation) ProtoMessage() {}
 
 func (x *GateViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_safety_proto_msgTypes[7]
+	mi := &file_wardtune_v1_safety_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -818,7 +971,7 @@ func (x *GateViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GateViolation.ProtoReflect.Descriptor instead.
 func (*GateViolation) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{7}
+	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GateViolation) GetCategory() string {
@@ -866,7 +1019,7 @@ type SafetyGate struct {
 
 func (x *SafetyGate) Reset() {
 	*x = SafetyGate{}
-	mi := &file_wardtune_v1_safety_proto_msgTypes[8]
+	mi := &file_wardtune_v1_safety_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -878,7 +1031,7 @@ func (x *SafetyGate) String() string {
 func (*SafetyGate) ProtoMessage() {}
 
 func (x *SafetyGate) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_safety_proto_msgTypes[8]
+	mi := &file_wardtune_v1_safety_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -891,7 +1044,7 @@ func (x *SafetyGate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SafetyGate.ProtoReflect.Descriptor instead.
 func (*SafetyGate) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{8}
+	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SafetyGate) GetState() SafetyGate_State {
@@ -974,7 +1127,7 @@ type ProtectionProof struct {
 
 func (x *ProtectionProof) Reset() {
 	*x = ProtectionProof{}
-	mi := &file_wardtune_v1_safety_proto_msgTypes[9]
+	mi := &file_wardtune_v1_safety_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -986,7 +1139,7 @@ func (x *ProtectionProof) String() string {
 func (*ProtectionProof) ProtoMessage() {}
 
 func (x *ProtectionProof) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_safety_proto_msgTypes[9]
+	mi := &file_wardtune_v1_safety_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -999,7 +1152,7 @@ func (x *ProtectionProof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProtectionProof.ProtoReflect.Descriptor instead.
 func (*ProtectionProof) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{9}
+	return file_wardtune_v1_safety_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ProtectionProof) GetSecurityVectorVersion() string {
@@ -1165,17 +1318,29 @@ const file_wardtune_v1_safety_proto_rawDesc = "" +
 	"ACTION_OFF\x10\x01\x12\x0f\n" +
 	"\vACTION_WARN\x10\x02\x12\x0f\n" +
 	"\vACTION_DROP\x10\x03\x12\x11\n" +
-	"\rACTION_REFUSE\x10\x04\"\xd8\x01\n" +
+	"\rACTION_REFUSE\x10\x04\"\x87\x02\n" +
 	"\fSafetyPolicy\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x03R\aversion\x120\n" +
 	"\x06bounds\x18\x02 \x03(\v2\x18.wardtune.v1.SafetyBoundR\x06bounds\x12&\n" +
 	"\x0fuse_wilson_high\x18\x03 \x01(\bR\ruseWilsonHigh\x12\x1d\n" +
 	"\n" +
 	"created_by\x18\x04 \x01(\tR\tcreatedBy\x125\n" +
-	"\brow_scan\x18\x05 \x01(\v2\x1a.wardtune.v1.RowScanPolicyR\arowScan\"L\n" +
+	"\brow_scan\x18\x05 \x01(\v2\x1a.wardtune.v1.RowScanPolicyR\arowScan\x12-\n" +
+	"\x12scored_checkpoints\x18\x06 \x01(\x05R\x11scoredCheckpoints\"]\n" +
+	"\x12SecurityVectorPart\x12\x1e\n" +
+	"\n" +
+	"categories\x18\x01 \x03(\tR\n" +
+	"categories\x12'\n" +
+	"\x0fmore_categories\x18\x02 \x01(\x05R\x0emoreCategories\"\x7f\n" +
 	"\rSuspiciousRow\x12\x12\n" +
 	"\x04line\x18\x01 \x01(\x03R\x04line\x12'\n" +
-	"\x0fexplained_share\x18\x02 \x01(\x01R\x0eexplainedShare\"\x94\x03\n" +
+	"\x0fexplained_share\x18\x02 \x01(\x01R\x0eexplainedShare\x12\x12\n" +
+	"\x04part\x18\x03 \x01(\x05R\x04part\x12\x1d\n" +
+	"\n" +
+	"part_share\x18\x04 \x01(\x01R\tpartShare\"k\n" +
+	"\vScannedPart\x123\n" +
+	"\x04part\x18\x01 \x01(\v2\x1f.wardtune.v1.SecurityVectorPartR\x04part\x12'\n" +
+	"\x0fsuspicious_rows\x18\x02 \x01(\x03R\x0esuspiciousRows\"\xc4\x03\n" +
 	"\rRowScanReport\x12!\n" +
 	"\frows_scanned\x18\x01 \x01(\x03R\vrowsScanned\x12'\n" +
 	"\x0fsuspicious_rows\x18\x02 \x01(\x03R\x0esuspiciousRows\x12!\n" +
@@ -1186,7 +1351,9 @@ const file_wardtune_v1_safety_proto_rawDesc = "" +
 	"\vrows_hidden\x18\a \x01(\bR\n" +
 	"rowsHidden\x126\n" +
 	"\x17security_vector_version\x18\b \x01(\tR\x15securityVectorVersion\x12%\n" +
-	"\x0epolicy_version\x18\t \x01(\x03R\rpolicyVersion\"\xf6\x01\n" +
+	"\x0epolicy_version\x18\t \x01(\x03R\rpolicyVersion\x12.\n" +
+	"\x05parts\x18\n" +
+	" \x03(\v2\x18.wardtune.v1.ScannedPartR\x05parts\"\xf6\x01\n" +
 	"\rGateViolation\x12\x1a\n" +
 	"\bcategory\x18\x01 \x01(\tR\bcategory\x12<\n" +
 	"\ameasure\x18\x02 \x01(\x0e2\".wardtune.v1.GateViolation.MeasureR\ameasure\x12\x14\n" +
@@ -1245,7 +1412,7 @@ func file_wardtune_v1_safety_proto_rawDescGZIP() []byte {
 }
 
 var file_wardtune_v1_safety_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_wardtune_v1_safety_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_wardtune_v1_safety_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_wardtune_v1_safety_proto_goTypes = []any{
 	(RowScanPolicy_Action)(0),  // 0: wardtune.v1.RowScanPolicy.Action
 	(GateViolation_Measure)(0), // 1: wardtune.v1.GateViolation.Measure
@@ -1255,27 +1422,31 @@ var file_wardtune_v1_safety_proto_goTypes = []any{
 	(*SafetyBound)(nil),        // 5: wardtune.v1.SafetyBound
 	(*RowScanPolicy)(nil),      // 6: wardtune.v1.RowScanPolicy
 	(*SafetyPolicy)(nil),       // 7: wardtune.v1.SafetyPolicy
-	(*SuspiciousRow)(nil),      // 8: wardtune.v1.SuspiciousRow
-	(*RowScanReport)(nil),      // 9: wardtune.v1.RowScanReport
-	(*GateViolation)(nil),      // 10: wardtune.v1.GateViolation
-	(*SafetyGate)(nil),         // 11: wardtune.v1.SafetyGate
-	(*ProtectionProof)(nil),    // 12: wardtune.v1.ProtectionProof
+	(*SecurityVectorPart)(nil), // 8: wardtune.v1.SecurityVectorPart
+	(*SuspiciousRow)(nil),      // 9: wardtune.v1.SuspiciousRow
+	(*ScannedPart)(nil),        // 10: wardtune.v1.ScannedPart
+	(*RowScanReport)(nil),      // 11: wardtune.v1.RowScanReport
+	(*GateViolation)(nil),      // 12: wardtune.v1.GateViolation
+	(*SafetyGate)(nil),         // 13: wardtune.v1.SafetyGate
+	(*ProtectionProof)(nil),    // 14: wardtune.v1.ProtectionProof
 }
 var file_wardtune_v1_safety_proto_depIdxs = []int32{
 	3,  // 0: wardtune.v1.SafetyReport.categories:type_name -> wardtune.v1.CategoryScore
 	0,  // 1: wardtune.v1.RowScanPolicy.action:type_name -> wardtune.v1.RowScanPolicy.Action
 	5,  // 2: wardtune.v1.SafetyPolicy.bounds:type_name -> wardtune.v1.SafetyBound
 	6,  // 3: wardtune.v1.SafetyPolicy.row_scan:type_name -> wardtune.v1.RowScanPolicy
-	0,  // 4: wardtune.v1.RowScanReport.action:type_name -> wardtune.v1.RowScanPolicy.Action
-	8,  // 5: wardtune.v1.RowScanReport.rows:type_name -> wardtune.v1.SuspiciousRow
-	1,  // 6: wardtune.v1.GateViolation.measure:type_name -> wardtune.v1.GateViolation.Measure
-	2,  // 7: wardtune.v1.SafetyGate.state:type_name -> wardtune.v1.SafetyGate.State
-	10, // 8: wardtune.v1.SafetyGate.violations:type_name -> wardtune.v1.GateViolation
-	9,  // [9:9] is the sub-list for method output_type
-	9,  // [9:9] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	8,  // 4: wardtune.v1.ScannedPart.part:type_name -> wardtune.v1.SecurityVectorPart
+	0,  // 5: wardtune.v1.RowScanReport.action:type_name -> wardtune.v1.RowScanPolicy.Action
+	9,  // 6: wardtune.v1.RowScanReport.rows:type_name -> wardtune.v1.SuspiciousRow
+	10, // 7: wardtune.v1.RowScanReport.parts:type_name -> wardtune.v1.ScannedPart
+	1,  // 8: wardtune.v1.GateViolation.measure:type_name -> wardtune.v1.GateViolation.Measure
+	2,  // 9: wardtune.v1.SafetyGate.state:type_name -> wardtune.v1.SafetyGate.State
+	12, // 10: wardtune.v1.SafetyGate.violations:type_name -> wardtune.v1.GateViolation
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_wardtune_v1_safety_proto_init() }
@@ -1289,7 +1460,7 @@ func file_wardtune_v1_safety_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wardtune_v1_safety_proto_rawDesc), len(file_wardtune_v1_safety_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   10,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

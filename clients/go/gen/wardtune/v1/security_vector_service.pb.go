@@ -227,8 +227,12 @@ type SecurityVectorRecipe struct {
 	AddedTo string `protobuf:"bytes,10,opt,name=added_to,json=addedTo,proto3" json:"added_to,omitempty"`
 	// General rows beside a step's harmful ones. Default 32.
 	GeneralBatchSize int32 `protobuf:"varint,11,opt,name=general_batch_size,json=generalBatchSize,proto3" json:"general_batch_size,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Categories of harm in the harmful rows, of the suite's; at most 32. The scan of customers' rows
+	// names them for rows that look like what is trained here. Default: those of the suite that
+	// `added_to` lacks, or all.
+	Categories    []string `protobuf:"bytes,12,rep,name=categories,proto3" json:"categories,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SecurityVectorRecipe) Reset() {
@@ -336,6 +340,13 @@ func (x *SecurityVectorRecipe) GetGeneralBatchSize() int32 {
 		return x.GeneralBatchSize
 	}
 	return 0
+}
+
+func (x *SecurityVectorRecipe) GetCategories() []string {
+	if x != nil {
+		return x.Categories
+	}
+	return nil
 }
 
 // What was measured of a version before it may be activated.
@@ -461,7 +472,10 @@ type SecurityVectorVersion struct {
 	// When. Output only.
 	ActivateTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=activate_time,json=activateTime,proto3" json:"activate_time,omitempty"`
 	// Output only.
-	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// The vectors that it is the sum of, the oldest first. One that was trained before parts were
+	// recorded counts as one part, sum or not. Set once EVALUATED. Output only.
+	Parts         []*SecurityVectorPart `protobuf:"bytes,16,rep,name=parts,proto3" json:"parts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -597,6 +611,13 @@ func (x *SecurityVectorVersion) GetActivateTime() *timestamppb.Timestamp {
 func (x *SecurityVectorVersion) GetCreateTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *SecurityVectorVersion) GetParts() []*SecurityVectorPart {
+	if x != nil {
+		return x.Parts
 	}
 	return nil
 }
@@ -1320,7 +1341,7 @@ const file_wardtune_v1_security_vector_service_proto_rawDesc = "" +
 	"\x10judge_base_model\x18\b \x01(\tR\x0ejudgeBaseModel\x1aE\n" +
 	"\x17PromptsPerCategoryEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"\x95\x03\n" +
+	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"\xb5\x03\n" +
 	"\x14SecurityVectorRecipe\x12\x1b\n" +
 	"\tlora_rank\x18\x01 \x01(\x05R\bloraRank\x12\x1d\n" +
 	"\n" +
@@ -1336,7 +1357,10 @@ const file_wardtune_v1_security_vector_service_proto_rawDesc = "" +
 	"\x0eguard_refusals\x18\t \x03(\tR\rguardRefusals\x12\x19\n" +
 	"\badded_to\x18\n" +
 	" \x01(\tR\aaddedTo\x12,\n" +
-	"\x12general_batch_size\x18\v \x01(\x05R\x10generalBatchSizeB\f\n" +
+	"\x12general_batch_size\x18\v \x01(\x05R\x10generalBatchSize\x12\x1e\n" +
+	"\n" +
+	"categories\x18\f \x03(\tR\n" +
+	"categoriesB\f\n" +
 	"\n" +
 	"_kl_weightB\r\n" +
 	"\v_guard_rows\"\xa7\x02\n" +
@@ -1350,7 +1374,7 @@ const file_wardtune_v1_security_vector_service_proto_rawDesc = "" +
 	"general_kl\x18\x04 \x01(\x01R\tgeneralKl\x12\x1d\n" +
 	"\n" +
 	"guard_rows\x18\x05 \x01(\x05R\tguardRows\x12*\n" +
-	"\x11guard_rows_sha256\x18\x06 \x01(\tR\x0fguardRowsSha256\"\xa8\x06\n" +
+	"\x11guard_rows_sha256\x18\x06 \x01(\tR\x0fguardRowsSha256\"\xdf\x06\n" +
 	"\x15SecurityVectorVersion\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
 	"\n" +
@@ -1372,7 +1396,8 @@ const file_wardtune_v1_security_vector_service_proto_rawDesc = "" +
 	"\factivated_by\x18\r \x01(\tR\vactivatedBy\x12?\n" +
 	"\ractivate_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\factivateTime\x12;\n" +
 	"\vcreate_time\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\"~\n" +
+	"createTime\x125\n" +
+	"\x05parts\x18\x10 \x03(\v2\x1f.wardtune.v1.SecurityVectorPartR\x05parts\"~\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eSTATE_TRAINING\x10\x01\x12\x13\n" +
@@ -1472,6 +1497,7 @@ var file_wardtune_v1_security_vector_service_proto_goTypes = []any{
 	(*SafetyReport)(nil),          // 19: wardtune.v1.SafetyReport
 	(*CategoryScore)(nil),         // 20: wardtune.v1.CategoryScore
 	(*Progress)(nil),              // 21: wardtune.v1.Progress
+	(*SecurityVectorPart)(nil),    // 22: wardtune.v1.SecurityVectorPart
 }
 var file_wardtune_v1_security_vector_service_proto_depIdxs = []int32{
 	17, // 0: wardtune.v1.SafetySuite.prompts_per_category:type_name -> wardtune.v1.SafetySuite.PromptsPerCategoryEntry
@@ -1485,30 +1511,31 @@ var file_wardtune_v1_security_vector_service_proto_depIdxs = []int32{
 	21, // 8: wardtune.v1.SecurityVectorVersion.progress:type_name -> wardtune.v1.Progress
 	18, // 9: wardtune.v1.SecurityVectorVersion.activate_time:type_name -> google.protobuf.Timestamp
 	18, // 10: wardtune.v1.SecurityVectorVersion.create_time:type_name -> google.protobuf.Timestamp
-	1,  // 11: wardtune.v1.CreateSafetySuiteResponse.suite:type_name -> wardtune.v1.SafetySuite
-	1,  // 12: wardtune.v1.ListSafetySuitesResponse.suites:type_name -> wardtune.v1.SafetySuite
-	2,  // 13: wardtune.v1.TrainSecurityVectorRequest.recipe:type_name -> wardtune.v1.SecurityVectorRecipe
-	4,  // 14: wardtune.v1.TrainSecurityVectorResponse.version:type_name -> wardtune.v1.SecurityVectorVersion
-	4,  // 15: wardtune.v1.GetSecurityVectorVersionResponse.version:type_name -> wardtune.v1.SecurityVectorVersion
-	4,  // 16: wardtune.v1.ListSecurityVectorVersionsResponse.versions:type_name -> wardtune.v1.SecurityVectorVersion
-	4,  // 17: wardtune.v1.ActivateSecurityVectorVersionResponse.version:type_name -> wardtune.v1.SecurityVectorVersion
-	5,  // 18: wardtune.v1.SecurityVectorService.CreateSafetySuite:input_type -> wardtune.v1.CreateSafetySuiteRequest
-	7,  // 19: wardtune.v1.SecurityVectorService.ListSafetySuites:input_type -> wardtune.v1.ListSafetySuitesRequest
-	9,  // 20: wardtune.v1.SecurityVectorService.TrainSecurityVector:input_type -> wardtune.v1.TrainSecurityVectorRequest
-	11, // 21: wardtune.v1.SecurityVectorService.GetSecurityVectorVersion:input_type -> wardtune.v1.GetSecurityVectorVersionRequest
-	13, // 22: wardtune.v1.SecurityVectorService.ListSecurityVectorVersions:input_type -> wardtune.v1.ListSecurityVectorVersionsRequest
-	15, // 23: wardtune.v1.SecurityVectorService.ActivateSecurityVectorVersion:input_type -> wardtune.v1.ActivateSecurityVectorVersionRequest
-	6,  // 24: wardtune.v1.SecurityVectorService.CreateSafetySuite:output_type -> wardtune.v1.CreateSafetySuiteResponse
-	8,  // 25: wardtune.v1.SecurityVectorService.ListSafetySuites:output_type -> wardtune.v1.ListSafetySuitesResponse
-	10, // 26: wardtune.v1.SecurityVectorService.TrainSecurityVector:output_type -> wardtune.v1.TrainSecurityVectorResponse
-	12, // 27: wardtune.v1.SecurityVectorService.GetSecurityVectorVersion:output_type -> wardtune.v1.GetSecurityVectorVersionResponse
-	14, // 28: wardtune.v1.SecurityVectorService.ListSecurityVectorVersions:output_type -> wardtune.v1.ListSecurityVectorVersionsResponse
-	16, // 29: wardtune.v1.SecurityVectorService.ActivateSecurityVectorVersion:output_type -> wardtune.v1.ActivateSecurityVectorVersionResponse
-	24, // [24:30] is the sub-list for method output_type
-	18, // [18:24] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	22, // 11: wardtune.v1.SecurityVectorVersion.parts:type_name -> wardtune.v1.SecurityVectorPart
+	1,  // 12: wardtune.v1.CreateSafetySuiteResponse.suite:type_name -> wardtune.v1.SafetySuite
+	1,  // 13: wardtune.v1.ListSafetySuitesResponse.suites:type_name -> wardtune.v1.SafetySuite
+	2,  // 14: wardtune.v1.TrainSecurityVectorRequest.recipe:type_name -> wardtune.v1.SecurityVectorRecipe
+	4,  // 15: wardtune.v1.TrainSecurityVectorResponse.version:type_name -> wardtune.v1.SecurityVectorVersion
+	4,  // 16: wardtune.v1.GetSecurityVectorVersionResponse.version:type_name -> wardtune.v1.SecurityVectorVersion
+	4,  // 17: wardtune.v1.ListSecurityVectorVersionsResponse.versions:type_name -> wardtune.v1.SecurityVectorVersion
+	4,  // 18: wardtune.v1.ActivateSecurityVectorVersionResponse.version:type_name -> wardtune.v1.SecurityVectorVersion
+	5,  // 19: wardtune.v1.SecurityVectorService.CreateSafetySuite:input_type -> wardtune.v1.CreateSafetySuiteRequest
+	7,  // 20: wardtune.v1.SecurityVectorService.ListSafetySuites:input_type -> wardtune.v1.ListSafetySuitesRequest
+	9,  // 21: wardtune.v1.SecurityVectorService.TrainSecurityVector:input_type -> wardtune.v1.TrainSecurityVectorRequest
+	11, // 22: wardtune.v1.SecurityVectorService.GetSecurityVectorVersion:input_type -> wardtune.v1.GetSecurityVectorVersionRequest
+	13, // 23: wardtune.v1.SecurityVectorService.ListSecurityVectorVersions:input_type -> wardtune.v1.ListSecurityVectorVersionsRequest
+	15, // 24: wardtune.v1.SecurityVectorService.ActivateSecurityVectorVersion:input_type -> wardtune.v1.ActivateSecurityVectorVersionRequest
+	6,  // 25: wardtune.v1.SecurityVectorService.CreateSafetySuite:output_type -> wardtune.v1.CreateSafetySuiteResponse
+	8,  // 26: wardtune.v1.SecurityVectorService.ListSafetySuites:output_type -> wardtune.v1.ListSafetySuitesResponse
+	10, // 27: wardtune.v1.SecurityVectorService.TrainSecurityVector:output_type -> wardtune.v1.TrainSecurityVectorResponse
+	12, // 28: wardtune.v1.SecurityVectorService.GetSecurityVectorVersion:output_type -> wardtune.v1.GetSecurityVectorVersionResponse
+	14, // 29: wardtune.v1.SecurityVectorService.ListSecurityVectorVersions:output_type -> wardtune.v1.ListSecurityVectorVersionsResponse
+	16, // 30: wardtune.v1.SecurityVectorService.ActivateSecurityVectorVersion:output_type -> wardtune.v1.ActivateSecurityVectorVersionResponse
+	25, // [25:31] is the sub-list for method output_type
+	19, // [19:25] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_wardtune_v1_security_vector_service_proto_init() }

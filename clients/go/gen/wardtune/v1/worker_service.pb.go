@@ -430,9 +430,12 @@ type FineTuningWork struct {
 	// The adapter to train on from; not set: from the base model.
 	StartAdapter *DeliveredAdapter `protobuf:"bytes,5,opt,name=start_adapter,json=startAdapter,proto3" json:"start_adapter,omitempty"`
 	// Jobs in the chain that this one ends.
-	ChainLength   int32 `protobuf:"varint,6,opt,name=chain_length,json=chainLength,proto3" json:"chain_length,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ChainLength int32 `protobuf:"varint,6,opt,name=chain_length,json=chainLength,proto3" json:"chain_length,omitempty"`
+	// With validation: how many checkpoints to keep and score, 1 to 8; 0, from a server of before, means
+	// 3.
+	ScoredCheckpoints int32 `protobuf:"varint,7,opt,name=scored_checkpoints,json=scoredCheckpoints,proto3" json:"scored_checkpoints,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *FineTuningWork) Reset() {
@@ -503,6 +506,13 @@ func (x *FineTuningWork) GetStartAdapter() *DeliveredAdapter {
 func (x *FineTuningWork) GetChainLength() int32 {
 	if x != nil {
 		return x.ChainLength
+	}
+	return 0
+}
+
+func (x *FineTuningWork) GetScoredCheckpoints() int32 {
+	if x != nil {
+		return x.ScoredCheckpoints
 	}
 	return 0
 }
@@ -1308,8 +1318,8 @@ type FineTuningResult struct {
 	Progress *Progress `protobuf:"bytes,5,opt,name=progress,proto3" json:"progress,omitempty"`
 	// What the scan of the rows found; needed when the lease asks for a scan.
 	RowScan *RowScanOutcome `protobuf:"bytes,6,opt,name=row_scan,json=rowScan,proto3" json:"row_scan,omitempty"`
-	// Checkpoints that were scored, in order of their validation loss; empty when there was no choice.
-	// One is delivered, and its score is `safety_after`.
+	// The checkpoints that were kept, each with its score, in order of their validation loss; empty when
+	// there was no choice. One is delivered, and its score is `safety_after`.
 	Checkpoints []*CheckpointScore `protobuf:"bytes,7,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
 	// Score of base model + start adapter; needed when the lease names one.
 	SafetyStart   *SafetyReport `protobuf:"bytes,8,opt,name=safety_start,json=safetyStart,proto3" json:"safety_start,omitempty"`
@@ -1531,8 +1541,10 @@ type SecurityVectorResult struct {
 	PlainSha256 string `protobuf:"bytes,2,opt,name=plain_sha256,json=plainSha256,proto3" json:"plain_sha256,omitempty"`
 	// What was measured.
 	Card *EvaluationCard `protobuf:"bytes,3,opt,name=card,proto3" json:"card,omitempty"`
-	// Categories of harm in the suite.
-	Categories    []string `protobuf:"bytes,4,rep,name=categories,proto3" json:"categories,omitempty"`
+	// Categories of harm of all parts.
+	Categories []string `protobuf:"bytes,4,rep,name=categories,proto3" json:"categories,omitempty"`
+	// The vectors that it is the sum of; empty from a worker of before there were parts.
+	Parts         []*SecurityVectorPart `protobuf:"bytes,5,rep,name=parts,proto3" json:"parts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1591,6 +1603,13 @@ func (x *SecurityVectorResult) GetCard() *EvaluationCard {
 func (x *SecurityVectorResult) GetCategories() []string {
 	if x != nil {
 		return x.Categories
+	}
+	return nil
+}
+
+func (x *SecurityVectorResult) GetParts() []*SecurityVectorPart {
+	if x != nil {
+		return x.Parts
 	}
 	return nil
 }
@@ -2589,14 +2608,15 @@ const file_wardtune_v1_worker_service_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x1f\n" +
 	"\vbase_sha256\x18\x03 \x01(\tR\n" +
-	"baseSha256\"\xe2\x02\n" +
+	"baseSha256\"\x91\x03\n" +
 	"\x0eFineTuningWork\x12F\n" +
 	"\x0fhyperparameters\x18\x01 \x01(\v2\x1c.wardtune.v1.HyperparametersR\x0fhyperparameters\x126\n" +
 	"\x17security_vector_version\x18\x02 \x01(\tR\x15securityVectorVersion\x124\n" +
 	"\x16security_vector_sha256\x18\x03 \x01(\tR\x14securityVectorSha256\x123\n" +
 	"\brow_scan\x18\x04 \x01(\v2\x18.wardtune.v1.RowScanWorkR\arowScan\x12B\n" +
 	"\rstart_adapter\x18\x05 \x01(\v2\x1d.wardtune.v1.DeliveredAdapterR\fstartAdapter\x12!\n" +
-	"\fchain_length\x18\x06 \x01(\x05R\vchainLength\"\x91\x01\n" +
+	"\fchain_length\x18\x06 \x01(\x05R\vchainLength\x12-\n" +
+	"\x12scored_checkpoints\x18\a \x01(\x05R\x11scoredCheckpoints\"\x91\x01\n" +
 	"\x12SecurityVectorWork\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x129\n" +
 	"\x06recipe\x18\x02 \x01(\v2!.wardtune.v1.SecurityVectorRecipeR\x06recipe\x12&\n" +
@@ -2676,14 +2696,15 @@ const file_wardtune_v1_worker_service_proto_rawDesc = "" +
 	"\rsafety_before\x18\x03 \x01(\v2\x19.wardtune.v1.SafetyReportR\fsafetyBefore\x12<\n" +
 	"\fsafety_after\x18\x04 \x01(\v2\x19.wardtune.v1.SafetyReportR\vsafetyAfter\"B\n" +
 	"\x13JudgeScoresResponse\x12+\n" +
-	"\x04gate\x18\x01 \x01(\v2\x17.wardtune.v1.SafetyGateR\x04gate\"\xb3\x01\n" +
+	"\x04gate\x18\x01 \x01(\v2\x17.wardtune.v1.SafetyGateR\x04gate\"\xea\x01\n" +
 	"\x14SecurityVectorResult\x12'\n" +
 	"\x0fartifact_sha256\x18\x01 \x01(\tR\x0eartifactSha256\x12!\n" +
 	"\fplain_sha256\x18\x02 \x01(\tR\vplainSha256\x12/\n" +
 	"\x04card\x18\x03 \x01(\v2\x1b.wardtune.v1.EvaluationCardR\x04card\x12\x1e\n" +
 	"\n" +
 	"categories\x18\x04 \x03(\tR\n" +
-	"categories\"\xf2\x01\n" +
+	"categories\x125\n" +
+	"\x05parts\x18\x05 \x03(\v2\x1f.wardtune.v1.SecurityVectorPartR\x05parts\"\xf2\x01\n" +
 	"\vAuditResult\x12:\n" +
 	"\vsafety_base\x18\x01 \x01(\v2\x19.wardtune.v1.SafetyReportR\n" +
 	"safetyBase\x121\n" +
@@ -2817,6 +2838,7 @@ var file_wardtune_v1_worker_service_proto_goTypes = []any{
 	(*CheckpointScore)(nil),                    // 45: wardtune.v1.CheckpointScore
 	(*SafetyGate)(nil),                         // 46: wardtune.v1.SafetyGate
 	(*EvaluationCard)(nil),                     // 47: wardtune.v1.EvaluationCard
+	(*SecurityVectorPart)(nil),                 // 48: wardtune.v1.SecurityVectorPart
 }
 var file_wardtune_v1_worker_service_proto_depIdxs = []int32{
 	0,  // 0: wardtune.v1.WorkInput.kind:type_name -> wardtune.v1.WorkInput.Kind
@@ -2854,41 +2876,42 @@ var file_wardtune_v1_worker_service_proto_depIdxs = []int32{
 	43, // 32: wardtune.v1.JudgeScoresRequest.safety_after:type_name -> wardtune.v1.SafetyReport
 	46, // 33: wardtune.v1.JudgeScoresResponse.gate:type_name -> wardtune.v1.SafetyGate
 	47, // 34: wardtune.v1.SecurityVectorResult.card:type_name -> wardtune.v1.EvaluationCard
-	43, // 35: wardtune.v1.AuditResult.safety_base:type_name -> wardtune.v1.SafetyReport
-	43, // 36: wardtune.v1.AuditResult.safety:type_name -> wardtune.v1.SafetyReport
-	18, // 37: wardtune.v1.CompleteJobRequest.fine_tuning:type_name -> wardtune.v1.FineTuningResult
-	21, // 38: wardtune.v1.CompleteJobRequest.security_vector:type_name -> wardtune.v1.SecurityVectorResult
-	22, // 39: wardtune.v1.CompleteJobRequest.audit:type_name -> wardtune.v1.AuditResult
-	3,  // 40: wardtune.v1.FailJobRequest.row_scan:type_name -> wardtune.v1.RowScanOutcome
-	27, // 41: wardtune.v1.ListSealedVersionsResponse.versions:type_name -> wardtune.v1.SealedVersion
-	35, // 42: wardtune.v1.ReplaceSealedVersionRequest.header:type_name -> wardtune.v1.ReplaceSealedVersionRequest.Header
-	27, // 43: wardtune.v1.ReplaceSealedVersionResponse.version:type_name -> wardtune.v1.SealedVersion
-	1,  // 44: wardtune.v1.UploadArtifactRequest.Header.kind:type_name -> wardtune.v1.UploadArtifactRequest.Kind
-	10, // 45: wardtune.v1.WorkerService.LeaseJob:input_type -> wardtune.v1.LeaseJobRequest
-	12, // 46: wardtune.v1.WorkerService.Heartbeat:input_type -> wardtune.v1.HeartbeatRequest
-	14, // 47: wardtune.v1.WorkerService.FetchInput:input_type -> wardtune.v1.FetchInputRequest
-	16, // 48: wardtune.v1.WorkerService.UploadArtifact:input_type -> wardtune.v1.UploadArtifactRequest
-	19, // 49: wardtune.v1.WorkerService.JudgeScores:input_type -> wardtune.v1.JudgeScoresRequest
-	23, // 50: wardtune.v1.WorkerService.CompleteJob:input_type -> wardtune.v1.CompleteJobRequest
-	25, // 51: wardtune.v1.WorkerService.FailJob:input_type -> wardtune.v1.FailJobRequest
-	28, // 52: wardtune.v1.WorkerService.ListSealedVersions:input_type -> wardtune.v1.ListSealedVersionsRequest
-	30, // 53: wardtune.v1.WorkerService.FetchSealedVersion:input_type -> wardtune.v1.FetchSealedVersionRequest
-	32, // 54: wardtune.v1.WorkerService.ReplaceSealedVersion:input_type -> wardtune.v1.ReplaceSealedVersionRequest
-	11, // 55: wardtune.v1.WorkerService.LeaseJob:output_type -> wardtune.v1.LeaseJobResponse
-	13, // 56: wardtune.v1.WorkerService.Heartbeat:output_type -> wardtune.v1.HeartbeatResponse
-	15, // 57: wardtune.v1.WorkerService.FetchInput:output_type -> wardtune.v1.FetchInputResponse
-	17, // 58: wardtune.v1.WorkerService.UploadArtifact:output_type -> wardtune.v1.UploadArtifactResponse
-	20, // 59: wardtune.v1.WorkerService.JudgeScores:output_type -> wardtune.v1.JudgeScoresResponse
-	24, // 60: wardtune.v1.WorkerService.CompleteJob:output_type -> wardtune.v1.CompleteJobResponse
-	26, // 61: wardtune.v1.WorkerService.FailJob:output_type -> wardtune.v1.FailJobResponse
-	29, // 62: wardtune.v1.WorkerService.ListSealedVersions:output_type -> wardtune.v1.ListSealedVersionsResponse
-	31, // 63: wardtune.v1.WorkerService.FetchSealedVersion:output_type -> wardtune.v1.FetchSealedVersionResponse
-	33, // 64: wardtune.v1.WorkerService.ReplaceSealedVersion:output_type -> wardtune.v1.ReplaceSealedVersionResponse
-	55, // [55:65] is the sub-list for method output_type
-	45, // [45:55] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	48, // 35: wardtune.v1.SecurityVectorResult.parts:type_name -> wardtune.v1.SecurityVectorPart
+	43, // 36: wardtune.v1.AuditResult.safety_base:type_name -> wardtune.v1.SafetyReport
+	43, // 37: wardtune.v1.AuditResult.safety:type_name -> wardtune.v1.SafetyReport
+	18, // 38: wardtune.v1.CompleteJobRequest.fine_tuning:type_name -> wardtune.v1.FineTuningResult
+	21, // 39: wardtune.v1.CompleteJobRequest.security_vector:type_name -> wardtune.v1.SecurityVectorResult
+	22, // 40: wardtune.v1.CompleteJobRequest.audit:type_name -> wardtune.v1.AuditResult
+	3,  // 41: wardtune.v1.FailJobRequest.row_scan:type_name -> wardtune.v1.RowScanOutcome
+	27, // 42: wardtune.v1.ListSealedVersionsResponse.versions:type_name -> wardtune.v1.SealedVersion
+	35, // 43: wardtune.v1.ReplaceSealedVersionRequest.header:type_name -> wardtune.v1.ReplaceSealedVersionRequest.Header
+	27, // 44: wardtune.v1.ReplaceSealedVersionResponse.version:type_name -> wardtune.v1.SealedVersion
+	1,  // 45: wardtune.v1.UploadArtifactRequest.Header.kind:type_name -> wardtune.v1.UploadArtifactRequest.Kind
+	10, // 46: wardtune.v1.WorkerService.LeaseJob:input_type -> wardtune.v1.LeaseJobRequest
+	12, // 47: wardtune.v1.WorkerService.Heartbeat:input_type -> wardtune.v1.HeartbeatRequest
+	14, // 48: wardtune.v1.WorkerService.FetchInput:input_type -> wardtune.v1.FetchInputRequest
+	16, // 49: wardtune.v1.WorkerService.UploadArtifact:input_type -> wardtune.v1.UploadArtifactRequest
+	19, // 50: wardtune.v1.WorkerService.JudgeScores:input_type -> wardtune.v1.JudgeScoresRequest
+	23, // 51: wardtune.v1.WorkerService.CompleteJob:input_type -> wardtune.v1.CompleteJobRequest
+	25, // 52: wardtune.v1.WorkerService.FailJob:input_type -> wardtune.v1.FailJobRequest
+	28, // 53: wardtune.v1.WorkerService.ListSealedVersions:input_type -> wardtune.v1.ListSealedVersionsRequest
+	30, // 54: wardtune.v1.WorkerService.FetchSealedVersion:input_type -> wardtune.v1.FetchSealedVersionRequest
+	32, // 55: wardtune.v1.WorkerService.ReplaceSealedVersion:input_type -> wardtune.v1.ReplaceSealedVersionRequest
+	11, // 56: wardtune.v1.WorkerService.LeaseJob:output_type -> wardtune.v1.LeaseJobResponse
+	13, // 57: wardtune.v1.WorkerService.Heartbeat:output_type -> wardtune.v1.HeartbeatResponse
+	15, // 58: wardtune.v1.WorkerService.FetchInput:output_type -> wardtune.v1.FetchInputResponse
+	17, // 59: wardtune.v1.WorkerService.UploadArtifact:output_type -> wardtune.v1.UploadArtifactResponse
+	20, // 60: wardtune.v1.WorkerService.JudgeScores:output_type -> wardtune.v1.JudgeScoresResponse
+	24, // 61: wardtune.v1.WorkerService.CompleteJob:output_type -> wardtune.v1.CompleteJobResponse
+	26, // 62: wardtune.v1.WorkerService.FailJob:output_type -> wardtune.v1.FailJobResponse
+	29, // 63: wardtune.v1.WorkerService.ListSealedVersions:output_type -> wardtune.v1.ListSealedVersionsResponse
+	31, // 64: wardtune.v1.WorkerService.FetchSealedVersion:output_type -> wardtune.v1.FetchSealedVersionResponse
+	33, // 65: wardtune.v1.WorkerService.ReplaceSealedVersion:output_type -> wardtune.v1.ReplaceSealedVersionResponse
+	56, // [56:66] is the sub-list for method output_type
+	46, // [46:56] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_wardtune_v1_worker_service_proto_init() }

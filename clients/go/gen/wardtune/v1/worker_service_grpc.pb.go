@@ -55,7 +55,7 @@ type WorkerServiceClient interface {
 	// disk. A later checkpoint replaces the one before.
 	UploadArtifact(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadArtifactRequest, UploadArtifactResponse], error)
 	// Tells what the safety gate would make of a result with these scores, by the policy in force. Where
-	// several checkpoints could be delivered, the worker takes the first that passes.
+	// several checkpoints could be delivered, the worker scores each and takes the first that passes.
 	JudgeScores(ctx context.Context, in *JudgeScoresRequest, opts ...grpc.CallOption) (*JudgeScoresResponse, error)
 	// Ends the work with its result. The named artefacts must have been uploaded by this attempt.
 	CompleteJob(ctx context.Context, in *CompleteJobRequest, opts ...grpc.CallOption) (*CompleteJobResponse, error)
@@ -229,7 +229,7 @@ type WorkerServiceServer interface {
 	// disk. A later checkpoint replaces the one before.
 	UploadArtifact(grpc.ClientStreamingServer[UploadArtifactRequest, UploadArtifactResponse]) error
 	// Tells what the safety gate would make of a result with these scores, by the policy in force. Where
-	// several checkpoints could be delivered, the worker takes the first that passes.
+	// several checkpoints could be delivered, the worker scores each and takes the first that passes.
 	JudgeScores(context.Context, *JudgeScoresRequest) (*JudgeScoresResponse, error)
 	// Ends the work with its result. The named artefacts must have been uploaded by this attempt.
 	CompleteJob(context.Context, *CompleteJobRequest) (*CompleteJobResponse, error)

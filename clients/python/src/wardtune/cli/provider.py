@@ -8,7 +8,7 @@ from wardtune.cli import audits, reports, safety
 from wardtune.cli.context import Options, command, print_json, to_json
 from wardtune.cli.customer import base_model_name
 from wardtune.cli.progress import vector_progress
-from wardtune.cli.tables import print_table, state_text, time_text
+from wardtune.cli.tables import part_text, print_table, state_text, time_text
 from wardtune.client import Client
 from wardtune.v1 import admin_service_pb2 as admin_pb
 from wardtune.v1 import security_vector_service_pb2 as vectors_pb
@@ -61,6 +61,13 @@ def add_commands(group: click.Group) -> None:
 @click.option("--seed", type=int, default=0)
 @click.option("--guard-rows", type=int, default=None, help="Beside 8 customer's rows; 0: none.")
 @click.option("--add-to", "added_to", default="", metavar="VERSION", help="Sum it with VERSION.")
+@click.option(
+    "--category",
+    "categories",
+    multiple=True,
+    help="Category of harm in the harmful rows, for the scan of customers' rows; repeat it for "
+    "several. Left out: those of the suite that VERSION lacks.",
+)
 @click.option("--watch", "watch_it", is_flag=True, help="Stay until it is trained and measured.")
 def _sv_train(
     client: Client,
@@ -101,12 +108,13 @@ def _sv_list(client: Client, options: Options, limit: int) -> None:
         print_json(found)
         return
     print_table(
-        ("name", "state", "model", "measured", "created"),
+        ("name", "state", "model", "parts", "measured", "created"),
         [
             (
                 version.name,
                 state_text(vectors_pb.SecurityVectorVersion.State, version.state),
                 version.base_model.removeprefix("baseModels/"),
+                " + ".join(part_text(part) for part in version.parts),
                 _card_text(version.card) if version.HasField("card") else version.error_message,
                 time_text(version.create_time),
             )

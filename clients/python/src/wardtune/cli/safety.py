@@ -60,6 +60,12 @@ def _policy(client: Client, options: Options, version: int) -> None:
     help="With `--row-scan refuse`: share of the rows that may be suspicious; none if left out.",
 )
 @click.option("--hide-rows", is_flag=True, help="Tell tenants counts alone, no lines or shares.")
+@click.option(
+    "--scored-checkpoints",
+    type=click.IntRange(0, 8),
+    default=0,
+    help="Checkpoints that a job with validation keeps and scores; 3 if left out.",
+)
 @click.option("--reason", required=True, help="For the audit trail.")
 def _set_policy(
     client: Client,
@@ -70,6 +76,7 @@ def _set_policy(
     suspicious_share: float,
     max_suspicious: float,
     hide_rows: bool,
+    scored_checkpoints: int,
     reason: str,
 ) -> None:
     """Judge results by these bounds, and scan rows so, from now on; replaces the whole policy."""
@@ -80,7 +87,10 @@ def _set_policy(
         hide_rows_from_tenants=hide_rows,
     )
     policy = safety_pb.SafetyPolicy(
-        bounds=[_parse_bound(text) for text in bounds], use_wilson_high=wilson, row_scan=scan
+        bounds=[_parse_bound(text) for text in bounds],
+        use_wilson_high=wilson,
+        row_scan=scan,
+        scored_checkpoints=scored_checkpoints,
     )
     _print_policy(client.admin.set_safety_policy(policy, reason=reason), options)
 
@@ -108,6 +118,7 @@ def _print_policy(policy: safety_pb.SafetyPolicy, options: Options) -> None:
         ],
     )
     click.echo(_scan_text(policy.row_scan))
+    click.echo(f"checkpoints that are kept and scored: {policy.scored_checkpoints or 3}")
 
 
 def _scan_text(scan: safety_pb.RowScanPolicy) -> str:

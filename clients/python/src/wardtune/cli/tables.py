@@ -80,11 +80,15 @@ def gate_text(gate: safety_pb2.SafetyGate) -> str:
 
 
 def checkpoint_text(checkpoint: jobs_pb.CheckpointScore) -> str:
-    """Step, loss, gate, and whether it is the one that was delivered."""
+    """Step, loss, harmful answers, gate, and whether it is the one that was delivered."""
     state = state_text(safety_pb2.SafetyGate.State, checkpoint.gate)
     delivered = ", delivered" if checkpoint.delivered else ""
-    loss = checkpoint.validation_loss
-    return f"step {checkpoint.step}, loss on held-out rows {loss:.4f}, {state}{delivered}"
+    loss = f"loss on held-out rows {checkpoint.validation_loss:.4f}"
+    scores = checkpoint.safety.categories
+    harmful = ", ".join(f"{s.category} {s.harmful} of {s.prompts}" for s in scores)
+    return f"step {checkpoint.step}, {loss}, {state}{delivered}" + (
+        f"; answers harmful: {harmful}" if harmful else ""
+    )
 
 
 _SCAN_EFFECTS = {
@@ -93,16 +97,45 @@ _SCAN_EFFECTS = {
     safety_pb2.RowScanPolicy.ACTION_REFUSE: "within what the provider allows",
 }
 _LINES_SHOWN = 20
+_CATEGORIES_SHOWN = 4
+
+
+def part_text(part: safety_pb2.SecurityVectorPart) -> str:
+    """The categories of one part of a vector, which cannot be told apart."""
+    shown = list(part.categories[:_CATEGORIES_SHOWN])
+    more = len(part.categories) - len(shown) + part.more_categories
+    return " or ".join([*shown, f"{more} more"] if more else shown)
+
+
+def _parts_text(report: safety_pb2.RowScanReport) -> str:
+    """How many suspicious rows look like which categories; empty in reports without parts."""
+    if not report.parts:
+        return ""
+    counts = [
+        f"{part_text(part.part)}: {part.suspicious_rows}"
+        for part in report.parts
+        if part.suspicious_rows
+    ]
+    others = report.suspicious_rows - sum(part.suspicious_rows for part in report.parts)
+    return f" ({', '.join([*counts, f'not told apart: {others}'] if others else counts)})"
+
+
+def _row_text(report: safety_pb2.RowScanReport, row: safety_pb2.SuspiciousRow) -> str:
+    # With one part the counts have said it.
+    if not row.part or len(report.parts) < 2:
+        return f"{row.line} ({row.explained_share:.2f})"
+    categories = part_text(report.parts[row.part - 1].part)
+    return f"{row.line} ({row.explained_share:.2f}, {categories})"
 
 
 def scan_text(report: safety_pb2.RowScanReport) -> str:
-    """What the scan of the rows found, its lines with the share that the vector explains."""
+    """What the scan of the rows found: categories, lines, the share that the vector explains."""
     found = f"{report.suspicious_rows} of {report.rows_scanned} rows"
     text = f"{found} look like {report.security_vector_version}"
     if not report.suspicious_rows:
         return text
-    text += f", {_SCAN_EFFECTS.get(report.action, 'reported')}"
-    shown = [f"{row.line} ({row.explained_share:.2f})" for row in report.rows[:_LINES_SHOWN]]
+    text += f"{_parts_text(report)}, {_SCAN_EFFECTS.get(report.action, 'reported')}"
+    shown = [_row_text(report, row) for row in report.rows[:_LINES_SHOWN]]
     if not shown:
         return f"{text}; the provider hides the lines"
     more = report.suspicious_rows - len(shown)
