@@ -220,7 +220,10 @@ absl::Status FineTuningRun::Train() {
   const DecoderModel& trained_on = (*trainer)->model(0);
   const LoraAdapter* const frozen = (*trainer)->frozen(0);
   TrainingHooks hooks;
-  hooks.check = [&] { return SecurityVectorError(activation_->Check(trained_on, frozen)); };
+  hooks.check = [&] {
+    return SecurityVectorError(frozen == nullptr ? activation_->Check(trained_on)
+                                                 : activation_->CheckBeside(trained_on, *frozen));
+  };
   WT_RETURN_IF_ERROR(RunTraining(**trainer, attempt_, environment_.checkpoints, hooks));
   for (AdapterAtStep& candidate : (*trainer)->Candidates()) {
     checkpoints_.push_back({.at = std::move(candidate)});

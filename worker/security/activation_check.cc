@@ -95,12 +95,7 @@ absl::StatusOr<ActivationCheck> ActivationCheck::Create(CanarySet canaries,
   return ActivationCheck(std::move(canaries), std::move(base_logits));
 }
 
-absl::Status ActivationCheck::Check(const DecoderModel& trained_on, const LoraAdapter* frozen) {
-  const ActiveAdapters active(&frozen, frozen != nullptr ? 1 : 0);
-  WT_ASSIGN_OR_RETURN(const FloatMatrix now,
-                      LastTokenLogits(trained_on, active, canaries_.prompts));
-  ++checks_;
-  double worst = 0.0;
+absl::Status ActivationCheck::RequireActive(const FloatMatrix& now) const {
   for (size_t i = 0; i < canaries_.prompts.size(); ++i) {
     const double distance = Distance(now.row(i), base_logits_.row(i), canaries_.entries[i]);
     // `!(a >= b)` also catches NaN.
@@ -109,6 +104,13 @@ absl::Status ActivationCheck::Check(const DecoderModel& trained_on, const LoraAd
           "canary ", i, " is answered like the plain base model: logits differ by ", distance,
           ", must by ", canaries_.separation / 2.0, "; the security vector is not active"));
     }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ActivationCheck::RequireRecorded(const FloatMatrix& now) {
+  double worst = 0.0;
+  for (size_t i = 0; i < canaries_.prompts.size(); ++i) {
     for (size_t k = 0; k < canaries_.entries[i].size(); ++k) {
       const double diff =
           std::abs(double{now.row(i)[canaries_.entries[i][k]]} - double{canaries_.logits[i][k]});
@@ -123,6 +125,22 @@ absl::Status ActivationCheck::Check(const DecoderModel& trained_on, const LoraAd
   }
   max_abs_diff_ = std::max(max_abs_diff_, worst);
   return absl::OkStatus();
+}
+
+absl::Status ActivationCheck::Check(const DecoderModel& trained_on) {
+  WT_ASSIGN_OR_RETURN(const FloatMatrix now, LastTokenLogits(trained_on, {}, canaries_.prompts));
+  ++checks_;
+  WT_RETURN_IF_ERROR(RequireActive(now));
+  return RequireRecorded(now);
+}
+
+absl::Status ActivationCheck::CheckBeside(const DecoderModel& weights, const LoraAdapter& vector) {
+  const LoraAdapter* const active[] = {&vector};
+  WT_ASSIGN_OR_RETURN(const FloatMatrix beside,
+                      LastTokenLogits(weights, active, canaries_.prompts));
+  WT_RETURN_IF_ERROR(RequireActive(beside));
+  WT_ASSIGN_OR_RETURN(const DecoderModel folded, FoldAdapter(weights, vector));
+  return Check(folded);
 }
 
 }  // namespace wardtune

@@ -49,10 +49,15 @@ class ActivationCheck {
   // Computes the plain base model's logits. Keeps a copy of the canaries.
   static absl::StatusOr<ActivationCheck> Create(CanarySet canaries, const DecoderModel& base);
 
-  // Errors: FAILED_PRECONDITION when `trained_on`, with `frozen` where the vector is not folded in,
-  // answers a canary like the base model (the vector is inactive); DATA_LOSS when it misses a
-  // recorded logit by more than the tolerance.
-  absl::Status Check(const DecoderModel& trained_on, const LoraAdapter* frozen = nullptr);
+  // Errors: FAILED_PRECONDITION when `trained_on` answers a canary like the base model (the vector
+  // is inactive); DATA_LOSS when it misses a recorded logit by more than the tolerance.
+  absl::Status Check(const DecoderModel& trained_on);
+
+  // The same where the vector is an adapter beside the weights. Its logits there differ from the
+  // recorded ones by the rounding of folded bf16 weights, more than an altered vector may, so they
+  // must show that it is active, and `weights` with `vector` folded in, a copy, must give the
+  // recorded logits.
+  absl::Status CheckBeside(const DecoderModel& weights, const LoraAdapter& vector);
 
   int checks() const { return checks_; }
   // Largest |logit - recorded logit| of all checks.
@@ -60,6 +65,10 @@ class ActivationCheck {
   double tolerance() const { return ToleranceOf(canaries_); }
 
  private:
+  // Each takes the logits of all canaries.
+  absl::Status RequireActive(const FloatMatrix& now) const;
+  absl::Status RequireRecorded(const FloatMatrix& now);
+
   ActivationCheck(CanarySet canaries, FloatMatrix base_logits)
       : canaries_(std::move(canaries)), base_logits_(std::move(base_logits)) {}
 
