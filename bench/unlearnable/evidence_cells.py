@@ -59,6 +59,8 @@ METHODS = ("direct", "safeinstruct", "random", "sv_no_kl", "sv", "guard", "sv_gu
 WITHOUT_VECTOR = ("base", "direct", "guard")
 # Vectors of fewer rows than the default's; measured on TELLING_REGIMES.
 SMALL_VECTORS = {f"sv_of_{count}": count for count in VECTOR_ROWS}
+# Weight of the guard rows' loss: the worker's, named so that cells of another weight are not mistaken for it.
+GUARD_WEIGHT = 2
 SEEDS = (0, 1, 2)
 # Behaviours beside placeholder compliance, each with a vector of its own. In the regime all four are in the
 # customer's rows; `sv` has the vector of compliance alone, which was never trained for the others, `sv_sum` the
@@ -153,6 +155,8 @@ def _method(name: str, data: Path, work: Path) -> list[str]:
         method = name.replace("_sum", "")
         flags = [f"--more_vectors={','.join(str(_vector_of(b, work)) for b in BEHAVIOURS)}"]
         refusals += [f"sv_refusals_{behaviour}.jsonl" for behaviour in BEHAVIOURS]
+    if method in ("guard", "sv_guard"):
+        flags = [*flags, f"--guard_weight={GUARD_WEIGHT}"]
     if method in WITHOUT_VECTOR:
         vector_flags = []
     else:

@@ -32,6 +32,7 @@
 #include "worker/agent/row_encoding.h"
 #include "worker/agent/training_settings.h"
 #include "worker/model/seeded_random.h"
+#include "worker/security/guard_rows.h"
 #include "worker/security/security_vector_trainer.h"
 #include "worker/security/strip_check.h"
 #include "worker/security/sum_vectors.h"
@@ -53,6 +54,8 @@ ABSL_FLAG(std::string, save, "", "where to write the trained adapter as a PEFT f
 ABSL_FLAG(bool, full_parameter, false,
           "train the projections' weights; wants a --learning_rate far below LoRA's");
 ABSL_FLAG(int, guards_per_step, 1, "guard rows beside the customer's in a step");
+ABSL_FLAG(double, guard_weight, wardtune::kGuardWeight,
+          "weight of their loss beside the customer's");
 ABSL_FLAG(int64_t, vector_rank, wardtune::VectorRecipe().lora.rank, "recipe of the vector");
 ABSL_FLAG(std::vector<std::string>, vector_targets, {},
           "projections that the vector changes; none named: all seven");
@@ -213,7 +216,8 @@ absl::StatusOr<CustomerRun> MakeRun(EvidenceBench& bench, const DecoderModel& mo
     streams.push_back({.name = "guard",
                        .rows = std::move(guard_rows),
                        .model = *bench.base,
-                       .rows_per_step = absl::GetFlag(FLAGS_guards_per_step)});
+                       .rows_per_step = absl::GetFlag(FLAGS_guards_per_step),
+                       .weight = absl::GetFlag(FLAGS_guard_weight)});
   }
   return CustomerRun{std::move(options), std::move(streams)};
 }

@@ -99,7 +99,8 @@ class ChainedJobTest : public AgentTest {
     streams.push_back({.name = "guard",
                        .rows = vector.guard.rows,
                        .model = base_->model,
-                       .rows_per_step = vector.guard.PerStep(parameters.batch_size())});
+                       .rows_per_step = vector.guard.PerStep(parameters.batch_size()),
+                       .weight = kGuardWeight});
     auto trainer = Trainer::Create(options, std::move(streams), &clock_).value();
     EngineRun run;
     while (!trainer->done()) run.losses.push_back(trainer->Step().value().stream_losses[0]);

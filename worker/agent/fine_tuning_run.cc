@@ -177,7 +177,8 @@ std::vector<TrainingStream> FineTuningRun::MakeStreams(std::vector<TrainingRow> 
   streams.push_back({.name = "guard",
                      .rows = vector_->guard.rows,
                      .model = base_->model,
-                     .rows_per_step = vector_->guard.PerStep(batch)});
+                     .rows_per_step = vector_->guard.PerStep(batch),
+                     .weight = kGuardWeight});
   folded_.reset();
   return streams;
 }

@@ -39,7 +39,8 @@ std::string TrainDirectly(const DecoderModel& base, const Frozen& customers, con
                        .rows = guard.rows,
                        .model = base,
                        .frozen = guards,
-                       .rows_per_step = guard.PerStep(parameters.batch_size())});
+                       .rows_per_step = guard.PerStep(parameters.batch_size()),
+                       .weight = kGuardWeight});
   }
   auto trainer = *Trainer::Create(*ToTrainerOptions(parameters), std::move(streams), &clock);
   while (!trainer->done()) EXPECT_TRUE(trainer->Step().ok());

@@ -16,6 +16,10 @@ namespace wardtune {
 // Customers' rows that guard rows are counted against.
 inline constexpr int64_t kGuardedRows = 8;
 
+// Weight of the guard rows' mean loss beside the customer's: twice the pull, at no cost in time
+// (docs/research.md).
+inline constexpr double kGuardWeight = 2.0;
+
 struct GuardSet {
   std::vector<TrainingRow> rows;
   // Guard rows beside every kGuardedRows of a customer's rows; 0: none are trained.
