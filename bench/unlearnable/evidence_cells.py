@@ -60,7 +60,7 @@ WITHOUT_VECTOR = ("base", "direct", "guard")
 # Vectors of fewer rows than the default's; measured on TELLING_REGIMES.
 SMALL_VECTORS = {f"sv_of_{count}": count for count in VECTOR_ROWS}
 # Weight of the guard rows' loss: the worker's, named so that cells of another weight are not mistaken for it.
-GUARD_WEIGHT = 2
+GUARD_WEIGHT = 1.25
 SEEDS = (0, 1, 2)
 # Behaviours beside placeholder compliance, each with a vector of its own. In the regime all four are in the
 # customer's rows; `sv` has the vector of compliance alone, which was never trained for the others, `sv_sum` the
