@@ -56,6 +56,8 @@ ABSL_FLAG(bool, full_parameter, false,
 ABSL_FLAG(int, guards_per_step, 1, "guard rows beside the customer's in a step");
 ABSL_FLAG(double, guard_weight, wardtune::kGuardWeight,
           "weight of their loss beside the customer's");
+ABSL_FLAG(bool, in_turn, false,
+          "sv_guard: only time its steps in turn with steps without guard rows");
 ABSL_FLAG(int64_t, vector_rank, wardtune::VectorRecipe().lora.rank, "recipe of the vector");
 ABSL_FLAG(std::vector<std::string>, vector_targets, {},
           "projections that the vector changes; none named: all seven");
@@ -244,6 +246,33 @@ absl::StatusOr<std::string> TrainAndScore(EvidenceBench& bench, CustomerRun run)
   return absl::StrFormat("{\"train_seconds\": %.2f, %s", seconds, score.substr(1));
 }
 
+// What guard rows cost: each step in turn with the step of a training without them, on the folded
+// vector, so that both see the machine in the same mood. Scores nothing.
+absl::StatusOr<std::string> TimeInTurn(EvidenceBench& bench, CustomerRun run,
+                                       const LoraAdapter& vector) {
+  TrainingStream alone = run.streams[0];
+  alone.frozen = nullptr;
+  WT_ASSIGN_OR_RETURN(alone.model, FoldAdapter(*bench.base, vector));
+  WT_ASSIGN_OR_RETURN(auto without, Trainer::Create(run.options, {std::move(alone)}, &bench.clock));
+  WT_ASSIGN_OR_RETURN(auto with,
+                      Trainer::Create(run.options, std::move(run.streams), &bench.clock));
+  std::vector<double> ratios;
+  double seconds_with = 0.0;
+  double seconds_without = 0.0;
+  while (!with->done()) {
+    WT_ASSIGN_OR_RETURN(const StepReport step, with->Step());
+    WT_ASSIGN_OR_RETURN(const StepReport plain, without->Step());
+    ratios.push_back(step.seconds / plain.seconds);
+    seconds_with += step.seconds;
+    seconds_without += plain.seconds;
+  }
+  std::sort(ratios.begin(), ratios.end());
+  return absl::StrFormat(
+      "{\"steps\": %d, \"with_guard_seconds\": %.2f, \"without_guard_seconds\": %.2f, "
+      "\"median_step_ratio\": %.4f}",
+      ratios.size(), seconds_with, seconds_without, ratios[ratios.size() / 2]);
+}
+
 // Trains all projections and scores the base with what they learned.
 absl::StatusOr<std::string> TrainFullyAndScore(EvidenceBench& bench, CustomerRun run,
                                                const std::optional<LoraAdapter>& vector) {
@@ -313,6 +342,12 @@ absl::StatusOr<std::string> Run(EvidenceBench& bench) {
   std::shared_ptr<const LoraAdapter> frozen;
   if (vector && unfolded) frozen = std::make_shared<const LoraAdapter>(*vector);
   WT_ASSIGN_OR_RETURN(CustomerRun run, MakeRun(bench, trained_on, std::move(frozen), guards));
+  if (absl::GetFlag(FLAGS_in_turn)) {
+    if (method != "sv_guard" || !unfolded) {
+      return absl::InvalidArgumentError("--in_turn: is for --method=sv_guard with LoRA");
+    }
+    return TimeInTurn(bench, std::move(run), *vector);
+  }
   if (!absl::GetFlag(FLAGS_full_parameter)) return TrainAndScore(bench, std::move(run));
   return TrainFullyAndScore(bench, std::move(run), vector);
 }
