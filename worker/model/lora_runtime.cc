@@ -85,4 +85,20 @@ absl::StatusOr<LoraRuntime> MakeLoraRuntime(const ModelWeights& weights, ActiveA
   return runtime;
 }
 
+LoraRuntime FactorsOfFirst(const LoraRuntime& stacked, const ModelConfig& config,
+                           const LoraSpec& first) {
+  LoraRuntime runtime;
+  runtime.layers.resize(stacked.layers.size());
+  for (int which = 0; which < kFusedLinearCount; ++which) {
+    const std::vector<LoraBlock> blocks = BlocksOf(config, first, static_cast<FusedLinear>(which));
+    if (blocks.empty()) continue;
+    const int64_t rank = blocks.back().rank_begin + blocks.back().rank;
+    for (size_t l = 0; l < stacked.layers.size(); ++l) {
+      const FusedLora& both = stacked.layers[l][which];
+      runtime.layers[l][which] = {both.a.narrow(0, 0, rank), both.b.narrow(1, 0, rank)};
+    }
+  }
+  return runtime;
+}
+
 }  // namespace wardtune

@@ -64,6 +64,11 @@ absl::Status CheckAdapterFits(const LoraAdapter& adapter, const ModelConfig& con
 // Copies the adapters. Errors: INVALID_ARGUMENT when one does not fit the model.
 absl::StatusOr<LoraRuntime> MakeLoraRuntime(const ModelWeights& weights, ActiveAdapters adapters);
 
+// The factors of the first of the adapters that `stacked` was made of, whose spec is `first`: parts
+// of its tensors, not copies.
+LoraRuntime FactorsOfFirst(const LoraRuntime& stacked, const ModelConfig& config,
+                           const LoraSpec& first);
+
 }  // namespace wardtune
 
 #endif  // WARDTUNE_WORKER_MODEL_LORA_RUNTIME_H_

@@ -69,12 +69,16 @@ class JointStep {
     // The adapters were checked when the job was made. The trained one comes first: gradients are
     // those of the first ranks.
     const LoraAdapter* adapters[] = {&job.adapter(), nullptr};
-    share.lora = MakeLoraRuntime(job.WeightsOf(0), {adapters, 1}).value();
     share.with.resize(job.streams().size());
     for (size_t stream = 0; stream < job.streams().size(); ++stream) {
+      const ModelWeights& weights = job.WeightsOf(stream);
       adapters[1] = job.streams()[stream].frozen.get();
       if (adapters[1] == nullptr) continue;
-      share.with[stream] = MakeLoraRuntime(job.WeightsOf(stream), adapters).value();
+      share.with[stream] = MakeLoraRuntime(weights, adapters).value();
+      share.lora = FactorsOfFirst(share.with[stream], weights.config, job.adapter().spec);
+    }
+    if (share.lora.layers.empty()) {
+      share.lora = MakeLoraRuntime(job.WeightsOf(0), {adapters, 1}).value();
     }
     for (const TrainingJob::StepRow& row : job.RowsOfStep()) {
       share.stream_tokens[row.stream] += job.SupervisedIn(row);

@@ -73,10 +73,8 @@ MemoryEstimate EstimateTrainingMemory(const ModelConfig& config, ComputeType typ
   // lane's gradients in fp32.
   estimate.adapter = AdapterParameters(config, question.lora) * 16 +
                      FusedParameters(config, question.lora) * (element + 4 * question.lanes);
-  if (question.frozen) {  // the stacked factors of both; the frozen one itself is loaded
-    estimate.adapter +=
-        (FusedParameters(config, question.lora) + FusedParameters(config, *question.frozen)) *
-        element;
+  if (question.frozen) {  // stacked below the trained ones; the frozen adapter itself is loaded
+    estimate.adapter += FusedParameters(config, *question.frozen) * element;
   }
   // Residual and its gradient, a normed input, and the MLP's gate, up, activation and gradients.
   estimate.workspace =
