@@ -2,7 +2,6 @@
 
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "worker/agent/delivered_adapter.h"
 #include "worker/agent/job_error.h"
@@ -42,20 +41,10 @@ absl::Status AuditRun::Score() {
   return attempt_.GoOn();
 }
 
-// Measured after scoring, so that a score of weights that changed meanwhile is none.
 absl::Status AuditRun::NameWhatWasScored() {
   result_.set_base_sha256(base_->folder_sha256);
-  result_.set_scored_base_sha256(base_->model.WeightsDigest());
+  WT_ASSIGN_OR_RETURN(*result_.mutable_scored_base_sha256(), DigestOfScoredBase(*base_));
   result_.set_adapter_sha256(AdapterDigest(*adapter_));
-  if (result_.scored_base_sha256() != base_->weights_sha256) {
-    return WithJobReason(
-        kBaseModelMismatch,
-        absl::DataLossError(absl::StrCat(
-            "the weights of ", base_->name, " changed in this worker's memory: they had digest ",
-            base_->weights_sha256, " when they were loaded and ", result_.scored_base_sha256(),
-            " after scoring; the score is dropped")),
-        /*retryable=*/true);
-  }
   return absl::OkStatus();
 }
 

@@ -294,12 +294,7 @@ absl::Status FineTuningRun::ScoreResult() {
     if (!passed && checkpoints_[i].gate == v1::SafetyGate::STATE_AVAILABLE) passed = i;
   }
   Deliver(passed.value_or(0));
-  proof_.set_scored_base_sha256(base_->model.WeightsDigest());
-  if (proof_.scored_base_sha256() != base_->weights_sha256) {
-    return WithJobReason(kBaseModelMismatch,
-                         absl::DataLossError("the base model's weights changed in memory"),
-                         /*retryable=*/true);
-  }
+  WT_ASSIGN_OR_RETURN(*proof_.mutable_scored_base_sha256(), DigestOfScoredBase(*base_));
   return attempt_.GoOn();
 }
 

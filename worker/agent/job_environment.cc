@@ -87,4 +87,16 @@ absl::StatusOr<std::shared_ptr<const BaseModel>> LoadBaseModel(const Attempt& at
   return WithJobReason(kBaseModelMismatch, base.status(), /*retryable=*/true);
 }
 
+absl::StatusOr<std::string> DigestOfScoredBase(const BaseModel& base) {
+  std::string digest = base.model.WeightsDigest();
+  if (digest == base.weights_sha256) return digest;
+  return WithJobReason(
+      kBaseModelMismatch,
+      absl::DataLossError(absl::StrCat("the weights of ", base.name,
+                                       " changed in this worker's memory: they had digest ",
+                                       base.weights_sha256, " when they were loaded and ", digest,
+                                       " after scoring; the score is dropped")),
+      /*retryable=*/true);
+}
+
 }  // namespace wardtune

@@ -53,6 +53,10 @@ absl::StatusOr<SafetyResult> ScoreAdapter(const JobEnvironment& environment, Att
                                           const BaseModel& base, const SafetyInputs& safety,
                                           const LoraAdapter& adapter);
 
+// SHA-256 over the base's tensors, measured after scoring, so that a score of weights that changed
+// meanwhile is none. Errors: the reason BASE_MODEL_MISMATCH, retryable, where they did.
+absl::StatusOr<std::string> DigestOfScoredBase(const BaseModel& base);
+
 // The lease's base model. Errors: the reason BASE_MODEL_MISMATCH, retryable, where this worker's
 // folder is missing or another.
 absl::StatusOr<std::shared_ptr<const BaseModel>> LoadBaseModel(const Attempt& attempt,
