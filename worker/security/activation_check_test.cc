@@ -27,6 +27,14 @@ class ActivationCheckTest : public ::testing::Test {
     return check.ok() ? check->Check(model) : check.status();
   }
 
+  LoraAdapter ZeroedVector() const {
+    LoraAdapter zero = vector_;
+    for (auto& layer : zero.layers) {
+      for (LoraMatrices& m : layer) std::fill(m.b.begin(), m.b.end(), 0.0f);
+    }
+    return zero;
+  }
+
   DecoderModel base_;
   LoraAdapter vector_;
   DecoderModel folded_;
@@ -49,11 +57,7 @@ TEST_F(ActivationCheckTest, CatchesAVectorThatIsNotFoldedIn) {
 }
 
 TEST_F(ActivationCheckTest, CatchesAZeroedVectorEvenWhenItsRecordWasForged) {
-  LoraAdapter zero = vector_;
-  for (auto& layer : zero.layers) {
-    for (LoraMatrices& m : layer) std::fill(m.b.begin(), m.b.end(), 0.0f);
-  }
-  WT_ASSERT_OK_AND_ASSIGN(const DecoderModel folded, FoldAdapter(base_, zero));
+  WT_ASSERT_OK_AND_ASSIGN(const DecoderModel folded, FoldAdapter(base_, ZeroedVector()));
   EXPECT_THAT(CheckWith(canaries_, folded), StatusIs(absl::StatusCode::kFailedPrecondition));
 
   // The record says what the plain base gives: nothing can pass.
@@ -86,11 +90,7 @@ TEST_F(ActivationCheckTest, ChecksAVectorBesideTheWeights) {
   EXPECT_EQ(check.checks(), 1);
   EXPECT_LE(check.max_abs_diff(), 1e-5);
 
-  LoraAdapter zero = vector_;
-  for (auto& layer : zero.layers) {
-    for (LoraMatrices& m : layer) std::fill(m.b.begin(), m.b.end(), 0.0f);
-  }
-  EXPECT_THAT(check.CheckBeside(base_, zero),
+  EXPECT_THAT(check.CheckBeside(base_, ZeroedVector()),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("not active")));
   LoraAdapter altered = vector_;
   for (float& b : altered.layers[0][0].b) b *= 1.5f;
