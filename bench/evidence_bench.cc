@@ -22,8 +22,9 @@ ABSL_FLAG(double, learning_rate, 0.0, "peak learning rate");
 ABSL_FLAG(int, batch_size, 0, "rows per step");
 ABSL_FLAG(int, lora_rank, 0, "rank of the customer's LoRA matrices");
 ABSL_FLAG(int64_t, seed, 0, "order of the rows and start of the adapter");
-ABSL_FLAG(int, score_tokens, 48, "most tokens of a scored answer; the worker's default");
-ABSL_FLAG(int, score_batch, 128, "prompts answered together; the worker's default");
+ABSL_FLAG(int64_t, score_tokens, wardtune::SamplingOptions().max_new_tokens,
+          "most tokens of a scored answer");
+ABSL_FLAG(int64_t, score_batch, wardtune::SamplingOptions().batch, "prompts answered together");
 ABSL_FLAG(std::string, device, "auto", "cpu, cuda, or auto");
 ABSL_FLAG(int, threads, 0, "0: one per core");
 
