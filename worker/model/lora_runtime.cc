@@ -1,5 +1,8 @@
 #include "worker/model/lora_runtime.h"
 
+#include <ATen/Parallel.h>
+#include <c10/core/InferenceMode.h>
+
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
@@ -11,6 +14,41 @@ namespace {
 
 at::Tensor View(const std::vector<float>& values, int64_t rows, int64_t cols) {
   return at::from_blob(const_cast<float*>(values.data()), {rows, cols}, at::kFloat);
+}
+
+using Blocks = std::vector<std::pair<const LoraAdapter*, LoraBlock>>;
+
+// Where each adapter's factors lie in a fused matrix.
+Blocks Stack(const ModelConfig& config, ActiveAdapters adapters, FusedLinear which) {
+  Blocks blocks;
+  int64_t rank = 0;
+  for (const LoraAdapter* adapter : adapters) {
+    for (const LoraBlock& block : BlocksOf(config, adapter->spec, which, rank)) {
+      blocks.emplace_back(adapter, block);
+      rank += block.rank;
+    }
+  }
+  return blocks;
+}
+
+void MakeLayer(const ModelWeights& weights, ActiveAdapters adapters, int64_t layer,
+               std::array<FusedLora, kFusedLinearCount>& factors) {
+  for (int which = 0; which < kFusedLinearCount; ++which) {
+    const Blocks blocks = Stack(weights.config, adapters, static_cast<FusedLinear>(which));
+    if (blocks.empty()) continue;
+    const int64_t rank = blocks.back().second.rank_begin + blocks.back().second.rank;
+    const at::Tensor& w = weights.layers[layer].linear[which].weight;
+    at::Tensor a = at::empty({rank, w.size(1)}, weights.dtype);
+    at::Tensor b = at::zeros({w.size(0), rank}, weights.dtype);
+    for (const auto& [adapter, block] : blocks) {
+      const LoraMatrices& m = adapter->at(layer, block.projection);
+      a.narrow(0, block.rank_begin, block.rank).copy_(View(m.a, block.rank, w.size(1)));
+      b.narrow(0, block.out_begin, block.out_rows)
+          .narrow(1, block.rank_begin, block.rank)
+          .copy_(View(m.b, block.out_rows, block.rank) * adapter->spec.scale());
+    }
+    factors[which] = {a.to(weights.device), b.to(weights.device)};
+  }
 }
 
 }  // namespace
@@ -56,32 +94,11 @@ absl::StatusOr<LoraRuntime> MakeLoraRuntime(const ModelWeights& weights, ActiveA
   for (const LoraAdapter* adapter : adapters)
     WT_RETURN_IF_ERROR(CheckAdapterFits(*adapter, config));
   runtime.layers.resize(config.num_layers);
-  for (int64_t l = 0; l < config.num_layers; ++l) {
-    for (int which = 0; which < kFusedLinearCount; ++which) {
-      std::vector<std::pair<const LoraAdapter*, LoraBlock>> blocks;
-      int64_t rank = 0;
-      for (const LoraAdapter* adapter : adapters) {
-        for (const LoraBlock& block :
-             BlocksOf(config, adapter->spec, static_cast<FusedLinear>(which), rank)) {
-          blocks.emplace_back(adapter, block);
-          rank += block.rank;
-        }
-      }
-      if (blocks.empty()) continue;
-      const at::Tensor& w = weights.layers[l].linear[which].weight;
-      at::Tensor a = at::empty({rank, w.size(1)}, at::kFloat);
-      at::Tensor b = at::zeros({w.size(0), rank}, at::kFloat);
-      for (const auto& [adapter, block] : blocks) {
-        const LoraMatrices& m = adapter->at(l, block.projection);
-        a.narrow(0, block.rank_begin, block.rank).copy_(View(m.a, block.rank, w.size(1)));
-        b.narrow(0, block.out_begin, block.out_rows)
-            .narrow(1, block.rank_begin, block.rank)
-            .copy_(View(m.b, block.out_rows, block.rank) * adapter->spec.scale());
-      }
-      runtime.layers[l][which] = {a.to(weights.device, weights.dtype),
-                                  b.to(weights.device, weights.dtype)};
-    }
-  }
+  const bool inference = c10::InferenceMode::is_enabled();  // of this thread alone
+  at::parallel_for(0, config.num_layers, 1, [&](int64_t begin, int64_t end) {
+    const c10::InferenceMode as_caller(inference);
+    for (int64_t l = begin; l < end; ++l) MakeLayer(weights, adapters, l, runtime.layers[l]);
+  });
   return runtime;
 }
 

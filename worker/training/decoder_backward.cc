@@ -1,5 +1,7 @@
 #include "worker/training/decoder_backward.h"
 
+#include <ATen/Parallel.h>
+
 #include "worker/model/matrix_product.h"
 #include "worker/model/torch_ops.h"
 
@@ -142,13 +144,16 @@ LoraGradients LoraGradients::ZerosLike(const LoraRuntime& lora) {
 }
 
 void LoraGradients::Add(const LoraGradients& other) {
-  for (size_t l = 0; l < layers.size(); ++l) {
-    for (int i = 0; i < kFusedLinearCount; ++i) {
-      if (!layers[l][i].defined()) continue;
-      layers[l][i].a.add_(other.layers[l][i].a);
-      layers[l][i].b.add_(other.layers[l][i].b);
+  at::parallel_for(0, static_cast<int64_t>(layers.size()), 1, [&](int64_t begin, int64_t end) {
+    const c10::InferenceMode guard;
+    for (int64_t l = begin; l < end; ++l) {
+      for (int i = 0; i < kFusedLinearCount; ++i) {
+        if (!layers[l][i].defined()) continue;
+        layers[l][i].a.add_(other.layers[l][i].a);
+        layers[l][i].b.add_(other.layers[l][i].b);
+      }
     }
-  }
+  });
 }
 
 WeightGradients WeightGradients::ZerosLike(const ModelWeights& weights) {

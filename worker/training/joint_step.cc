@@ -1,6 +1,7 @@
 #include "worker/training/joint_step.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "worker/model/decoder_forward.h"
 #include "worker/model/lanes.h"
@@ -12,7 +13,7 @@ namespace {
 
 // What one lane adds to a job's step.
 struct LaneSums {
-  LoraGradients gradients;
+  LoraGradients gradients;     // no layers where the lane had no rows of the job
   std::vector<double> losses;  // per stream
 };
 
@@ -93,20 +94,32 @@ class JointStep {
 
   static void GrowLanes(Share& share, size_t lanes) {
     while (share.lanes.size() < lanes) {
-      share.lanes.push_back({LoraGradients::ZerosLike(share.lora),
-                             std::vector<double>(share.stream_tokens.size(), 0.0)});
+      share.lanes.push_back({{}, std::vector<double>(share.stream_tokens.size(), 0.0)});
     }
+  }
+
+  static LoraGradients& GradientsOf(Share& share, size_t lane) {
+    LoraGradients& gradients = share.lanes[lane].gradients;
+    if (gradients.layers.empty()) gradients = LoraGradients::ZerosLike(share.lora);
+    return gradients;
   }
 
   // Always in the same order, so that a step's bits do not depend on which lane ends first.
   static void AddUpLanes(Share& share) {
+    LaneSums& sums = share.lanes[0];
     for (size_t lane = 1; lane < share.lanes.size(); ++lane) {
-      share.lanes[0].gradients.Add(share.lanes[lane].gradients);
+      LaneSums& more = share.lanes[lane];
+      if (sums.gradients.layers.empty()) {
+        sums.gradients = std::move(more.gradients);
+      } else if (!more.gradients.layers.empty()) {
+        sums.gradients.Add(more.gradients);
+      }
       for (size_t stream = 0; stream < share.stream_tokens.size(); ++stream) {
-        share.lanes[0].losses[stream] += share.lanes[lane].losses[stream];
+        sums.losses[stream] += more.losses[stream];
       }
     }
     share.lanes.resize(1);
+    GradientsOf(share, 0);  // a process of several may have had no rows
   }
 
   // Rows on the same weights share micro-batches; in the order in which the weights first appear.
@@ -159,7 +172,7 @@ class JointStep {
       if (i == 0 || batch[i].share != batch[i - 1].share || stream != batch[i - 1].row.stream) {
         const bool alone = share.job->streams()[stream].frozen == nullptr;
         segments.push_back({tokens.offsets[i], 0, alone ? &share.lora : &share.with[stream]});
-        gradients.push_back(&share.lanes[lane].gradients);
+        gradients.push_back(&GradientsOf(share, lane));
       }
       segments.back().end = tokens.offsets[i + 1];
     }

@@ -67,20 +67,26 @@ std::vector<float>& LoraOptimizer::MatrixOf(const Segment& segment) {
 }
 
 void LoraOptimizer::SetGradients(const LoraGradients& gradients) {
-  for (const Segment& s : segments_) {
-    const FusedLora& fused = gradients.layers[s.layer][static_cast<int>(s.linear)];
-    if (s.is_a) {
-      const at::Tensor block = fused.a.narrow(0, s.block.rank_begin, s.block.rank);
-      View(gradient_, s.begin, {s.block.rank, fused.a.size(1)}).copy_(block);
-    } else {
-      const at::Tensor block = fused.b.narrow(0, s.block.out_begin, s.block.out_rows)
-                                   .narrow(1, s.block.rank_begin, s.block.rank);
-      // The forward pass multiplies by scale * B.
-      View(gradient_, s.begin, {s.block.out_rows, s.block.rank})
-          .copy_(block)
-          .mul_(adapter_.spec.scale());
-    }
+  const auto count = static_cast<int64_t>(segments_.size());
+  at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
+    const c10::InferenceMode guard;
+    for (int64_t i = begin; i < end; ++i) SetGradient(segments_[i], gradients);
+  });
+}
+
+void LoraOptimizer::SetGradient(const Segment& s, const LoraGradients& gradients) {
+  const FusedLora& fused = gradients.layers[s.layer][static_cast<int>(s.linear)];
+  if (s.is_a) {
+    const at::Tensor block = fused.a.narrow(0, s.block.rank_begin, s.block.rank);
+    View(gradient_, s.begin, {s.block.rank, fused.a.size(1)}).copy_(block);
+    return;
   }
+  const at::Tensor block = fused.b.narrow(0, s.block.out_begin, s.block.out_rows)
+                               .narrow(1, s.block.rank_begin, s.block.rank);
+  // The forward pass multiplies by scale * B.
+  View(gradient_, s.begin, {s.block.out_rows, s.block.rank})
+      .copy_(block)
+      .mul_(adapter_.spec.scale());
 }
 
 double LoraOptimizer::MeasureNorm() {

@@ -56,6 +56,7 @@ class LoraOptimizer {
     int64_t size;
   };
   std::vector<float>& MatrixOf(const Segment& segment);
+  void SetGradient(const Segment& segment, const LoraGradients& gradients);
 
   const AdamWOptions options_;
   LoraAdapter adapter_;
