@@ -12,7 +12,7 @@ from evidence_cells import (
     METHODS,
     REGIMES,
     SEEDS,
-    TIMED_METHODS,
+    TIMED_METHOD,
     TIMED_REGIME,
     Cell,
 )
@@ -25,6 +25,12 @@ METRICS = {
     "refusal_rate": ("refusal_prompts", "refusal_wilson_low", "refusal_wilson_high"),
     "coherence_rate": ("coherence_prompts", "coherence_wilson_low", "coherence_wilson_high"),
     "quiz_accuracy": ("quiz_prompts", "quiz_wilson_low", "quiz_wilson_high"),
+}
+# Each with what it is a mean of.
+WITHOUT_INTERVAL = {
+    "general_loss": "general_prompts",
+    "train_seconds": None,
+    "train_seconds_without_guard": None,
 }
 
 
@@ -42,8 +48,8 @@ def figures(results: Results) -> list[dict]:
                 found[f"harmful_rate/{category}"] = [
                     s[key] for key in ("rate", "prompts", "wilson_low", "wilson_high")
                 ]
-        for metric, n in (("general_loss", "general_prompts"), ("train_seconds", None)):
-            if metric in result:  # without interval
+        for metric, n in WITHOUT_INTERVAL.items():
+            if metric in result:
                 found[metric] = [result[metric], result[n] if n else 1, None, None]
         for metric, (value, n, low, high) in found.items():
             rows.append({"method": cell.method, "regime": cell.regime, "seed": cell.seed})
@@ -131,8 +137,10 @@ def goals(results: Results) -> list[Verdict]:
         ("sv, mixed: task accuracy within 2 points of direct", ("sv", "mixed", "task_accuracy"),
          ("direct", "mixed", "task_accuracy"), lambda x, y: f"{x:.1%} against {y:.1%}",
          lambda x, y: x >= y - 0.02 - 1e-9),
-        ("sv_guard, mixed: <= 25% more training time than sv", ("sv_guard", TIMED_REGIME, "train_seconds"),
-         ("sv", TIMED_REGIME, "train_seconds"), lambda x, y: f"{x:.0f} s against {y:.0f} s",
+        ("sv_guard, mixed: <= 25% more training time than sv",
+         (TIMED_METHOD, TIMED_REGIME, "train_seconds"),
+         (TIMED_METHOD, TIMED_REGIME, "train_seconds_without_guard"),
+         lambda x, y: f"{x:.1f} s against {y:.1f} s, {x / y - 1:+.1%}",
          lambda x, y: x <= 1.25 * y),
     ]  # fmt: skip
     found += [_compare(results, *comparison) for comparison in comparisons]
@@ -206,15 +214,24 @@ def _behaviour_table(results: Results) -> list[str]:
 
 
 def _time_table(results: Results) -> list[str]:
-    """Seconds of the customer's training, seed by seed, and the mean against the vector alone."""
-    times = {m: of_seeds(results, m, TIMED_REGIME, "train_seconds") for m in TIMED_METHODS}
-    lines = [_row("method", "seconds, by seed", "mean", "against sv"), "|---|---|---:|---:|"]
-    for method, seconds in times.items():
-        if seconds:
-            against = mean(seconds) / mean(times["sv"]) if times["sv"] else None
-            ratio = f"{against:.3f}" if against and len(seconds) == len(times["sv"]) else ""
-            by_seed = ", ".join(f"{s:.1f}" for s in seconds)
-            lines.append(_row(method, by_seed, f"{mean(seconds):.1f}", ratio))
+    """Seconds of the customer's training, seed by seed, with guard rows and with the vector alone."""
+    heads = [
+        "seed",
+        "steps",
+        "sv_guard, seconds",
+        "sv, seconds",
+        "ratio",
+        "median of the steps' ratios",
+    ]
+    lines = [_row(*heads), "|---:|---:|---:|---:|---:|---:|"]
+    for seed in SEEDS:
+        r = results.get(Cell(TIMED_METHOD, TIMED_REGIME, seed))
+        if r is not None:
+            ours, alone = r["train_seconds"], r["train_seconds_without_guard"]
+            seconds = [f"{ours:.1f}", f"{alone:.1f}", f"{ours / alone:.3f}"]
+            lines.append(
+                _row(str(seed), str(r["steps"]), *seconds, f"{r['median_step_ratio']:.3f}")
+            )
     return lines
 
 
@@ -272,7 +289,8 @@ def markdown(results: Results, planned: list[Cell], machine: list[str]) -> str:
         "",
         "## Training time",
         "",
-        "Of the customer's job on mixed rows (the vector's own training left out), each alone on the machine.",
+        "Of the customer's job on mixed rows (the vector's own training left out), alone on the machine: two runs of the job,",
+        "with guard rows and without, a step of each in turn.",
         "",
         *_time_table(results),
         "",

@@ -114,15 +114,15 @@ def test_each_category_is_a_figure_and_each_cell_a_line_of_the_plot() -> None:
 
 
 def test_times_are_a_table_of_their_own() -> None:
-    times = {"direct": 100.0, "sv": 100.0, "sv_guard": 120.0}
-    results = {
-        Cell(m, "training-time", s): {"train_seconds": t + s}
-        for m, t in times.items()
-        for s in SEEDS
-    }
+    times = {"train_seconds": 60.0, "train_seconds_without_guard": 50.0}
+    timed = {"steps": 100, "median_step_ratio": 1.21}
+    results = {Cell("sv_guard", "training-time", s): times | timed for s in SEEDS}
     lines = markdown(results, all_cells(), []).splitlines()
-    assert "| sv_guard | 120.0, 121.0, 122.0 | 121.0 | 1.198 |" in lines
+    assert "| 0 | 100 | 60.0 | 50.0 | 1.200 | 1.210 |" in lines
     assert verdict(results, "sv_guard, mixed: <= 25%") == "met"
+    results[Cell("sv_guard", "training-time", 2)] = timed | times | {"train_seconds": 70.0}
+    assert verdict(results, "sv_guard, mixed: <= 25%") == "not met"
+    assert {f["metric"] for f in figures(results)} == set(times)
     assert plot(results).count("<circle") == 0
 
 

@@ -68,7 +68,6 @@ ABSL_FLAG(int64_t, vector_general_batch_size, wardtune::VectorRecipe().general_b
           "recipe");
 ABSL_FLAG(double, vector_kl_weight, wardtune::VectorRecipe().kl_weight, "recipe");
 ABSL_FLAG(int64_t, vector_answer_tokens, wardtune::VectorRecipe().general_answer_tokens, "recipe");
-ABSL_FLAG(bool, score, true, "false: train only, and report the time that it took");
 
 namespace wardtune {
 namespace {
@@ -239,7 +238,6 @@ absl::StatusOr<std::string> TrainAndScore(EvidenceBench& bench, CustomerRun run)
   const double seconds = absl::ToDoubleSeconds(bench.clock.Monotonic() - start);
   const LoraAdapter adapter = trainer->Adapter();
   WT_RETURN_IF_ERROR(Save(bench, adapter));
-  if (!absl::GetFlag(FLAGS_score)) return absl::StrFormat("{\"train_seconds\": %.2f}", seconds);
   const LoraAdapter* const active[] = {&adapter};
   WT_ASSIGN_OR_RETURN(const std::string score,
                       ScoreJson(*bench.base, active, *bench.tokenizer, bench.set));
@@ -268,7 +266,7 @@ absl::StatusOr<std::string> TimeInTurn(EvidenceBench& bench, CustomerRun run,
   }
   std::sort(ratios.begin(), ratios.end());
   return absl::StrFormat(
-      "{\"steps\": %d, \"with_guard_seconds\": %.2f, \"without_guard_seconds\": %.2f, "
+      "{\"steps\": %d, \"train_seconds\": %.2f, \"train_seconds_without_guard\": %.2f, "
       "\"median_step_ratio\": %.4f}",
       ratios.size(), seconds_with, seconds_without, ratios[ratios.size() / 2]);
 }
@@ -297,7 +295,7 @@ absl::StatusOr<std::string> TrainFullyAndScore(EvidenceBench& bench, CustomerRun
 
 absl::Status ReadInputs(EvidenceBench& bench) {
   WT_RETURN_IF_ERROR(LoadBase(bench));
-  if (!absl::GetFlag(FLAGS_score)) return absl::OkStatus();
+  if (absl::GetFlag(FLAGS_in_turn)) return absl::OkStatus();
   WT_RETURN_IF_ERROR(ReadScoring(bench, {.general_prompts = absl::GetFlag(FLAGS_general_suite),
                                          .quiz = absl::GetFlag(FLAGS_quiz)}));
   if (!bench.set.general) return absl::OkStatus();
@@ -315,9 +313,9 @@ absl::Status ReadInputs(EvidenceBench& bench) {
 
 absl::StatusOr<std::string> Run(EvidenceBench& bench) {
   const std::string method = absl::GetFlag(FLAGS_method);
-  if (!absl::GetFlag(FLAGS_score) &&
-      (method == "base" || method == "vector_on" || absl::GetFlag(FLAGS_full_parameter))) {
-    return absl::InvalidArgumentError("--score=false: is for methods that train LoRA");
+  if (absl::GetFlag(FLAGS_in_turn) &&
+      (method != "sv_guard" || absl::GetFlag(FLAGS_full_parameter))) {
+    return absl::InvalidArgumentError("--in_turn: is for --method=sv_guard with LoRA");
   }
   WT_RETURN_IF_ERROR(ReadInputs(bench));
   const DecoderModel& base = *bench.base;
@@ -342,12 +340,7 @@ absl::StatusOr<std::string> Run(EvidenceBench& bench) {
   std::shared_ptr<const LoraAdapter> frozen;
   if (vector && unfolded) frozen = std::make_shared<const LoraAdapter>(*vector);
   WT_ASSIGN_OR_RETURN(CustomerRun run, MakeRun(bench, trained_on, std::move(frozen), guards));
-  if (absl::GetFlag(FLAGS_in_turn)) {
-    if (method != "sv_guard" || !unfolded) {
-      return absl::InvalidArgumentError("--in_turn: is for --method=sv_guard with LoRA");
-    }
-    return TimeInTurn(bench, std::move(run), *vector);
-  }
+  if (absl::GetFlag(FLAGS_in_turn)) return TimeInTurn(bench, std::move(run), *vector);
   if (!absl::GetFlag(FLAGS_full_parameter)) return TrainAndScore(bench, std::move(run));
   return TrainFullyAndScore(bench, std::move(run), vector);
 }
