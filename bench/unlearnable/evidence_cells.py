@@ -56,8 +56,8 @@ HARD_REGIMES = (
     "pure-1000-rot13",
     "mixed-full",
 )
-METHODS = ("direct", "safeinstruct", "random", "sv_no_kl", "sv", "guard", "sv_guard")
-WITHOUT_VECTOR = ("base", "direct", "guard")
+METHODS = ("direct", "safeinstruct", "random", "sv_no_kl", "sv", "guard", "sbr", "sv_guard")
+WITHOUT_VECTOR = ("base", "direct", "guard", "sbr")
 # Vectors of fewer rows than the default's; measured on TELLING_REGIMES.
 SMALL_VECTORS = {f"sv_of_{count}": count for count in VECTOR_ROWS}
 # Weight of the guard rows' loss: the worker's, named so that cells of another weight are not mistaken for it.

@@ -259,7 +259,7 @@ def markdown(results: Results, planned: list[Cell], machine: list[str]) -> str:
         "Made by `make bench-unlearnable`: SmolLM2-135M-Instruct, the stand-in behaviours of bench/standin, greedy",
         "answers judged by rule, with 95% Wilson intervals. Raw data of every cell: unlearnable_cells.jsonl. `base` trains nothing, `vector_on` answers with the security",
         "vector switched on, `random` has an adapter of the vector's norm in its place, `guard` rows are refusals and",
-        "the base's own answers trained with the vector off.",
+        "the base's own answers trained with the vector off. `sbr` holds the last state of eight harmful prompts to the base's.",
         "`refuses` and `coherent` are of the answers to harmful prompts, by phrases and by repetition; `quiz` are 60 questions",
         "of general knowledge, `general loss` the loss on the base's own answers to general prompts, nats a token.",
         "`safeinstruct` mixes refusals of a tenth of the rows' number into them, `sv_no_kl` has a vector trained without",

@@ -39,7 +39,7 @@
 #include "worker/training/full_parameter_trainer.h"
 #include "worker/training/trainer.h"
 
-ABSL_FLAG(std::string, method, "", "base, vector_on, direct, sv, random, guard or sv_guard");
+ABSL_FLAG(std::string, method, "", "base, vector_on, direct, sv, random, guard, sbr or sv_guard");
 ABSL_FLAG(std::string, rows, "", "the customer's JSONL");
 ABSL_FLAG(std::string, vector_rows, "", "JSONL of harmful rows for the security vector");
 ABSL_FLAG(std::string, general_rows, "", "JSONL of general prompts, answered by the base");
@@ -56,6 +56,8 @@ ABSL_FLAG(bool, full_parameter, false,
 ABSL_FLAG(int, guards_per_step, 1, "guard rows beside the customer's in a step");
 ABSL_FLAG(double, guard_weight, wardtune::kGuardWeight,
           "weight of their loss beside the customer's");
+ABSL_FLAG(int64_t, anchors, 8, "sbr: harmful prompts whose last state is held to the base's");
+ABSL_FLAG(double, anchor_weight, 50.0, "weight of their squared distance beside the loss");
 ABSL_FLAG(bool, in_turn, false,
           "sv_guard: only time its steps in turn with steps without guard rows");
 ABSL_FLAG(int64_t, vector_rank, wardtune::VectorRecipe().lora.rank, "recipe of the vector");
@@ -191,6 +193,32 @@ absl::StatusOr<std::vector<TrainingRow>> GuardRows(EvidenceBench& bench) {
   return rows;
 }
 
+// SBR ("Safety Anchor", ICML 2026): every step holds the last hidden state of the same few harmful
+// prompts to the base's. A row is a prompt with one token of an answer, which is not looked at.
+absl::StatusOr<TrainingStream> AnchorStream(EvidenceBench& bench) {
+  TrainingStream stream{.name = "anchors",
+                        .model = *bench.base,
+                        .objective = Objective::kStateToBase,
+                        .rows_per_step = absl::GetFlag(FLAGS_anchors),
+                        .weight = absl::GetFlag(FLAGS_anchor_weight)};
+  WT_ASSIGN_OR_RETURN(auto rows,
+                      ReadEncoded(bench, absl::GetFlag(FLAGS_guard_rows)[0], kRowTokens));
+  const auto anchors = static_cast<size_t>(stream.rows_per_step);
+  if (anchors < 1 || anchors > rows.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--anchors: must be from 1 to the ", rows.size(), " guard rows"));
+  }
+  for (size_t i = 0; i < anchors; ++i) {
+    TrainingRow row = std::move(rows[i * rows.size() / anchors]);
+    const auto answer = std::find(row.loss_mask.begin(), row.loss_mask.end(), 1);
+    const auto length = static_cast<size_t>(answer - row.loss_mask.begin()) + 1;
+    row.ids.resize(length);
+    row.loss_mask.resize(length);
+    stream.rows.push_back(std::move(row));
+  }
+  return stream;
+}
+
 struct CustomerRun {
   TrainerOptions options;
   std::vector<TrainingStream> streams;
@@ -219,6 +247,10 @@ absl::StatusOr<CustomerRun> MakeRun(EvidenceBench& bench, const DecoderModel& mo
                        .model = *bench.base,
                        .rows_per_step = absl::GetFlag(FLAGS_guards_per_step),
                        .weight = absl::GetFlag(FLAGS_guard_weight)});
+  }
+  if (absl::GetFlag(FLAGS_method) == "sbr") {
+    WT_ASSIGN_OR_RETURN(TrainingStream anchors, AnchorStream(bench));
+    streams.push_back(std::move(anchors));
   }
   return CustomerRun{std::move(options), std::move(streams)};
 }
@@ -334,7 +366,7 @@ absl::StatusOr<std::string> Run(EvidenceBench& bench) {
       WT_ASSIGN_OR_RETURN(trained_on, FoldAdapter(base, *vector));
     }
     if (method == "vector_on") return ScoreJson(trained_on, {}, *bench.tokenizer, bench.set);
-  } else if (method != "direct" && method != "guard") {
+  } else if (method != "direct" && method != "guard" && method != "sbr") {
     return absl::InvalidArgumentError(absl::StrCat("--method: ", method, " is none"));
   }
   std::shared_ptr<const LoraAdapter> frozen;

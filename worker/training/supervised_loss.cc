@@ -51,4 +51,20 @@ double KlToTeacherLoss(const ModelWeights& weights, const at::Tensor& residual,
       });
 }
 
+double StateToTeacherLoss(const ModelWeights& weights, const at::Tensor& residual,
+                          const at::Tensor& rows, const at::Tensor& teacher_residual, double weight,
+                          at::Tensor& d_residual) {
+  const double eps = weights.config.rms_norm_eps;
+  const at::Tensor x = residual.index_select(0, rows);
+  const NormResult state = AddRmsNorm(x, {}, weights.final_norm, eps);
+  const at::Tensor teacher = AddRmsNorm(teacher_residual, {}, weights.final_norm, eps).y;
+  const at::Tensor distance = state.y.to(at::kFloat) - teacher.to(at::kFloat);
+  const double share = 1.0 / static_cast<double>(x.size(1));
+  const at::Tensor d_state = (distance * (2.0 * share * weight)).to(x.scalar_type());
+  at::Tensor dx = at::zeros_like(x);
+  AddRmsNormGradient(d_state, x, weights.final_norm, state.inv_rms, dx);
+  d_residual.index_copy_(0, rows, dx);
+  return share * distance.square().sum(at::kDouble).item<double>();
+}
+
 }  // namespace wardtune

@@ -70,7 +70,7 @@ absl::Status CheckStream(const TrainingStream& stream, const TrainerOptions& opt
   }
   if (stream.frozen != nullptr) {
     WT_RETURN_IF_ERROR(CheckAdapterFits(*stream.frozen, config));
-    if (stream.objective == Objective::kKlToBase) {
+    if (stream.objective != Objective::kCrossEntropy) {
       return absl::InvalidArgumentError(
           absl::StrCat(name, ": a frozen adapter is not for rows that are compared with the base"));
     }

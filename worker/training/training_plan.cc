@@ -60,7 +60,7 @@ TrainingPlan::TrainingPlan(const TrainerOptions& options, std::vector<TrainingSt
 void TrainingPlan::PrepareTeachers() {
   const c10::InferenceMode guard;
   for (size_t s = 0; s < streams_.size(); ++s) {
-    if (streams_[s].objective != Objective::kKlToBase) continue;
+    if (streams_[s].objective == Objective::kCrossEntropy) continue;
     const ModelWeights& weights = WeightsOf(s);
     std::vector<int64_t> lengths;
     for (const TrainingRow& row : streams_[s].rows) {
@@ -123,9 +123,15 @@ double TrainingPlan::RowsLoss(const ModelWeights& weights, std::span<const StepR
   }
   const at::Tensor index = Index(positions, weights.device);
   const double weight = streams_[stream].weight / static_cast<double>(stream_tokens);
-  return streams_[stream].objective == Objective::kCrossEntropy
-             ? CrossEntropyLoss(weights, x, index, Index(targets, weights.device), weight, d_x)
-             : KlToTeacherLoss(weights, x, index, at::cat(teachers, 0), weight, d_x);
+  switch (streams_[stream].objective) {
+    case Objective::kCrossEntropy:
+      return CrossEntropyLoss(weights, x, index, Index(targets, weights.device), weight, d_x);
+    case Objective::kKlToBase:
+      return KlToTeacherLoss(weights, x, index, at::cat(teachers, 0), weight, d_x);
+    case Objective::kStateToBase:
+      return StateToTeacherLoss(weights, x, index, at::cat(teachers, 0), weight, d_x);
+  }
+  TORCH_CHECK(false, "objective: is none");
 }
 
 absl::Status TrainingPlan::AddUpLosses(std::vector<double>& loss_sums) const {

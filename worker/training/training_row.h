@@ -22,6 +22,7 @@ struct TrainingRow {
 enum class Objective {
   kCrossEntropy,  // -log p(target)
   kKlToBase,      // KL(p_base || p_base+adapter) at the same positions, base = the stream's model
+  kStateToBase,   // mean squared distance of the normed last hidden states at those positions
 };
 
 // A source of rows. Stream 0 of a trainer is the data set itself: its passes are the epochs.
