@@ -241,12 +241,10 @@ absl::StatusOr<CustomerRun> MakeRun(EvidenceBench& bench, const DecoderModel& mo
                      .frozen = std::move(frozen),
                      .rows_per_step = parameters.batch_size()});
   if (guards) {
-    WT_ASSIGN_OR_RETURN(auto guard_rows, GuardRows(bench));
-    streams.push_back({.name = "guard",
-                       .rows = std::move(guard_rows),
-                       .model = *bench.base,
-                       .rows_per_step = absl::GetFlag(FLAGS_guards_per_step),
-                       .weight = absl::GetFlag(FLAGS_guard_weight)});
+    GuardSet set{.per_guarded_rows = absl::GetFlag(FLAGS_guards_per_step)};
+    WT_ASSIGN_OR_RETURN(set.rows, GuardRows(bench));
+    streams.push_back(GuardStream(set, *bench.base, kGuardedRows));
+    streams.back().weight = absl::GetFlag(FLAGS_guard_weight);
   }
   if (absl::GetFlag(FLAGS_method) == "sbr") {
     WT_ASSIGN_OR_RETURN(TrainingStream anchors, AnchorStream(bench));

@@ -96,11 +96,7 @@ class ChainedJobTest : public AgentTest {
          .model = base_->model,
          .frozen = std::make_shared<const LoraAdapter>(vector.adapter),
          .rows_per_step = parameters.batch_size()});
-    streams.push_back({.name = "guard",
-                       .rows = vector.guard.rows,
-                       .model = base_->model,
-                       .rows_per_step = vector.guard.PerStep(parameters.batch_size()),
-                       .weight = kGuardWeight});
+    streams.push_back(GuardStream(vector.guard, base_->model, parameters.batch_size()));
     auto trainer = Trainer::Create(options, std::move(streams), &clock_).value();
     EngineRun run;
     while (!trainer->done()) run.losses.push_back(trainer->Step().value().stream_losses[0]);

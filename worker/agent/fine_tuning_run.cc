@@ -174,11 +174,7 @@ std::vector<TrainingStream> FineTuningRun::MakeStreams(std::vector<TrainingRow> 
   if (!vector_->guard.active()) return streams;
   streams[0].model = base_->model;
   streams[0].frozen = std::make_shared<const LoraAdapter>(vector_->adapter);
-  streams.push_back({.name = "guard",
-                     .rows = vector_->guard.rows,
-                     .model = base_->model,
-                     .rows_per_step = vector_->guard.PerStep(batch),
-                     .weight = kGuardWeight});
+  streams.push_back(GuardStream(vector_->guard, base_->model, batch));
   folded_.reset();
   return streams;
 }

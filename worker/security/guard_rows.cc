@@ -12,6 +12,14 @@ void Hash(Sha256& hash, const T* values, size_t count) {
 
 }  // namespace
 
+TrainingStream GuardStream(const GuardSet& set, const DecoderModel& base, int64_t batch) {
+  return {.name = "guard",
+          .rows = set.rows,
+          .model = base,
+          .rows_per_step = set.PerStep(batch),
+          .weight = kGuardWeight};
+}
+
 std::string GuardDigest(const GuardSet& set) {
   if (!set.active()) return "";
   Sha256 hash;

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "worker/model/decoder.h"
 #include "worker/training/training_row.h"
 
 namespace wardtune {
@@ -31,6 +32,10 @@ struct GuardSet {
     return (batch * per_guarded_rows + kGuardedRows - 1) / kGuardedRows;
   }
 };
+
+// Their stream beside customers' steps of `batch` rows: on the plain base, by their weight.
+// REQUIRES: set.active().
+TrainingStream GuardStream(const GuardSet& set, const DecoderModel& base, int64_t batch);
 
 // SHA-256 over tokens, masks and per_guarded_rows; empty when the set is not active.
 std::string GuardDigest(const GuardSet& set);
