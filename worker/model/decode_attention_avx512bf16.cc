@@ -17,30 +17,57 @@ struct Item {
   const Bf16Bits* keys;    // of token 0
   const Bf16Bits* values;  // of token 0
   Bf16Bits* out;           // [kHeads, head_dim]
+  const Bf16Bits* next;    // keys of the item after this one
   int64_t first;           // tokens [first, length) are seen
   int64_t length;
-  int64_t step;  // from one token to the next
 };
 
-inline __m512bh Load32(const Bf16Bits* x) { return (__m512bh)_mm512_loadu_si512(x); }
+inline __m512i Load32(const Bf16Bits* x) { return _mm512_loadu_si512(x); }
 
+// Asks for `count` tokens' numbers, so that they are there when the present work is done: most of
+// the time of a step's attention is waiting for the cache.
+inline void Prefetch(const Bf16Bits* tokens, int64_t count, int64_t head_dim) {
+  const auto* at = reinterpret_cast<const char*>(tokens);
+  for (int64_t i = 0; i < count * head_dim * 2; i += 64) _mm_prefetch(at + i, _MM_HINT_T0);
+}
+
+// Two neighbouring numbers, in every lane.
+inline __m512bh BroadcastPair(const void* x) {
+  int32_t pair;
+  __builtin_memcpy(&pair, x, sizeof(pair));
+  return (__m512bh)_mm512_set1_epi32(pair);
+}
+
+// 16 tokens at a time: turned around, their keys give a vector of 16 sums, so that no sum has to be
+// added up over lanes.
 template <int kHeads>
 void Scores(const Item& item, int64_t head_dim, float* scores, int64_t stride) {
-  for (int64_t j = item.first; j < item.length; ++j) {
-    const Bf16Bits* key = item.keys + j * item.step;
-    __m512 sums[kHeads];
-    for (int h = 0; h < kHeads; ++h) sums[h] = _mm512_setzero_ps();
+  for (int64_t j = item.first; j < item.length; j += 16) {
+    const int64_t last = item.length - 1;
+    __m512 sums[kHeads][2];  // two chains of additions each, which wait for each other less
+    for (int h = 0; h < kHeads; ++h) sums[h][0] = sums[h][1] = _mm512_setzero_ps();
+    Prefetch(item.values + j * head_dim, Min(16, item.length - j), head_dim);
     for (int64_t i = 0; i < head_dim; i += 32) {
-      const __m512bh k = Load32(key + i);
-      for (int h = 0; h < kHeads; ++h) {
-        sums[h] = _mm512_dpbf16_ps(sums[h], Load32(item.query + h * head_dim + i), k);
+      __m512i keys[16];
+      for (int t = 0; t < 16; ++t) keys[t] = Load32(item.keys + Min(j + t, last) * head_dim + i);
+      Transpose16(keys);
+#pragma GCC unroll 16
+      for (int p = 0; p < 16; ++p) {
+        for (int h = 0; h < kHeads; ++h) {
+          const __m512bh q = BroadcastPair(item.query + h * head_dim + i + 2 * p);
+          sums[h][p % 2] = _mm512_dpbf16_ps(sums[h][p % 2], q, (__m512bh)keys[p]);
+        }
       }
     }
-    for (int h = 0; h < kHeads; ++h) scores[h * stride + j] = _mm512_reduce_add_ps(sums[h]);
+    const __mmask16 mask = Visible(j, item.first, item.length);
+    for (int h = 0; h < kHeads; ++h) {
+      _mm512_mask_storeu_ps(scores + h * stride + j, mask, _mm512_add_ps(sums[h][0], sums[h][1]));
+    }
   }
 }
 
-// scores[first, length) become exp(scale * (score - largest)); returns their sum.
+// Scores [first, length) become weights exp(scale * (score - largest)) in bf16, one behind the
+// other from the start of the scores' own memory, with a zero behind the last. Returns their sum.
 float Exponentiate(float* scores, int64_t first, int64_t length, float scale) {
   __m512 top = _mm512_set1_ps(-3.0e38f);
   for (int64_t j = first; j < length; j += 16) {
@@ -48,38 +75,48 @@ float Exponentiate(float* scores, int64_t first, int64_t length, float scale) {
     top = _mm512_mask_max_ps(top, mask, top, _mm512_maskz_loadu_ps(mask, scores + j));
   }
   const __m512 shift = _mm512_set1_ps(_mm512_reduce_max_ps(top) * scale);
+  auto* weights = reinterpret_cast<uint16_t*>(scores);
   __m512 sum = _mm512_setzero_ps();
   for (int64_t j = first; j < length; j += 16) {
     const __mmask16 mask = Visible(j, first, length);
     const __m512 x =
         _mm512_fmsub_ps(_mm512_maskz_loadu_ps(mask, scores + j), _mm512_set1_ps(scale), shift);
     const __m512 e = _mm512_maskz_mov_ps(mask, Exp(x));
-    _mm512_mask_storeu_ps(scores + j, mask, e);
+    const __mmask16 even = mask | static_cast<__mmask16>(mask << 1);
+    _mm256_mask_storeu_epi16(weights + j - first, even, ToBf16(e));
     sum = _mm512_add_ps(sum, e);
   }
   return _mm512_reduce_add_ps(sum);
 }
 
-// Columns [column, column + 32) of the output.
+// Columns [column, column + 32) of the output, two tokens at a time.
 template <int kHeads>
-void WeighValues(const Item& item, int64_t head_dim, const float* scores, int64_t stride,
-                 const float* inverse, int64_t column) {
+void WeighValues(const Item& item, const uint16_t* const* weights, const float* inverse,
+                 int64_t head_dim, int64_t column) {
   __m512 sums[kHeads][2];
   for (int h = 0; h < kHeads; ++h) sums[h][0] = sums[h][1] = _mm512_setzero_ps();
-  for (int64_t j = item.first; j < item.length; ++j) {
-    const auto* value = reinterpret_cast<const uint16_t*>(item.values + j * item.step + column);
-    const __m512 v0 = FromBf16(value);
-    const __m512 v1 = FromBf16(value + 16);
+  for (int64_t j = item.first; j < item.length; j += 2) {
+    if (column == 0) Prefetch(item.next + j * head_dim, 2, head_dim);
+    const Bf16Bits* const value = item.values + j * head_dim + column;
+    const __m512i even = Load32(value);
+    const __m512i odd = j + 1 < item.length ? Load32(value + head_dim) : _mm512_setzero_si512();
+    const auto low = (__m512bh)_mm512_unpacklo_epi16(even, odd);
+    const auto high = (__m512bh)_mm512_unpackhi_epi16(even, odd);
     for (int h = 0; h < kHeads; ++h) {
-      const __m512 p = _mm512_set1_ps(scores[h * stride + j]);
-      sums[h][0] = _mm512_fmadd_ps(p, v0, sums[h][0]);
-      sums[h][1] = _mm512_fmadd_ps(p, v1, sums[h][1]);
+      const __m512bh w = BroadcastPair(weights[h] + j - item.first);
+      sums[h][0] = _mm512_dpbf16_ps(sums[h][0], w, low);
+      sums[h][1] = _mm512_dpbf16_ps(sums[h][1], w, high);
     }
   }
+  // Unpacking left columns 0-3, 8-11, .. in the first sum and 4-7, 12-15, .. in the second.
+  const __m512i first = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+  const __m512i second = _mm512_add_epi32(first, _mm512_set1_epi32(8));
   for (int h = 0; h < kHeads; ++h) {
     auto* out = reinterpret_cast<uint16_t*>(item.out + h * head_dim + column);
-    StoreBf16(out, _mm512_mul_ps(sums[h][0], _mm512_set1_ps(inverse[h])));
-    StoreBf16(out + 16, _mm512_mul_ps(sums[h][1], _mm512_set1_ps(inverse[h])));
+    const __m512 share = _mm512_set1_ps(inverse[h]);
+    StoreBf16(out, _mm512_mul_ps(_mm512_permutex2var_ps(sums[h][0], first, sums[h][1]), share));
+    StoreBf16(out + 16,
+              _mm512_mul_ps(_mm512_permutex2var_ps(sums[h][0], second, sums[h][1]), share));
   }
 }
 
@@ -87,11 +124,14 @@ template <int kHeads>
 void Attend(const Item& item, int64_t head_dim, float scale, float* scores, int64_t stride) {
   Scores<kHeads>(item, head_dim, scores, stride);
   float inverse[kHeads];
+  const uint16_t* weights[kHeads];
   for (int h = 0; h < kHeads; ++h) {
-    inverse[h] = 1.0f / Exponentiate(scores + h * stride, item.first, item.length, scale);
+    float* const of_head = scores + h * stride;
+    inverse[h] = 1.0f / Exponentiate(of_head, item.first, item.length, scale);
+    weights[h] = reinterpret_cast<const uint16_t*>(of_head);
   }
   for (int64_t column = 0; column < head_dim; column += 32) {
-    WeighValues<kHeads>(item, head_dim, scores, stride, inverse, column);
+    WeighValues<kHeads>(item, weights, inverse, head_dim, column);
   }
 }
 
@@ -107,20 +147,24 @@ void Bf16DecodeAttention(const DecodeAttentionArgs<Bf16Bits>& args, float* score
                          int64_t end) {
   const int64_t group = args.heads / args.kv_heads;
   const int64_t d = args.head_dim;
+  const auto cache_of = [&](int64_t number) {
+    const int64_t slot = args.slots[number / args.kv_heads];
+    return (slot * args.kv_heads + number % args.kv_heads) * args.capacity * d;
+  };
   for (int64_t number = begin; number < end; ++number) {
     const int64_t sequence = number / args.kv_heads;
     const int64_t kv_head = number % args.kv_heads;
     const int64_t length = args.lengths[sequence];
-    const int64_t cache = (args.slots[sequence] * args.capacity * args.kv_heads + kv_head) * d;
+    const int64_t cache = cache_of(number);
     for (int64_t g = 0; g < group; g += kDecodeHeads) {
       const int64_t head = kv_head * group + g;
       const Item item = {.query = args.query + sequence * args.query_stride + head * d,
                          .keys = args.keys + cache,
                          .values = args.values + cache,
                          .out = args.out + (sequence * args.heads + head) * d,
+                         .next = args.keys + cache_of(Min(number + 1, end - 1)),
                          .first = args.window > 0 ? Max(0, length - args.window) : 0,
-                         .length = length,
-                         .step = args.kv_heads * d};
+                         .length = length};
       kAttend[Min(kDecodeHeads, group - g)](item, d, args.scale, scores, args.capacity);
     }
   }

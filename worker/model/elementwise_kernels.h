@@ -19,7 +19,7 @@ template <typename T>
 struct DecodeAttentionArgs {
   const T* query = nullptr;  // [batch, row_stride], heads * head_dim used
   int64_t query_stride = 0;
-  const T* keys = nullptr;  // [slots, capacity, kv_heads, head_dim]
+  const T* keys = nullptr;  // [slots, kv_heads, capacity, head_dim]
   const T* values = nullptr;
   const int64_t* slots = nullptr;    // [batch] where each sequence's cache lies
   const int64_t* lengths = nullptr;  // [batch] cached tokens, the new one included

@@ -9,7 +9,6 @@
 #include "base/status_macros.h"
 #include "worker/model/decoder_forward.h"
 #include "worker/model/kv_cache.h"
-#include "worker/model/lanes.h"
 #include "worker/model/packed_weights.h"
 #include "worker/model/seeded_random.h"
 #include "worker/model/token_check.h"
@@ -222,9 +221,6 @@ int64_t SharedPrefix(const ModelWeights& weights, std::span<const std::vector<in
 // Laying out the weights costs about as much as two forward passes of 64 tokens.
 constexpr int64_t kTokensWorthPacking = 512;
 
-// With fewer sequences a thread the products are bound by reading the weights.
-constexpr size_t kMinLaneSequences = 8;
-
 absl::Status Validate(const ModelConfig& config, std::span<const std::vector<int32_t>> prompts,
                       const GenerateOptions& options) {
   if (options.max_new_tokens < 1) {
@@ -273,7 +269,9 @@ class Generation {
                      [&](size_t a, size_t b) { return prompts_[a].size() < prompts_[b].size(); });
     for (size_t begin = 0; begin < order.size();) {
       const std::span<const size_t> group = NextGroup(std::span(order).subspan(begin));
-      RunGroup(group);
+      GroupDecoder(weights_, lora_, packed_ ? &*packed_ : nullptr, shared_prefix_, options_,
+                   prompts_, group, sampler_, results_)
+          .Run();
       begin += group.size();
       if (options_.progress && !options_.progress(static_cast<int64_t>(begin))) {
         return absl::CancelledError("generation was cancelled");
@@ -293,21 +291,6 @@ class Generation {
       ++count;
     }
     return left.first(count);
-  }
-
-  // Every thread decodes sequences of its own, so that none waits for another inside a layer.
-  void RunGroup(std::span<const size_t> group) {
-    auto lanes = static_cast<size_t>(LanesOn(weights_.device));
-    if (group.size() < lanes * kMinLaneSequences) lanes = 1;
-    std::vector<std::vector<size_t>> parts(lanes);
-    for (size_t i = 0; i < group.size(); ++i) parts[i % lanes].push_back(group[i]);
-    RunLanes(lanes, [&](size_t lane) { RunPart(parts[lane]); });
-  }
-
-  void RunPart(const std::vector<size_t>& part) {
-    GroupDecoder(weights_, lora_, packed_ ? &*packed_ : nullptr, shared_prefix_, options_, prompts_,
-                 part, sampler_, results_)
-        .Run();
   }
 
   const ModelWeights& weights_;

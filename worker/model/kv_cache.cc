@@ -1,17 +1,20 @@
 #include "worker/model/kv_cache.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <type_traits>
 
 #include "worker/model/decode_attention.h"
 #include "worker/model/elementwise_kernels.h"
+#include "worker/model/lanes.h"
 #include "worker/model/torch_ops.h"
 
 namespace wardtune {
 namespace {
+
+// Key heads of sequences that a thread attends to before it looks for more.
+constexpr int64_t kHeadsAtOnce = 8;
 
 at::Tensor IndexTensor(const std::vector<int64_t>& values, at::Device device) {
   return at::tensor(values, at::kLong).to(device);
@@ -31,7 +34,7 @@ KvCache::KvCache(const ModelWeights& weights, int64_t slots, int64_t capacity)
     : config_(weights.config), capacity_(capacity) {
   const auto options = at::TensorOptions(weights.device).dtype(weights.dtype);
   for (int64_t l = 0; l < config_.num_layers; ++l) {
-    const std::vector<int64_t> shape = {slots, capacity, config_.num_kv_heads, config_.head_dim};
+    const std::vector<int64_t> shape = {slots, config_.num_kv_heads, capacity, config_.head_dim};
     keys_.push_back(at::empty(shape, options));
     values_.push_back(at::empty(shape, options));
   }
@@ -45,8 +48,13 @@ void KvCache::StorePrompts(int64_t layer, const at::Tensor& qkv,
     const int64_t length = offsets[i + 1] - offsets[i];
     const at::Tensor rows = qkv.narrow(0, offsets[i], length);
     const std::vector<int64_t> shape = {length, config_.num_kv_heads, config_.head_dim};
-    keys_[layer].select(0, i).narrow(0, 0, length).copy_(rows.narrow(1, q, kv).view(shape));
-    values_[layer].select(0, i).narrow(0, 0, length).copy_(rows.narrow(1, q + kv, kv).view(shape));
+    const auto store = [&](const at::Tensor& cache, int64_t column) {
+      cache.select(0, i)
+          .narrow(1, 0, length)
+          .copy_(rows.narrow(1, column, kv).view(shape).transpose(0, 1));
+    };
+    store(keys_[layer], q);
+    store(values_[layer], q + kv);
   }
 }
 
@@ -54,8 +62,11 @@ void KvCache::StorePrefix(int64_t layer, const at::Tensor& qkv) {
   const int64_t q = config_.query_size();
   const int64_t kv = config_.kv_size();
   const std::vector<int64_t> shape = {1, qkv.size(0), config_.num_kv_heads, config_.head_dim};
-  keys_[layer].narrow(1, 0, qkv.size(0)).copy_(qkv.narrow(1, q, kv).reshape(shape));
-  values_[layer].narrow(1, 0, qkv.size(0)).copy_(qkv.narrow(1, q + kv, kv).reshape(shape));
+  const auto store = [&](const at::Tensor& cache, int64_t column) {
+    cache.narrow(2, 0, qkv.size(0)).copy_(qkv.narrow(1, column, kv).reshape(shape).transpose(1, 2));
+  };
+  store(keys_[layer], q);
+  store(values_[layer], q + kv);
 }
 
 at::Tensor KvCache::Extend(int64_t layer, const at::Tensor& qkv, const std::vector<int64_t>& slots,
@@ -66,8 +77,11 @@ at::Tensor KvCache::Extend(int64_t layer, const at::Tensor& qkv, const std::vect
   const std::vector<int64_t> shape = {rows, config_.num_kv_heads, config_.head_dim};
   const at::Tensor slot = IndexTensor(slots, qkv.device());
   const at::Tensor position = IndexTensor(lengths, qkv.device());
-  keys_[layer].index_put_({slot, position}, qkv.narrow(1, q, kv).view(shape));
-  values_[layer].index_put_({slot, position}, qkv.narrow(1, q + kv, kv).view(shape));
+  const auto store = [&](const at::Tensor& cache, int64_t column) {
+    cache.transpose(1, 2).index_put_({slot, position}, qkv.narrow(1, column, kv).view(shape));
+  };
+  store(keys_[layer], q);
+  store(values_[layer], q + kv);
   std::vector<int64_t> with_new = lengths;
   for (int64_t& length : with_new) ++length;
   return qkv.is_cpu() ? AttendOnCpu(layer, qkv, slots, with_new)
@@ -94,9 +108,9 @@ at::Tensor KvCache::AttendOnCpu(int64_t layer, const at::Tensor& qkv,
     args.window = config_.sliding_window;
     args.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config_.head_dim)));
     const auto kernel = DecodeKernel<T>(config_.head_dim);
-    at::parallel_for(0, qkv.size(0) * config_.num_kv_heads, 1, [&](int64_t begin, int64_t end) {
-      std::vector<float> scores(kDecodeHeads * capacity_);
-      kernel(args, scores.data(), begin, end);
+    SharePieces(qkv.size(0) * config_.num_kv_heads, kHeadsAtOnce, [&] {
+      return [&, scores = std::make_unique<float[]>(kDecodeHeads * capacity_)](
+                 int64_t begin, int64_t end) { kernel(args, scores.get(), begin, end); };
     });
   };
   if (qkv.scalar_type() == at::kFloat) {
@@ -115,10 +129,7 @@ at::Tensor KvCache::AttendGeneric(int64_t layer, const at::Tensor& qkv,
   const int64_t longest = *std::max_element(lengths_with_new.begin(), lengths_with_new.end());
   const at::Tensor slot = IndexTensor(slots, qkv.device());
   const auto cached = [&](const at::Tensor& cache) {
-    return cache.narrow(1, 0, longest)
-        .index_select(0, slot)
-        .transpose(1, 2)
-        .repeat_interleave(group, 1);
+    return cache.narrow(2, 0, longest).index_select(0, slot).repeat_interleave(group, 1);
   };
   const at::Tensor query = qkv.narrow(1, 0, config_.query_size())
                                .reshape({rows, config_.num_heads, 1, config_.head_dim});

@@ -36,7 +36,7 @@ class KvCache {
 
   const ModelConfig& config_;
   const int64_t capacity_;
-  std::vector<at::Tensor> keys_;  // per layer [slots, capacity, kv_heads, head_dim]
+  std::vector<at::Tensor> keys_;  // per layer [slots, kv_heads, capacity, head_dim]
   std::vector<at::Tensor> values_;
 };
 

@@ -1,5 +1,6 @@
-// Lanes: work that every thread does by itself, a whole forward pass or more, instead of sharing
-// each operation with the others (docs/performance.md).
+// How threads share work. Lanes: each does something large by itself, a whole forward pass or more,
+// instead of sharing each operation with the others. Pieces: each takes the next small part of an
+// operation as soon as it is free (docs/performance.md).
 // Thread safety: re-entrant; lanes of one call run at the same time.
 #ifndef WARDTUNE_WORKER_MODEL_LANES_H_
 #define WARDTUNE_WORKER_MODEL_LANES_H_
@@ -8,6 +9,8 @@
 #include <c10/core/Device.h>
 #include <c10/core/InferenceMode.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -27,6 +30,24 @@ void RunLanes(size_t lanes, F run) {
   at::parallel_for(0, static_cast<int64_t>(lanes), 1, [&](int64_t begin, int64_t end) {
     const c10::InferenceMode guard;
     for (int64_t lane = begin; lane < end; ++lane) run(static_cast<size_t>(lane));
+  });
+}
+
+// Cuts [0, count) into pieces of at most `piece`. Every thread asks for `make()` once, which gives
+// it a run(begin, end) with scratch of its own, and calls that for the next piece that no other has
+// taken: a core whose host is busy takes fewer, instead of being waited for. Throws what they
+// throw.
+template <typename Make>
+void SharePieces(int64_t count, int64_t piece, const Make& make) {
+  std::atomic<int64_t> next{0};
+  const int64_t pieces = (count + piece - 1) / piece;
+  const int64_t threads = at::in_parallel_region() ? 1 : std::min(ComputeThreads(), pieces);
+  at::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
+    const c10::InferenceMode guard;
+    auto run = make();
+    for (int64_t begin; (begin = next.fetch_add(piece)) < count;) {
+      run(begin, std::min(count, begin + piece));
+    }
   });
 }
 

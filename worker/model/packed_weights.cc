@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "worker/model/lanes.h"
 #include "worker/model/packed_gemm.h"
 #include "worker/model/tile_gemm.h"
 #include "worker/model/torch_ops.h"
@@ -18,15 +19,19 @@ const uint16_t* ConstBits(const at::Tensor& tensor) {
 }
 
 void MultiplyOnVectors(const PackedProduct& product) {
-  at::parallel_for(0, BlocksOfRows(product.n), 1,
-                   [&](int64_t begin, int64_t end) { MultiplyBlocks(product, begin, end); });
+  SharePieces(BlocksOfRows(product.n), 1, [&] {
+    return [&](int64_t begin, int64_t end) { MultiplyBlocks(product, begin, end); };
+  });
 }
 
 void MultiplyOnTiles(const PackedProduct& product) {
-  at::parallel_for(0, BlocksOfRows(product.n), 1, [&](int64_t begin, int64_t end) {
+  SharePieces(BlocksOfRows(product.n), 1, [&] {
     const at::Tensor scratch =
         at::empty({static_cast<int64_t>(PackedTileScratch(product))}, at::kByte);
-    MultiplyPackedTiles(product, begin, end, scratch.data_ptr());
+    LayOutPackedRows(product, scratch.data_ptr());
+    return [&product, scratch](int64_t begin, int64_t end) {
+      MultiplyPackedTiles(product, begin, end, scratch.data_ptr());
+    };
   });
 }
 

@@ -55,6 +55,8 @@ inline constexpr int64_t kMaxPackedTileRows = 512;
 // at most kMaxPackedTileRows rows.
 struct PackedProduct;
 size_t PackedTileScratch(const PackedProduct& product);
+// Fills the scratch, which then serves any blocks of the same product.
+void LayOutPackedRows(const PackedProduct& product, void* scratch);
 void MultiplyPackedTiles(const PackedProduct& product, int64_t begin, int64_t end, void* scratch);
 
 }  // namespace wardtune

@@ -320,6 +320,13 @@ void MultiplyPanel(const TileProduct& p, const Panel& panel, uint16_t* rows_scra
   }
 }
 
+// Where the left factor's block `b` of a packed product lies once it is laid out.
+Rows PackedRows(const PackedProduct& product, int64_t b, void* scratch) {
+  uint16_t* const data = static_cast<uint16_t*>(scratch) + b * kBlockRows * product.k;
+  const int tiles = product.rows - b * kBlockRows > 16 ? 2 : 1;
+  return {{data, data + 512}, 64, tiles * 512, tiles};
+}
+
 }  // namespace
 
 bool HasTileGemm() { return CpuHasTileUnit() && CpuHasAvx512Bf16(); }
@@ -353,29 +360,30 @@ size_t PackedTileScratch(const PackedProduct& product) {
                              kBlockRows * kTileColumns * 4);
 }
 
+void LayOutPackedRows(const PackedProduct& product, void* scratch) {
+  const TileOperand left = {.data = product.x, .stride = product.k};
+  const Panel whole = {0, product.n, 0, product.k, product.k / 2, nullptr};
+  for (int64_t row = 0; row < product.rows; row += 16) {
+    const Rows rows = PackedRows(product, row / kBlockRows, scratch);
+    PackRows(left, row, Min(16, product.rows - row), whole,
+             const_cast<uint16_t*>(rows.data[row / 16 % 2]), rows.step);
+  }
+}
+
 void MultiplyPackedTiles(const PackedProduct& product, int64_t begin, int64_t end, void* scratch) {
   static_assert(kPackedColumns == kTileColumns);
-  const TileProduct p = {.rows = product.rows,
-                         .columns = product.n,
-                         .k = product.k,
-                         .left = {.data = product.x, .stride = product.k},
-                         .bf16 = product.y,
-                         .stride = product.n};
-  // The weights are read once, the few rows again and again.
-  auto* const x = static_cast<uint16_t*>(scratch);
+  const TileProduct p = {
+      .rows = product.rows, .columns = product.n, .bf16 = product.y, .stride = product.n};
   const int64_t row_blocks = (p.rows + kBlockRows - 1) / kBlockRows;
-  auto* const sums = reinterpret_cast<float*>(x + row_blocks * kBlockRows * p.k);
-  const Panel whole = {0, p.columns, 0, p.k, p.k / 2, nullptr};
-  Rows rows[kMaxPackedTileRows / kBlockRows];
-  for (int64_t b = 0; b < row_blocks; ++b) {
-    rows[b] = LayOutRows(p, b * kBlockRows, whole, x + b * kBlockRows * p.k);
-  }
+  auto* const sums = reinterpret_cast<float*>(static_cast<uint16_t*>(scratch) +
+                                              row_blocks * kBlockRows * product.k);
   const TileUnit unit;
   for (int64_t block = begin; block < end; ++block) {
     const int64_t column = block * kTileColumns;
+    // The weights are read once, the few rows again and again.
     for (int64_t b = 0; b < row_blocks; ++b) {
-      MultiplyBlock(rows[b], product.packed + column * p.k, p.columns - column, p.k / 2,
-                    /*accumulate=*/false, /*ahead=*/{}, sums);
+      MultiplyBlock(PackedRows(product, b, scratch), product.packed + column * product.k,
+                    p.columns - column, product.k / 2, /*accumulate=*/false, /*ahead=*/{}, sums);
       Store(p, sums, b * kBlockRows, column, p.columns);
     }
   }
@@ -391,6 +399,7 @@ bool HasTileGemm() { return false; }
 size_t TileScratch(const TileProduct&, int64_t, int64_t) { return 0; }
 void MultiplyTiles(const TileProduct&, int64_t, int64_t, void*) {}
 size_t PackedTileScratch(const PackedProduct&) { return 0; }
+void LayOutPackedRows(const PackedProduct&, void*) {}
 void MultiplyPackedTiles(const PackedProduct&, int64_t, int64_t, void*) {}
 
 }  // namespace wardtune

@@ -1,0 +1,67 @@
+#include "worker/model/lanes.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+#include <vector>
+
+namespace wardtune {
+namespace {
+
+TEST(SharePiecesTest, EveryPieceIsRunOnceAndWithScratchOfItsThread) {
+  ConfigureComputeRuntime({.threads = 2});
+  for (const int64_t count : {0, 1, 7, 64, 65}) {
+    for (const int64_t piece : {1, 8}) {
+      std::vector<std::atomic<int>> runs(static_cast<size_t>(count));
+      std::atomic<int> made{0};
+      SharePieces(count, piece, [&] {
+        ++made;
+        return [&, owner = std::this_thread::get_id()](int64_t begin, int64_t end) {
+          EXPECT_EQ(owner, std::this_thread::get_id());
+          EXPECT_LE(end - begin, piece);
+          for (int64_t i = begin; i < end; ++i) ++runs[static_cast<size_t>(i)];
+        };
+      });
+      for (const std::atomic<int>& times : runs) EXPECT_EQ(times, 1) << count << " by " << piece;
+      EXPECT_LE(made, 2);
+    }
+  }
+}
+
+TEST(SharePiecesTest, AThreadThatIsHeldUpTakesFewer) {
+  ConfigureComputeRuntime({.threads = 2});
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  std::atomic<int64_t> left{20};
+  std::atomic<bool> held{false};
+  std::atomic<int64_t> of_the_held{0};
+  SharePieces(20, 1, [&] {
+    return [&, mine = int64_t{0}, slow = false](int64_t, int64_t) mutable {
+      // The first thread that comes stays in its first piece until the other has run the rest.
+      if (!held.exchange(true)) slow = true;
+      --left;
+      if (slow && mine++ == 0) {
+        while (left > 0 && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+      }
+      of_the_held += slow ? 1 : 0;
+    };
+  });
+  EXPECT_EQ(left, 0);
+  EXPECT_EQ(of_the_held, 1);
+}
+
+TEST(SharePiecesTest, InsideALaneItStaysOnItsThread) {
+  ConfigureComputeRuntime({.threads = 2});
+  std::atomic<int> strangers{0};
+  RunLanes(2, [&](size_t) {
+    const auto lane = std::this_thread::get_id();
+    SharePieces(9, 2, [&] {
+      return [&](int64_t, int64_t) { strangers += std::this_thread::get_id() == lane ? 0 : 1; };
+    });
+  });
+  EXPECT_EQ(strangers, 0);
+}
+
+}  // namespace
+}  // namespace wardtune
