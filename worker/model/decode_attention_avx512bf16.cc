@@ -17,7 +17,7 @@ struct Item {
   const Bf16Bits* keys;    // of token 0
   const Bf16Bits* values;  // of token 0
   Bf16Bits* out;           // [kHeads, head_dim]
-  const Bf16Bits* next;    // keys of the item after this one
+  const Bf16Bits* next;    // keys of the item after this one, or null
   int64_t first;           // tokens [first, length) are seen
   int64_t length;
 };
@@ -96,7 +96,7 @@ void WeighValues(const Item& item, const uint16_t* const* weights, const float* 
   __m512 sums[kHeads][2];
   for (int h = 0; h < kHeads; ++h) sums[h][0] = sums[h][1] = _mm512_setzero_ps();
   for (int64_t j = item.first; j < item.length; j += 2) {
-    if (column == 0) Prefetch(item.next + j * head_dim, 2, head_dim);
+    if (column == 0 && item.next != nullptr) Prefetch(item.next + j * head_dim, 2, head_dim);
     const Bf16Bits* const value = item.values + j * head_dim + column;
     const __m512i even = Load32(value);
     const __m512i odd = j + 1 < item.length ? Load32(value + head_dim) : _mm512_setzero_si512();
@@ -158,13 +158,15 @@ void Bf16DecodeAttention(const DecodeAttentionArgs<Bf16Bits>& args, float* score
     const int64_t cache = cache_of(number);
     for (int64_t g = 0; g < group; g += kDecodeHeads) {
       const int64_t head = kv_head * group + g;
-      const Item item = {.query = args.query + sequence * args.query_stride + head * d,
-                         .keys = args.keys + cache,
-                         .values = args.values + cache,
-                         .out = args.out + (sequence * args.heads + head) * d,
-                         .next = args.keys + cache_of(Min(number + 1, end - 1)),
-                         .first = args.window > 0 ? Max(0, length - args.window) : 0,
-                         .length = length};
+      const bool last = g + kDecodeHeads >= group;
+      const Item item = {
+          .query = args.query + sequence * args.query_stride + head * d,
+          .keys = args.keys + cache,
+          .values = args.values + cache,
+          .out = args.out + (sequence * args.heads + head) * d,
+          .next = last && number + 1 < end ? args.keys + cache_of(number + 1) : nullptr,
+          .first = args.window > 0 ? Max(0, length - args.window) : 0,
+          .length = length};
       kAttend[Min(kDecodeHeads, group - g)](item, d, args.scale, scores, args.capacity);
     }
   }

@@ -13,9 +13,6 @@
 namespace wardtune {
 namespace {
 
-// Key heads of sequences that a thread attends to before it looks for more.
-constexpr int64_t kHeadsAtOnce = 8;
-
 at::Tensor IndexTensor(const std::vector<int64_t>& values, at::Device device) {
   return at::tensor(values, at::kLong).to(device);
 }
@@ -108,8 +105,8 @@ at::Tensor KvCache::AttendOnCpu(int64_t layer, const at::Tensor& qkv,
     args.window = config_.sliding_window;
     args.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config_.head_dim)));
     const auto kernel = DecodeKernel<T>(config_.head_dim);
-    SharePieces(qkv.size(0) * config_.num_kv_heads, kHeadsAtOnce, [&] {
-      return [&, scores = std::make_unique<float[]>(kDecodeHeads * capacity_)](
+    SharePieces(qkv.size(0) * config_.num_kv_heads, [&] {
+      return [&, scores = std::make_unique_for_overwrite<float[]>(kDecodeHeads * capacity_)](
                  int64_t begin, int64_t end) { kernel(args, scores.get(), begin, end); };
     });
   };

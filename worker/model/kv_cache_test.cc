@@ -66,9 +66,9 @@ void ExpectMatches(const ModelWeights& weights, const std::vector<int64_t>& leng
 
 TEST(KvCacheTest, ANewTokenSeesItsSequence) {
   at::manual_seed(2);
-  ExpectMatches(Weights(6, 2, 64, 0), {1, 15, 16, 17, 100});
-  ExpectMatches(Weights(5, 1, 32, 0), {3, 40});
-  ExpectMatches(Weights(4, 2, 24, 0), {7, 33});  // LibTorch's vectorised loops
+  ExpectMatches(Weights(6, 2, 64, 0), {1, 15, 16, 17, 100, 149});
+  ExpectMatches(Weights(5, 1, 32, 0), {3, 40, 149});  // 149: then the cache is full
+  ExpectMatches(Weights(4, 2, 24, 0), {7, 33});       // LibTorch's vectorised loops
 }
 
 TEST(KvCacheTest, SlidingWindow) {

@@ -33,21 +33,26 @@ void RunLanes(size_t lanes, F run) {
   });
 }
 
-// Cuts [0, count) into pieces of at most `piece`. Every thread asks for `make()` once, which gives
-// it a run(begin, end) with scratch of its own, and calls that for the next piece that no other has
-// taken: a core whose host is busy takes fewer, instead of being waited for. Throws what they
-// throw.
+// Enough that waiting for the last of them is little, and few enough that taking one is.
+inline constexpr int64_t kPiecesPerThread = 16;
+
+// Cuts [0, count) into pieces. Every thread asks for `make()` once, which gives it a run(begin,
+// end) with scratch of its own, and calls that for the next piece that no other has taken: a core
+// whose host is busy takes fewer, and only its last one is waited for. Throws what they throw.
 template <typename Make>
-void SharePieces(int64_t count, int64_t piece, const Make& make) {
+void SharePieces(int64_t count, const Make& make) {
+  const int64_t most = at::in_parallel_region() ? 1 : ComputeThreads();
+  const int64_t piece = std::max<int64_t>(1, count / (kPiecesPerThread * most));
   std::atomic<int64_t> next{0};
-  const int64_t pieces = (count + piece - 1) / piece;
-  const int64_t threads = at::in_parallel_region() ? 1 : std::min(ComputeThreads(), pieces);
-  at::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
+  at::parallel_for(0, std::min(most, count), 1, [&](int64_t, int64_t) {
     const c10::InferenceMode guard;
+    int64_t begin = next.fetch_add(piece);
+    if (begin >= count) return;
     auto run = make();
-    for (int64_t begin; (begin = next.fetch_add(piece)) < count;) {
+    do {
       run(begin, std::min(count, begin + piece));
-    }
+      begin = next.fetch_add(piece);
+    } while (begin < count);
   });
 }
 

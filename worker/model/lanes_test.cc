@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <stdexcept>
 #include <thread>
 #include <vector>
 
@@ -12,22 +14,31 @@ namespace {
 
 TEST(SharePiecesTest, EveryPieceIsRunOnceAndWithScratchOfItsThread) {
   ConfigureComputeRuntime({.threads = 2});
-  for (const int64_t count : {0, 1, 7, 64, 65}) {
-    for (const int64_t piece : {1, 8}) {
-      std::vector<std::atomic<int>> runs(static_cast<size_t>(count));
-      std::atomic<int> made{0};
-      SharePieces(count, piece, [&] {
-        ++made;
-        return [&, owner = std::this_thread::get_id()](int64_t begin, int64_t end) {
-          EXPECT_EQ(owner, std::this_thread::get_id());
-          EXPECT_LE(end - begin, piece);
-          for (int64_t i = begin; i < end; ++i) ++runs[static_cast<size_t>(i)];
-        };
-      });
-      for (const std::atomic<int>& times : runs) EXPECT_EQ(times, 1) << count << " by " << piece;
-      EXPECT_LE(made, 2);
-    }
+  for (const int64_t count : {0, 1, 7, 32, 64, 65, 1000}) {
+    std::vector<std::atomic<int>> runs(static_cast<size_t>(count));
+    std::atomic<int> made{0};
+    SharePieces(count, [&] {
+      ++made;
+      return [&, owner = std::this_thread::get_id()](int64_t begin, int64_t end) {
+        EXPECT_EQ(owner, std::this_thread::get_id());
+        for (int64_t i = begin; i < end; ++i) ++runs[static_cast<size_t>(i)];
+      };
+    });
+    for (const std::atomic<int>& times : runs) EXPECT_EQ(times, 1) << "of " << count;
+    EXPECT_LE(made, std::min<int64_t>(count, 2));
   }
+}
+
+TEST(SharePiecesTest, ThrowsWhatAPieceThrows) {
+  ConfigureComputeRuntime({.threads = 2});
+  const auto share = [] {
+    SharePieces(40, [] {
+      return [](int64_t begin, int64_t end) {
+        if (begin <= 30 && 30 < end) throw std::runtime_error("piece");
+      };
+    });
+  };
+  EXPECT_THROW(share(), std::runtime_error);
 }
 
 TEST(SharePiecesTest, AThreadThatIsHeldUpTakesFewer) {
@@ -36,7 +47,7 @@ TEST(SharePiecesTest, AThreadThatIsHeldUpTakesFewer) {
   std::atomic<int64_t> left{20};
   std::atomic<bool> held{false};
   std::atomic<int64_t> of_the_held{0};
-  SharePieces(20, 1, [&] {
+  SharePieces(20, [&] {
     return [&, mine = int64_t{0}, slow = false](int64_t, int64_t) mutable {
       // The first thread that comes stays in its first piece until the other has run the rest.
       if (!held.exchange(true)) slow = true;
@@ -56,7 +67,7 @@ TEST(SharePiecesTest, InsideALaneItStaysOnItsThread) {
   std::atomic<int> strangers{0};
   RunLanes(2, [&](size_t) {
     const auto lane = std::this_thread::get_id();
-    SharePieces(9, 2, [&] {
+    SharePieces(9, [&] {
       return [&](int64_t, int64_t) { strangers += std::this_thread::get_id() == lane ? 0 : 1; };
     });
   });

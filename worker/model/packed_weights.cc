@@ -19,13 +19,13 @@ const uint16_t* ConstBits(const at::Tensor& tensor) {
 }
 
 void MultiplyOnVectors(const PackedProduct& product) {
-  SharePieces(BlocksOfRows(product.n), 1, [&] {
+  SharePieces(BlocksOfRows(product.n), [&] {
     return [&](int64_t begin, int64_t end) { MultiplyBlocks(product, begin, end); };
   });
 }
 
 void MultiplyOnTiles(const PackedProduct& product) {
-  SharePieces(BlocksOfRows(product.n), 1, [&] {
+  SharePieces(BlocksOfRows(product.n), [&] {
     const at::Tensor scratch =
         at::empty({static_cast<int64_t>(PackedTileScratch(product))}, at::kByte);
     LayOutPackedRows(product, scratch.data_ptr());

@@ -48,14 +48,15 @@ size_t TileScratch(const TileProduct& product, int64_t begin, int64_t end);
 // Columns [begin, end) of c. REQUIRES: begin is a multiple of kTileColumns.
 void MultiplyTiles(const TileProduct& product, int64_t begin, int64_t end, void* scratch);
 
-// Most rows that MultiplyPackedTiles takes.
+// Most rows that MultiplyPackedTiles takes, so that its scratch stays in the caches.
 inline constexpr int64_t kMaxPackedTileRows = 512;
 
 // As MultiplyBlocks of packed_gemm.h, whose packed form it reads. REQUIRES: k is a multiple of 32,
 // at most kMaxPackedTileRows rows.
 struct PackedProduct;
 size_t PackedTileScratch(const PackedProduct& product);
-// Fills the scratch, which then serves any blocks of the same product.
+// Fills a thread's scratch for any blocks of this product. REQUIRED before MultiplyPackedTiles,
+// which also keeps its sums there.
 void LayOutPackedRows(const PackedProduct& product, void* scratch);
 void MultiplyPackedTiles(const PackedProduct& product, int64_t begin, int64_t end, void* scratch);
 

@@ -320,13 +320,6 @@ void MultiplyPanel(const TileProduct& p, const Panel& panel, uint16_t* rows_scra
   }
 }
 
-// Where the left factor's block `b` of a packed product lies once it is laid out.
-Rows PackedRows(const PackedProduct& product, int64_t b, void* scratch) {
-  uint16_t* const data = static_cast<uint16_t*>(scratch) + b * kBlockRows * product.k;
-  const int tiles = product.rows - b * kBlockRows > 16 ? 2 : 1;
-  return {{data, data + 512}, 64, tiles * 512, tiles};
-}
-
 }  // namespace
 
 bool HasTileGemm() { return CpuHasTileUnit() && CpuHasAvx512Bf16(); }
@@ -361,12 +354,11 @@ size_t PackedTileScratch(const PackedProduct& product) {
 }
 
 void LayOutPackedRows(const PackedProduct& product, void* scratch) {
-  const TileOperand left = {.data = product.x, .stride = product.k};
-  const Panel whole = {0, product.n, 0, product.k, product.k / 2, nullptr};
-  for (int64_t row = 0; row < product.rows; row += 16) {
-    const Rows rows = PackedRows(product, row / kBlockRows, scratch);
-    PackRows(left, row, Min(16, product.rows - row), whole,
-             const_cast<uint16_t*>(rows.data[row / 16 % 2]), rows.step);
+  const TileProduct p = {.rows = product.rows, .left = {product.x, product.k}};
+  // Called wide, so that rows are laid out in any case.
+  const Panel whole = {0, kFewColumns + 1, 0, product.k, product.k / 2, nullptr};
+  for (int64_t row = 0; row < p.rows; row += kBlockRows) {
+    LayOutRows(p, row, whole, static_cast<uint16_t*>(scratch) + row * product.k);
   }
 }
 
@@ -374,17 +366,19 @@ void MultiplyPackedTiles(const PackedProduct& product, int64_t begin, int64_t en
   static_assert(kPackedColumns == kTileColumns);
   const TileProduct p = {
       .rows = product.rows, .columns = product.n, .bf16 = product.y, .stride = product.n};
-  const int64_t row_blocks = (p.rows + kBlockRows - 1) / kBlockRows;
   auto* const sums = reinterpret_cast<float*>(static_cast<uint16_t*>(scratch) +
-                                              row_blocks * kBlockRows * product.k);
+                                              RoundUp(p.rows, kBlockRows) * product.k);
   const TileUnit unit;
   for (int64_t block = begin; block < end; ++block) {
     const int64_t column = block * kTileColumns;
     // The weights are read once, the few rows again and again.
-    for (int64_t b = 0; b < row_blocks; ++b) {
-      MultiplyBlock(PackedRows(product, b, scratch), product.packed + column * product.k,
-                    p.columns - column, product.k / 2, /*accumulate=*/false, /*ahead=*/{}, sums);
-      Store(p, sums, b * kBlockRows, column, p.columns);
+    for (int64_t row = 0; row < p.rows; row += kBlockRows) {
+      const uint16_t* const laid_out = static_cast<const uint16_t*>(scratch) + row * product.k;
+      const int tiles = p.rows - row > 16 ? 2 : 1;
+      MultiplyBlock({{laid_out, laid_out + 512}, 64, tiles * 512, tiles},
+                    product.packed + column * product.k, p.columns - column, product.k / 2,
+                    /*accumulate=*/false, /*ahead=*/{}, sums);
+      Store(p, sums, row, column, p.columns);
     }
   }
 }

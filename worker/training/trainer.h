@@ -78,7 +78,7 @@ struct TrainerOptions {
 struct StepReport {
   int64_t step = 0;  // steps done, this one included
   int64_t total_steps = 0;
-  double loss = 0.0;                  // sum over streams, weighted; nats per supervised token
+  double loss = 0.0;                  // sum over streams, weighted, of means per supervised token
   std::vector<double> stream_losses;  // per stream, unweighted
   double learning_rate = 0.0;
   double grad_norm = 0.0;  // before clipping

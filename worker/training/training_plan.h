@@ -44,12 +44,12 @@ class TrainingPlan {
   // The rows of the next step, those of stream 0 first; the same at every process.
   std::vector<StepRow> RowsOfStep();
 
-  // KL streams only: what the base says at the row's supervised positions, [tokens, hidden].
-  // Computed once, in a fixed order, so that the numbers do not depend on the step at which a run
-  // resumes.
+  // Of streams that are compared with the base: what it says at the row's supervised positions,
+  // [tokens, hidden]. Computed once, in a fixed order, so that the numbers do not depend on the
+  // step at which a run resumes.
   void PrepareTeachers();
 
-  // Summed loss, in nats, of rows of one stream, which lie at `offsets` of the residual stream x
+  // Summed loss of rows of one stream, which lie at `offsets` of the residual stream x
   // [tokens, hidden]; their rows of d_x become the gradient of stream weight * loss /
   // `stream_tokens`. `weights` are those that x was computed with.
   double RowsLoss(const ModelWeights& weights, std::span<const StepRow> rows,
