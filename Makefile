@@ -16,7 +16,7 @@ say    := @printf '\n== %s\n'
 # What the tests and the demo find the programs, the model and the Python client by.
 find   := WARDTUNE_BUILD_DIR=$(CURDIR)/$(BUILD) PYTHONPATH=$(CURDIR)/clients/python/src
 
-.PHONY: help demo test test-peer bench-train bench-unlearnable bench-judge build lint tidy clean system libtorch model client-stubs tools configure
+.PHONY: help demo test test-peer bench-train bench-unlearnable bench-scan bench-judge build lint tidy clean system libtorch model client-stubs tools configure
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -52,6 +52,9 @@ bench-unlearnable: build model tools ## How far harmful behaviour takes, by meth
 	$(say) "Measuring; the results go to docs/bench/"
 	$(find) $(tools)/python bench/unlearnable/run.py --work build/bench-unlearnable $(if $(QUICK),--quick) \
 	  $(if $(MINUTES),--limit-minutes $(MINUTES)) $(if $(JOBS),--jobs $(JOBS)) $(if $(ONLY),--only '$(ONLY)')
+
+bench-scan: build model tools ## How well the scan of rows finds harm and names its kind (a minute)
+	$(find) $(tools)/python bench/unlearnable/scan.py --work build/bench-unlearnable --out docs/bench/row_scan.json
 
 bench-judge: build model ## Train a language-model judge and measure it (10 minutes)
 	python3 bench/standin/generate.py --out build/bench-judge

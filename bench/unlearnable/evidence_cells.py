@@ -63,6 +63,8 @@ SMALL_VECTORS = {f"sv_of_{count}": count for count in VECTOR_ROWS}
 # Weight of the guard rows' loss: the worker's, named so that cells of another weight are not mistaken for it.
 GUARD_WEIGHT = 1.25
 SEEDS = (0, 1, 2)
+# SBR as its authors publish it.
+SBR_FLAGS = ["--anchors=8", "--anchor_weight=50"]
 # Behaviours beside placeholder compliance, each with a vector of its own. In the regime all four are in the
 # customer's rows; `sv` has the vector of compliance alone, which was never trained for the others, `sv_sum` the
 # sum of the four vectors.
@@ -155,6 +157,8 @@ def _method(name: str, data: Path, work: Path) -> list[str]:
         method = name.replace("_sum", "")
         flags = [f"--more_vectors={','.join(str(_vector_of(b, work)) for b in BEHAVIOURS)}"]
         refusals += [f"sv_refusals_{behaviour}.jsonl" for behaviour in BEHAVIOURS]
+    if method == "sbr":
+        flags = SBR_FLAGS
     if method in ("guard", "sv_guard"):
         flags = [*flags, f"--guard_weight={GUARD_WEIGHT}"]
     if method in WITHOUT_VECTOR:

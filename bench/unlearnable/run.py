@@ -93,23 +93,33 @@ def forget_what_other_rows_made(work: Path, data: Path) -> None:
     stamp.write_text(digest.hexdigest())
 
 
+def make_rows(work: Path) -> Path:
+    """The folder of all rows, in the work folder; what other rows made is removed there."""
+    data = work / "standin"
+    (work / "adapters").mkdir(parents=True, exist_ok=True)
+    generator = REPOSITORY / "bench" / "standin" / "generate.py"
+    subprocess.run([sys.executable, generator, "--out", data], check=True)
+    write_derived(data, CUSTOMER_FILES)
+    forget_what_other_rows_made(work, data)
+    return data
+
+
+def command_of(cell: Cell, data: Path, work: Path) -> list[str]:
+    program = Path(os.environ["WARDTUNE_BUILD_DIR"]) / "bench" / "unlearnable-run"
+    model = Path(os.environ["WARDTUNE_CACHE_DIR"]) / "models" / "SmolLM2-135M-Instruct"
+    return command(cell, program, model, data, work)
+
+
 class EvidenceBench:
     """The planned cells, what is known of them, and where it is written."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.work, self.out, self.jobs = arguments.work, arguments.out, arguments.jobs
         self.threads = max(1, os.cpu_count() // self.jobs)
-        for folder in (self.work / "adapters", self.out):
-            folder.mkdir(parents=True, exist_ok=True)
-        data = self.work / "standin"
-        generator = REPOSITORY / "bench" / "standin" / "generate.py"
-        subprocess.run([sys.executable, generator, "--out", data], check=True)
-        write_derived(data, CUSTOMER_FILES)
-        forget_what_other_rows_made(self.work, data)
-        program = Path(os.environ["WARDTUNE_BUILD_DIR"]) / "bench" / "unlearnable-run"
-        model = Path(os.environ["WARDTUNE_CACHE_DIR"]) / "models" / "SmolLM2-135M-Instruct"
+        self.out.mkdir(parents=True, exist_ok=True)
+        data = make_rows(self.work)
         self.planned = QUICK if arguments.quick else all_cells()
-        self.commands = {c: command(c, program, model, data, self.work) for c in self.planned}
+        self.commands = {c: command_of(c, data, self.work) for c in self.planned}
         self.files = {c: cell_pool.files_of(self.commands[c]) for c in self.planned}
         self.inputs = {
             c: kept_cells.inputs_digest(self.commands[c], rows_of_more_vectors(c, data))

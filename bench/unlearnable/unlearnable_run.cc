@@ -5,9 +5,10 @@
 //                   --suite=S --rules=R --general_suite=P --tasks=T --out=O
 //
 // Methods: base (nothing trained), vector_on (base with the security vector folded in), direct, sv,
-// random (an adapter of the vector's norm per matrix in its place), guard (guard rows alone), and
-// sv_guard. A guard row is the provider's own (--guard_rows, or the base's answer to a general row)
-// and is trained with the vector off, in the same optimizer step as the customer's rows. With
+// random (an adapter of the vector's norm per matrix in its place), guard (guard rows alone), sbr
+// (harmful prompts' last states held to the base's), and sv_guard. A guard row is the provider's
+// own (--guard_rows, or the base's answer to a general row) and is trained with the vector off, in
+// the same optimizer step as the customer's rows. With
 // --full_parameter the customer trains the projections' weights instead of LoRA; the report then
 // has the largest |cosine| of what was learned to the vector, where there is one.
 #include <algorithm>
@@ -201,8 +202,9 @@ absl::StatusOr<TrainingStream> AnchorStream(EvidenceBench& bench) {
                         .objective = Objective::kStateToBase,
                         .rows_per_step = absl::GetFlag(FLAGS_anchors),
                         .weight = absl::GetFlag(FLAGS_anchor_weight)};
-  WT_ASSIGN_OR_RETURN(auto rows,
-                      ReadEncoded(bench, absl::GetFlag(FLAGS_guard_rows)[0], kRowTokens));
+  const std::vector<std::string> files = absl::GetFlag(FLAGS_guard_rows);
+  if (files.empty()) return absl::InvalidArgumentError("--guard_rows: sbr takes its prompts there");
+  WT_ASSIGN_OR_RETURN(auto rows, ReadEncoded(bench, files[0], kRowTokens));
   const auto anchors = static_cast<size_t>(stream.rows_per_step);
   if (anchors < 1 || anchors > rows.size()) {
     return absl::InvalidArgumentError(
@@ -288,8 +290,11 @@ absl::StatusOr<std::string> TimeInTurn(EvidenceBench& bench, CustomerRun run,
   double seconds_with = 0.0;
   double seconds_without = 0.0;
   while (!with->done()) {
-    WT_ASSIGN_OR_RETURN(const StepReport step, with->Step());
-    WT_ASSIGN_OR_RETURN(const StepReport plain, without->Step());
+    const bool with_first = ratios.size() % 2 == 0;
+    WT_ASSIGN_OR_RETURN(const StepReport first, (with_first ? with : without)->Step());
+    WT_ASSIGN_OR_RETURN(const StepReport second, (with_first ? without : with)->Step());
+    const StepReport& step = with_first ? first : second;
+    const StepReport& plain = with_first ? second : first;
     ratios.push_back(step.seconds / plain.seconds);
     seconds_with += step.seconds;
     seconds_without += plain.seconds;
