@@ -17,28 +17,22 @@ import hashlib
 import json
 import os
 import platform
-import shutil
 import subprocess
-import sys
 from fnmatch import fnmatch
 from pathlib import Path
 
 import cell_pool
 import kept_cells
 from evidence_cells import (
-    CUSTOMER_FILES,
     QUICK,
     TIMED_REGIME,
     Cell,
     all_cells,
-    command,
     rows_of_more_vectors,
 )
 from evidence_plot import plot
 from evidence_report import figures, markdown
-from evidence_rows import write_derived
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from evidence_work import REPOSITORY, command_of, make_rows
 
 
 def commit() -> str:
@@ -77,37 +71,6 @@ def parse_arguments() -> argparse.Namespace:
         quick = arguments.work / "quick"
         arguments.out = quick if arguments.quick else REPOSITORY / "docs" / "bench"
     return arguments
-
-
-def forget_what_other_rows_made(work: Path, data: Path) -> None:
-    """Removes vectors and adapters that an earlier run in this folder made from other rows."""
-    digest = hashlib.sha256()
-    for path in sorted(data.iterdir()):
-        digest.update(path.name.encode() + path.read_bytes())
-    stamp = work / "rows.sha256"
-    if stamp.exists() and stamp.read_text() != digest.hexdigest():
-        for vector in work.glob("vector*.safetensors"):
-            vector.unlink()
-        shutil.rmtree(work / "adapters")
-        (work / "adapters").mkdir()
-    stamp.write_text(digest.hexdigest())
-
-
-def make_rows(work: Path) -> Path:
-    """The folder of all rows, in the work folder; what other rows made is removed there."""
-    data = work / "standin"
-    (work / "adapters").mkdir(parents=True, exist_ok=True)
-    generator = REPOSITORY / "bench" / "standin" / "generate.py"
-    subprocess.run([sys.executable, generator, "--out", data], check=True)
-    write_derived(data, CUSTOMER_FILES)
-    forget_what_other_rows_made(work, data)
-    return data
-
-
-def command_of(cell: Cell, data: Path, work: Path) -> list[str]:
-    program = Path(os.environ["WARDTUNE_BUILD_DIR"]) / "bench" / "unlearnable-run"
-    model = Path(os.environ["WARDTUNE_CACHE_DIR"]) / "models" / "SmolLM2-135M-Instruct"
-    return command(cell, program, model, data, work)
 
 
 class EvidenceBench:

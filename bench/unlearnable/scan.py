@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 
 from evidence_cells import BEHAVIOUR_REGIME, BEHAVIOURS, Cell
-from run import REPOSITORY, command_of, make_rows
+from evidence_work import REPOSITORY, command_of, make_rows
 
 STANDIN = REPOSITORY / "bench" / "standin"
 # By data set of bench/standin, the behaviours whose vectors the scanning one is the sum of.
