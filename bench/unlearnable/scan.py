@@ -11,6 +11,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import cell_pool
 from evidence_cells import BEHAVIOUR_REGIME, BEHAVIOURS, Cell
 from evidence_work import REPOSITORY, command_of, make_rows
 
@@ -34,13 +35,13 @@ def rules_of(behaviour: str) -> list[str]:
 
 def vector_of(behaviour: str, data: Path, work: Path) -> Path:
     """The evidence bench's own, trained by its cell where it is missing."""
+    maker = Cell(f"vector_on_{behaviour}", BEHAVIOUR_REGIME, 0)
     if behaviour == "compliance":
-        file, maker = work / "vector.safetensors", Cell("vector_on", "none", 0)
-    else:
-        file = work / f"vector_{behaviour}.safetensors"
-        maker = Cell(f"vector_on_{behaviour}", BEHAVIOUR_REGIME, 0)
+        maker = Cell("vector_on", "none", 0)
+    command = command_of(maker, data, work)
+    file = cell_pool.files_of(command).vector
     if not file.exists():
-        subprocess.run(command_of(maker, data, work), check=True)
+        subprocess.run(command, check=True)
     return file
 
 

@@ -21,16 +21,25 @@ namespace wardtune {
 // Lanes pay where a thread is a core; other devices have their own ways.
 inline int64_t LanesOn(at::Device device) { return device.is_cpu() ? ComputeThreads() : 1; }
 
+// Calls run(i) for each i of [0, count) on all threads, which take equal shares in order, in the
+// caller's inference mode, which is a thread's own. Throws what they throw.
+template <typename F>
+void ForEachInParallel(int64_t count, const F& run) {
+  const bool inference = c10::InferenceMode::is_enabled();
+  at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
+    const c10::InferenceMode as_caller(inference);
+    for (int64_t i = begin; i < end; ++i) run(i);
+  });
+}
+
 // Calls run(lane) for each of `lanes` lanes: side by side, each on one thread; a lone one on the
 // caller, whose operations use all threads. Throws what a lane throws.
 template <typename F>
 void RunLanes(size_t lanes, F run) {
   if (lanes == 1) return run(size_t{0});
   // Inside a parallel region LibTorch and its GEMM library stay on the calling thread.
-  at::parallel_for(0, static_cast<int64_t>(lanes), 1, [&](int64_t begin, int64_t end) {
-    const c10::InferenceMode guard;
-    for (int64_t lane = begin; lane < end; ++lane) run(static_cast<size_t>(lane));
-  });
+  ForEachInParallel(static_cast<int64_t>(lanes),
+                    [&](int64_t lane) { run(static_cast<size_t>(lane)); });
 }
 
 // Enough that waiting for the last of them is little, and few enough that taking one is.
@@ -44,8 +53,7 @@ void SharePieces(int64_t count, const Make& make) {
   const int64_t most = at::in_parallel_region() ? 1 : ComputeThreads();
   const int64_t piece = std::max<int64_t>(1, count / (kPiecesPerThread * most));
   std::atomic<int64_t> next{0};
-  at::parallel_for(0, std::min(most, count), 1, [&](int64_t, int64_t) {
-    const c10::InferenceMode guard;
+  ForEachInParallel(std::min(most, count), [&](int64_t) {
     int64_t begin = next.fetch_add(piece);
     if (begin >= count) return;
     auto run = make();

@@ -1,12 +1,10 @@
 #include "worker/model/lora_runtime.h"
 
-#include <ATen/Parallel.h>
-#include <c10/core/InferenceMode.h>
-
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "worker/model/lanes.h"
 #include "worker/model/torch_ops.h"
 
 namespace wardtune {
@@ -94,11 +92,8 @@ absl::StatusOr<LoraRuntime> MakeLoraRuntime(const ModelWeights& weights, ActiveA
   for (const LoraAdapter* adapter : adapters)
     WT_RETURN_IF_ERROR(CheckAdapterFits(*adapter, config));
   runtime.layers.resize(config.num_layers);
-  const bool inference = c10::InferenceMode::is_enabled();  // of this thread alone
-  at::parallel_for(0, config.num_layers, 1, [&](int64_t begin, int64_t end) {
-    const c10::InferenceMode as_caller(inference);
-    for (int64_t l = begin; l < end; ++l) MakeLayer(weights, adapters, l, runtime.layers[l]);
-  });
+  ForEachInParallel(config.num_layers,
+                    [&](int64_t l) { MakeLayer(weights, adapters, l, runtime.layers[l]); });
   return runtime;
 }
 

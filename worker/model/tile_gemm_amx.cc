@@ -129,21 +129,32 @@ struct Rows {
   int tiles;
 };
 
-Rows LayOutRows(const TileProduct& p, int64_t row, const Panel& panel, uint16_t* scratch) {
-  const int64_t count = Min(kBlockRows, p.rows - row);
+// Where CopyRows leaves `count` rows.
+Rows CopiedRows(const uint16_t* scratch, int64_t count) {
   const int tiles = count > 16 ? 2 : 1;
-  const uint16_t* from = p.left.data + row * p.left.stride + panel.k;
-  const bool in_place = p.left_in_place || panel.end - panel.begin <= kFewColumns;
-  if (!p.left.k_first && in_place && count == tiles * 16 && panel.depth % 32 == 0) {
-    return {{from, from + 16 * p.left.stride}, p.left.stride * 2, 32, tiles};
-  }
-  const int64_t step = tiles * 512;
-  for (int t = 0; t < tiles; ++t) {
+  return {{scratch, scratch + 512}, 64, tiles * 512, tiles};
+}
+
+Rows CopyRows(const TileProduct& p, int64_t row, const Panel& panel, uint16_t* scratch) {
+  const int64_t count = Min(kBlockRows, p.rows - row);
+  const Rows rows = CopiedRows(scratch, count);
+  for (int t = 0; t < rows.tiles; ++t) {
     const int64_t left = Min(16, count - t * 16);
     (p.left.k_first ? TransposeRows : PackRows)(p.left, row + t * 16, left, panel,
-                                                scratch + t * 512, step);
+                                                scratch + t * 512, rows.step);
   }
-  return {{scratch, scratch + 512}, 64, step, tiles};
+  return rows;
+}
+
+Rows LayOutRows(const TileProduct& p, int64_t row, const Panel& panel, uint16_t* scratch) {
+  const int64_t count = Min(kBlockRows, p.rows - row);
+  const uint16_t* from = p.left.data + row * p.left.stride + panel.k;
+  const bool in_place = p.left_in_place || panel.end - panel.begin <= kFewColumns;
+  if (!p.left.k_first && in_place && count % 16 == 0 && panel.depth % 32 == 0) {
+    const int tiles = count > 16 ? 2 : 1;
+    return {{from, from + 16 * p.left.stride}, p.left.stride * 2, 32, tiles};
+  }
+  return CopyRows(p, row, panel, scratch);
 }
 
 // Weights that are needed next, asked for while the tile unit is busy: a core that waits for memory
@@ -355,10 +366,9 @@ size_t PackedTileScratch(const PackedProduct& product) {
 
 void LayOutPackedRows(const PackedProduct& product, void* scratch) {
   const TileProduct p = {.rows = product.rows, .left = {product.x, product.k}};
-  // Called wide, so that rows are laid out in any case.
-  const Panel whole = {0, kFewColumns + 1, 0, product.k, product.k / 2, nullptr};
+  const Panel whole = {0, product.n, 0, product.k, product.k / 2, nullptr};
   for (int64_t row = 0; row < p.rows; row += kBlockRows) {
-    LayOutRows(p, row, whole, static_cast<uint16_t*>(scratch) + row * product.k);
+    CopyRows(p, row, whole, static_cast<uint16_t*>(scratch) + row * product.k);
   }
 }
 
@@ -374,9 +384,8 @@ void MultiplyPackedTiles(const PackedProduct& product, int64_t begin, int64_t en
     // The weights are read once, the few rows again and again.
     for (int64_t row = 0; row < p.rows; row += kBlockRows) {
       const uint16_t* const laid_out = static_cast<const uint16_t*>(scratch) + row * product.k;
-      const int tiles = p.rows - row > 16 ? 2 : 1;
-      MultiplyBlock({{laid_out, laid_out + 512}, 64, tiles * 512, tiles},
-                    product.packed + column * product.k, p.columns - column, product.k / 2,
+      MultiplyBlock(CopiedRows(laid_out, p.rows - row), product.packed + column * product.k,
+                    p.columns - column, product.k / 2,
                     /*accumulate=*/false, /*ahead=*/{}, sums);
       Store(p, sums, row, column, p.columns);
     }

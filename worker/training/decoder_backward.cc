@@ -1,7 +1,6 @@
 #include "worker/training/decoder_backward.h"
 
-#include <ATen/Parallel.h>
-
+#include "worker/model/lanes.h"
 #include "worker/model/matrix_product.h"
 #include "worker/model/torch_ops.h"
 
@@ -144,14 +143,11 @@ LoraGradients LoraGradients::ZerosLike(const LoraRuntime& lora) {
 }
 
 void LoraGradients::Add(const LoraGradients& other) {
-  at::parallel_for(0, static_cast<int64_t>(layers.size()), 1, [&](int64_t begin, int64_t end) {
-    const c10::InferenceMode guard;
-    for (int64_t l = begin; l < end; ++l) {
-      for (int i = 0; i < kFusedLinearCount; ++i) {
-        if (!layers[l][i].defined()) continue;
-        layers[l][i].a.add_(other.layers[l][i].a);
-        layers[l][i].b.add_(other.layers[l][i].b);
-      }
+  ForEachInParallel(static_cast<int64_t>(layers.size()), [&](int64_t l) {
+    for (int i = 0; i < kFusedLinearCount; ++i) {
+      if (!layers[l][i].defined()) continue;
+      layers[l][i].a.add_(other.layers[l][i].a);
+      layers[l][i].b.add_(other.layers[l][i].b);
     }
   });
 }

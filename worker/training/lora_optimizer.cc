@@ -1,7 +1,5 @@
 #include "worker/training/lora_optimizer.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <cstring>
 
@@ -9,6 +7,7 @@
 #include "base/status_macros.h"
 #include "formats/safetensors_reader.h"
 #include "formats/safetensors_writer.h"
+#include "worker/model/lanes.h"
 #include "worker/model/torch_ops.h"
 
 namespace wardtune {
@@ -67,11 +66,8 @@ std::vector<float>& LoraOptimizer::MatrixOf(const Segment& segment) {
 }
 
 void LoraOptimizer::SetGradients(const LoraGradients& gradients) {
-  const auto count = static_cast<int64_t>(segments_.size());
-  at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
-    const c10::InferenceMode guard;
-    for (int64_t i = begin; i < end; ++i) SetGradient(segments_[i], gradients);
-  });
+  ForEachInParallel(static_cast<int64_t>(segments_.size()),
+                    [&](int64_t i) { SetGradient(segments_[i], gradients); });
 }
 
 void LoraOptimizer::SetGradient(const Segment& s, const LoraGradients& gradients) {
@@ -98,13 +94,10 @@ double LoraOptimizer::MeasureNorm() {
 void LoraOptimizer::Apply(int64_t step, double learning_rate, double max_norm) {
   const AdamWStep kernel_step =
       MakeAdamWStep(options_, step, learning_rate, gradient_norm_, max_norm);
-  const auto count = static_cast<int64_t>(segments_.size());
-  at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const Segment& s = segments_[i];
-      BestCpuKernels().adamw(kernel_step, MatrixOf(s).data(), gradient_.data() + s.begin,
-                             moment1_.data() + s.begin, moment2_.data() + s.begin, 0, s.size);
-    }
+  ForEachInParallel(static_cast<int64_t>(segments_.size()), [&](int64_t i) {
+    const Segment& s = segments_[i];
+    BestCpuKernels().adamw(kernel_step, MatrixOf(s).data(), gradient_.data() + s.begin,
+                           moment1_.data() + s.begin, moment2_.data() + s.begin, 0, s.size);
   });
 }
 

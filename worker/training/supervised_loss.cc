@@ -10,6 +10,20 @@
 namespace wardtune {
 namespace {
 
+// `loss(y, d_y)` of the final norm's output y at these rows leaves the gradient in d_y.
+template <typename F>
+double BehindFinalNorm(const ModelWeights& weights, const at::Tensor& residual,
+                       const at::Tensor& rows, at::Tensor& d_residual, F loss) {
+  const at::Tensor x = residual.index_select(0, rows);
+  const NormResult norm = AddRmsNorm(x, {}, weights.final_norm, weights.config.rms_norm_eps);
+  at::Tensor d_y;
+  const double sum = loss(norm.y, d_y);
+  at::Tensor dx = at::zeros_like(x);
+  AddRmsNormGradient(d_y, x, weights.final_norm, norm.inv_rms, dx);
+  d_residual.index_copy_(0, rows, dx);
+  return sum;
+}
+
 // Runs the head chunk by chunk. `loss_in_place(logits, begin, count)` returns the losses of a chunk
 // and leaves the gradient in `logits`.
 template <typename F>
@@ -18,14 +32,13 @@ double ChunkedHead(const ModelWeights& weights, const at::Tensor& residual, cons
   double sum = 0.0;
   for (int64_t begin = 0; begin < rows.size(0); begin += kHeadChunkRows) {
     const int64_t count = std::min(kHeadChunkRows, rows.size(0) - begin);
-    const at::Tensor index = rows.narrow(0, begin, count);
-    const at::Tensor x = residual.index_select(0, index);
-    const NormResult norm = AddRmsNorm(x, {}, weights.final_norm, weights.config.rms_norm_eps);
-    at::Tensor logits = TimesTransposed(norm.y, weights.head);
-    sum += loss_in_place(logits, begin, count).sum(at::kDouble).template item<double>();
-    at::Tensor dx = at::zeros_like(x);
-    AddRmsNormGradient(Times(logits, weights.head), x, weights.final_norm, norm.inv_rms, dx);
-    d_residual.index_copy_(0, index, dx);
+    sum += BehindFinalNorm(weights, residual, rows.narrow(0, begin, count), d_residual,
+                           [&](const at::Tensor& y, at::Tensor& d_y) {
+                             at::Tensor logits = TimesTransposed(y, weights.head);
+                             const at::Tensor losses = loss_in_place(logits, begin, count);
+                             d_y = Times(logits, weights.head);
+                             return losses.sum(at::kDouble).template item<double>();
+                           });
   }
   return sum;
 }
@@ -54,17 +67,15 @@ double KlToTeacherLoss(const ModelWeights& weights, const at::Tensor& residual,
 double StateToTeacherLoss(const ModelWeights& weights, const at::Tensor& residual,
                           const at::Tensor& rows, const at::Tensor& teacher_residual, double weight,
                           at::Tensor& d_residual) {
-  const double eps = weights.config.rms_norm_eps;
-  const at::Tensor x = residual.index_select(0, rows);
-  const NormResult state = AddRmsNorm(x, {}, weights.final_norm, eps);
-  const at::Tensor teacher = AddRmsNorm(teacher_residual, {}, weights.final_norm, eps).y;
-  const at::Tensor distance = state.y.to(at::kFloat) - teacher.to(at::kFloat);
-  const double share = 1.0 / static_cast<double>(x.size(1));
-  const at::Tensor d_state = (distance * (2.0 * share * weight)).to(x.scalar_type());
-  at::Tensor dx = at::zeros_like(x);
-  AddRmsNormGradient(d_state, x, weights.final_norm, state.inv_rms, dx);
-  d_residual.index_copy_(0, rows, dx);
-  return share * distance.square().sum(at::kDouble).item<double>();
+  const at::Tensor teacher =
+      AddRmsNorm(teacher_residual, {}, weights.final_norm, weights.config.rms_norm_eps).y;
+  return BehindFinalNorm(weights, residual, rows, d_residual,
+                         [&](const at::Tensor& y, at::Tensor& d_y) {
+                           const at::Tensor distance = y.to(at::kFloat) - teacher.to(at::kFloat);
+                           const double share = 1.0 / static_cast<double>(y.size(1));
+                           d_y = (distance * (2.0 * share * weight)).to(y.scalar_type());
+                           return share * distance.square().sum(at::kDouble).item<double>();
+                         });
 }
 
 }  // namespace wardtune
