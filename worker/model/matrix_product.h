@@ -1,4 +1,5 @@
-// Matrix products of the engine: by the CPU's tile unit where it has one, by LibTorch's elsewhere.
+// Matrix products of the engine: of our own in bf16 where the CPU multiplies it, by tiles or
+// vectors (bf16_gemm.h), by LibTorch elsewhere.
 //
 // All factors have the same type, fp32 or bf16. Products in bf16 accumulate in fp32. Factors may be
 // parts of larger matrices; their rows are contiguous.

@@ -4,33 +4,26 @@
 
 #include <algorithm>
 
+#include "worker/model/bf16_gemm.h"
 #include "worker/model/lanes.h"
-#include "worker/model/packed_gemm.h"
-#include "worker/model/tile_gemm.h"
 #include "worker/model/torch_ops.h"
 
 namespace wardtune {
 namespace {
 
-int64_t BlocksOfRows(int64_t rows) { return (rows + kPackedColumns - 1) / kPackedColumns; }
+int64_t BlocksOfRows(int64_t rows) { return (rows + kGemmColumns - 1) / kGemmColumns; }
 
 const uint16_t* ConstBits(const at::Tensor& tensor) {
   return static_cast<const uint16_t*>(tensor.const_data_ptr());
 }
 
-void MultiplyOnVectors(const PackedProduct& product) {
-  SharePieces(BlocksOfRows(product.n), [&] {
-    return [&](int64_t begin, int64_t end) { MultiplyBlocks(product, begin, end); };
-  });
-}
-
-void MultiplyOnTiles(const PackedProduct& product) {
+void MultiplyOnAllThreads(const Bf16Gemm& gemm, const PackedProduct& product) {
   SharePieces(BlocksOfRows(product.n), [&] {
     const at::Tensor scratch =
-        at::empty({static_cast<int64_t>(PackedTileScratch(product))}, at::kByte);
-    LayOutPackedRows(product, scratch.data_ptr());
-    return [&product, scratch](int64_t begin, int64_t end) {
-      MultiplyPackedTiles(product, begin, end, scratch.data_ptr());
+        at::empty({static_cast<int64_t>(gemm.packed_scratch(product))}, at::kByte);
+    gemm.lay_out_rows(product, scratch.data_ptr());
+    return [&, scratch](int64_t begin, int64_t end) {
+      gemm.multiply_packed(product, begin, end, scratch.data_ptr());
     };
   });
 }
@@ -38,48 +31,42 @@ void MultiplyOnTiles(const PackedProduct& product) {
 }  // namespace
 
 std::optional<PackedWeights> PackedWeights::Of(const ModelWeights& weights) {
-  if (!weights.device.is_cpu() || weights.dtype != at::kBFloat16 || !HasPackedGemm()) {
+  const Bf16Gemm* const gemm = BestBf16Gemm();
+  if (!weights.device.is_cpu() || weights.dtype != at::kBFloat16 || gemm == nullptr) {
     return std::nullopt;
   }
-  for (const LayerWeights& layer : weights.layers) {
-    for (const LinearWeights& linear : layer.linear) {
-      if (linear.weight.size(1) % 2 != 0) return std::nullopt;
-    }
-  }
-  PackedWeights packed;
+  PackedWeights packed(gemm);
   packed.layers_.resize(weights.layers.size());
   for (size_t l = 0; l < weights.layers.size(); ++l) {
     for (size_t i = 0; i < kFusedLinearCount; ++i) {
-      packed.layers_[l][i] = Pack(weights.layers[l].linear[i].weight);
+      packed.layers_[l][i] = packed.Pack(weights.layers[l].linear[i].weight);
     }
   }
-  packed.head_ = Pack(weights.head);
+  packed.head_ = packed.Pack(weights.head);
   return packed;
 }
 
-PackedWeights::Matrix PackedWeights::Pack(const at::Tensor& weight) {
+PackedWeights::Matrix PackedWeights::Pack(const at::Tensor& weight) const {
   const at::Tensor dense = weight.contiguous();
-  Matrix matrix{at::empty({PackedSize(weight.size(0), weight.size(1))}, weight.options()),
+  Matrix matrix{at::empty({gemm_->packed_size(weight.size(0), weight.size(1))}, weight.options()),
                 weight.size(0), weight.size(1)};
   auto* out = static_cast<uint16_t*>(matrix.packed.data_ptr());
   at::parallel_for(0, BlocksOfRows(matrix.rows), 4, [&](int64_t begin, int64_t end) {
-    PackBlocks(ConstBits(dense), matrix.rows, matrix.columns, out, begin, end);
+    gemm_->pack(ConstBits(dense), matrix.rows, matrix.columns, out, begin, end);
   });
   return matrix;
 }
 
-at::Tensor PackedWeights::Multiply(const Matrix& matrix, const at::Tensor& x) {
+at::Tensor PackedWeights::Multiply(const Matrix& matrix, const at::Tensor& x) const {
   at::Tensor y = at::empty({x.size(0), matrix.rows}, x.options());
-  const bool tiles = HasTileGemm() && matrix.columns % 32 == 0;
-  const int64_t most = tiles ? kMaxPackedTileRows : x.size(0);
-  for (int64_t row = 0; row < x.size(0); row += most) {
+  for (int64_t row = 0; row < x.size(0); row += kMaxPackedRows) {
     const PackedProduct product = {.x = ConstBits(x) + row * matrix.columns,
                                    .packed = ConstBits(matrix.packed),
                                    .y = static_cast<uint16_t*>(y.data_ptr()) + row * matrix.rows,
-                                   .rows = std::min(most, x.size(0) - row),
+                                   .rows = std::min(kMaxPackedRows, x.size(0) - row),
                                    .n = matrix.rows,
                                    .k = matrix.columns};
-    tiles ? MultiplyOnTiles(product) : MultiplyOnVectors(product);
+    MultiplyOnAllThreads(*gemm_, product);
   }
   return y;
 }

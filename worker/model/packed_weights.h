@@ -1,4 +1,4 @@
-// A second copy of a model's matrices, laid out for decoding steps (packed_gemm.h). As large as the
+// A second copy of a model's matrices, laid out for decoding steps (bf16_gemm.h). As large as the
 // first; whoever generates makes it, and drops it afterwards.
 // Thread safety: immutable once built.
 #ifndef WARDTUNE_WORKER_MODEL_PACKED_WEIGHTS_H_
@@ -10,6 +10,7 @@
 #include <optional>
 #include <vector>
 
+#include "worker/model/bf16_gemm.h"
 #include "worker/model/model_weights.h"
 
 namespace wardtune {
@@ -31,9 +32,11 @@ class PackedWeights {
     int64_t rows = 0;  // of W
     int64_t columns = 0;
   };
-  static Matrix Pack(const at::Tensor& weight);
-  static at::Tensor Multiply(const Matrix& matrix, const at::Tensor& x);
+  explicit PackedWeights(const Bf16Gemm* gemm) : gemm_(gemm) {}
+  Matrix Pack(const at::Tensor& weight) const;
+  at::Tensor Multiply(const Matrix& matrix, const at::Tensor& x) const;
 
+  const Bf16Gemm* gemm_;
   std::vector<std::array<Matrix, kFusedLinearCount>> layers_;
   Matrix head_;
 };
