@@ -72,8 +72,10 @@ struct Bf16Gemm {
   // Fills a thread's scratch for any blocks of this product. REQUIRED before multiply_packed, which
   // also keeps its sums there.
   void (*lay_out_rows)(const PackedProduct& product, void* scratch);
-  // The columns of y in blocks [begin, end).
-  void (*multiply_packed)(const PackedProduct& product, int64_t begin, int64_t end, void* scratch);
+  // The columns of y in blocks [begin, end). `next` is the block that the thread multiplies after
+  // these, whose weights are asked for meanwhile, or the count of blocks if there is none.
+  void (*multiply_packed)(const PackedProduct& product, int64_t begin, int64_t end, int64_t next,
+                          void* scratch);
 };
 
 // Null where this CPU cannot. The first call of TileGemm asks the kernel for the tile unit.

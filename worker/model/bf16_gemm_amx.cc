@@ -13,6 +13,7 @@ namespace {
 // Neither asking for rows to be laid out nor for packed weights pays (docs/performance.md).
 constexpr int64_t kRowsAhead = 0;
 constexpr bool kPackedAhead = false;
+constexpr bool kPackedRowsStay = false;
 
 #include "worker/model/bf16_gemm_layouts.inc"
 #include "worker/model/tile_unit.inc"

@@ -12,6 +12,7 @@ namespace {
 
 constexpr int64_t kRowsAhead = 16;
 constexpr bool kPackedAhead = true;
+constexpr bool kPackedRowsStay = true;
 
 #include "worker/model/bf16_gemm_layouts.inc"
 

@@ -204,7 +204,8 @@ TEST_P(Bf16GemmTest, WeightsLaidOutOnce) {
     gemm_->lay_out_rows(product, scratch.data());
     for (int64_t block = blocks - 1; block >= 0; --block) {
       gemm_->pack(w.data(), n, k, static_cast<uint16_t*>(packed.data()), block, block + 1);
-      gemm_->multiply_packed(product, block, block + 1, scratch.data());
+      const int64_t next = block == 0 ? blocks : block - 1;
+      gemm_->multiply_packed(product, block, block + 1, next, scratch.data());
     }
     for (int64_t r = 0; r < rows; ++r) {
       for (int64_t c = 0; c < n; ++c) {

@@ -10,6 +10,7 @@
 #include "worker/model/decoder_forward.h"
 #include "worker/model/kv_cache.h"
 #include "worker/model/packed_weights.h"
+#include "worker/model/prefill_plan.h"
 #include "worker/model/seeded_random.h"
 #include "worker/model/token_check.h"
 #include "worker/model/torch_boundary.h"
@@ -60,13 +61,11 @@ class Sampler {
 class GroupDecoder {
  public:
   GroupDecoder(const ModelWeights& weights, const LoraRuntime& lora, const PackedWeights* packed,
-               int64_t shared_prefix, const GenerateOptions& options,
-               std::span<const std::vector<int32_t>> prompts, std::span<const size_t> group,
-               Sampler& sampler, TokenLists& results)
+               const GenerateOptions& options, std::span<const std::vector<int32_t>> prompts,
+               std::span<const size_t> group, Sampler& sampler, TokenLists& results)
       : weights_(weights),
         lora_(lora),
         packed_(packed),
-        shared_prefix_(shared_prefix),
         options_(options),
         prompts_(prompts),
         sampler_(sampler),
@@ -87,68 +86,58 @@ class GroupDecoder {
 
  private:
   // Logits after every prompt; fills the cache.
-  at::Tensor Prefill() { return shared_prefix_ > 0 ? PrefillAfterPrefix() : PrefillWhole(); }
-
-  at::Tensor PrefillWhole() {
-    std::vector<std::span<const int32_t>> views;
-    for (size_t prompt : prompt_of_) views.emplace_back(prompts_[prompt]);
-    const PackedTokens tokens = PackTokens(views, weights_.device);
-    ForwardHooks hooks;
-    hooks.packed = packed_;
-    hooks.on_qkv = [&](int64_t layer, const at::Tensor& qkv) {
-      cache_.StorePrompts(layer, qkv, tokens.offsets);
-    };
-    const at::Tensor x = RunLayers(weights_, lora_, tokens, hooks);
-    std::vector<int64_t> last(tokens.offsets.begin() + 1, tokens.offsets.end());
-    for (int64_t& row : last) --row;
-    return HeadLogits(weights_, x.index_select(0, Index(last)), packed_);
+  at::Tensor Prefill() {
+    std::vector<std::span<const int32_t>> prompts;
+    for (size_t prompt : prompt_of_) prompts.emplace_back(prompts_[prompt]);
+    const PrefillPlan plan = PlanPrefill(prompts);
+    return weights_.device.is_cpu() && PaysOff(plan) ? PrefillShared(plan) : PrefillWhole(prompts);
   }
 
-  // What all prompts begin with goes through the model once.
-  at::Tensor PrefillAfterPrefix() {
-    StorePrefix();
-    std::vector<int64_t> ids;
-    std::vector<int64_t> slots;
-    std::vector<int64_t> positions;
+  at::Tensor PrefillShared(const PrefillPlan& plan) {
+    const at::Tensor x = Extend(plan.ids, plan.positions, plan.rows);
+    return HeadLogits(weights_, x.index_select(0, Index(plan.last)), packed_);
+  }
+
+  at::Tensor PrefillWhole(std::span<const std::span<const int32_t>> prompts) {
+    const PackedTokens tokens = PackTokens(prompts, weights_.device);
+    std::vector<CachePlace> places;
     std::vector<int64_t> last;
-    for (size_t i = 0; i < prompt_of_.size(); ++i) {
-      const std::vector<int32_t>& prompt = prompts_[prompt_of_[i]];
-      for (int64_t p = shared_prefix_; p < static_cast<int64_t>(prompt.size()); ++p) {
-        ids.push_back(prompt[p]);
-        slots.push_back(slots_[i]);
-        positions.push_back(p);
+    for (size_t i = 0; i < prompts.size(); ++i) {
+      for (int64_t p = 0; p < static_cast<int64_t>(prompts[i].size()); ++p) {
+        places.push_back({tokens.offsets[i] + p, slots_[i], p});
       }
-      last.push_back(static_cast<int64_t>(ids.size()) - 1);
+      last.push_back(tokens.offsets[i + 1] - 1);
     }
-    const at::Tensor x = Extend(ids, slots, positions);
-    return HeadLogits(weights_, x.index_select(0, Index(last)), packed_);
-  }
-
-  void StorePrefix() {
-    const std::span<const int32_t> prefix(prompts_[prompt_of_[0]].data(), shared_prefix_);
     ForwardHooks hooks;
     hooks.packed = packed_;
-    hooks.on_qkv = [&](int64_t layer, const at::Tensor& qkv) { cache_.StorePrefix(layer, qkv); };
-    RunLayers(weights_, lora_, PackTokens({&prefix, 1}, weights_.device), hooks);
+    hooks.on_qkv = [&](int64_t layer, const at::Tensor& qkv) { cache_.Store(layer, qkv, places); };
+    const at::Tensor x = RunLayers(weights_, lora_, tokens, hooks);
+    return HeadLogits(weights_, x.index_select(0, Index(last)), packed_);
   }
 
   // Logits after the newest token of every sequence that still runs.
   at::Tensor DecodeStep() {
-    const at::Tensor x = Extend(newest_, slots_, lengths_);
+    CacheRows rows;
+    rows.slots = slots_;
+    for (size_t i = 0; i < slots_.size(); ++i) {
+      rows.lengths.push_back(lengths_[i] + 1);
+      rows.places.push_back({static_cast<int64_t>(i), slots_[i], lengths_[i]});
+    }
+    const at::Tensor x = Extend(newest_, lengths_, rows);
     for (int64_t& length : lengths_) ++length;
     return HeadLogits(weights_, x, packed_);
   }
 
-  // Token i goes to position positions[i] of slot slots[i]; returns the residual stream.
-  at::Tensor Extend(const std::vector<int64_t>& ids, const std::vector<int64_t>& slots,
-                    const std::vector<int64_t>& positions) {
+  // New tokens at their positions; returns the residual stream.
+  at::Tensor Extend(const std::vector<int64_t>& ids, const std::vector<int64_t>& positions,
+                    const CacheRows& rows) {
     PackedTokens tokens;
     tokens.ids = Index(ids);
     tokens.positions = Index(positions);
     ForwardHooks hooks;
     hooks.packed = packed_;
     hooks.attention = [&](int64_t layer, const at::Tensor& qkv) {
-      return cache_.Extend(layer, qkv, slots, positions);
+      return cache_.Extend(layer, qkv, rows);
     };
     return RunLayers(weights_, lora_, tokens, hooks);
   }
@@ -182,7 +171,6 @@ class GroupDecoder {
   const ModelWeights& weights_;
   const LoraRuntime& lora_;
   const PackedWeights* const packed_;
-  const int64_t shared_prefix_;  // tokens to run once for all prompts
   const GenerateOptions& options_;
   const std::span<const std::vector<int32_t>> prompts_;
   Sampler& sampler_;
@@ -194,29 +182,6 @@ class GroupDecoder {
   std::vector<size_t> prompt_of_;
   std::vector<int64_t> newest_;  // picked, not yet in the cache
 };
-
-// The prefix pays when it is not much shorter than what follows it.
-constexpr int64_t kMinPrefix = 8;
-constexpr int64_t kMaxTailPerPrefix = 8;
-
-// Tokens that all prompts begin with, such as a chat template's system message, or 0 where sharing
-// them does not pay. Every prompt keeps one token of its own.
-int64_t SharedPrefix(const ModelWeights& weights, std::span<const std::vector<int32_t>> prompts) {
-  if (!weights.device.is_cpu() || prompts.size() < 2) return 0;
-  const std::vector<int32_t>& first = prompts[0];
-  size_t shared = first.size() - 1;
-  size_t longest = 0;
-  for (const std::vector<int32_t>& prompt : prompts) {
-    const size_t limit = std::min(shared, prompt.size() - 1);
-    const auto end = static_cast<std::ptrdiff_t>(limit);
-    shared =
-        std::mismatch(first.begin(), first.begin() + end, prompt.begin()).first - first.begin();
-    longest = std::max(longest, prompt.size());
-  }
-  const auto prefix = static_cast<int64_t>(shared);
-  const int64_t tail = static_cast<int64_t>(longest) - prefix;
-  return prefix >= kMinPrefix && tail <= kMaxTailPerPrefix * prefix ? prefix : 0;
-}
 
 // Laying out the weights costs about as much as two forward passes of 64 tokens.
 constexpr int64_t kTokensWorthPacking = 512;
@@ -254,7 +219,6 @@ class Generation {
         lora_(std::move(lora)),
         options_(options),
         prompts_(prompts),
-        shared_prefix_(SharedPrefix(weights, prompts)),
         sampler_(options, prompts.size()),
         results_(prompts.size()) {
     if (static_cast<int64_t>(prompts.size()) * options.max_new_tokens >= kTokensWorthPacking) {
@@ -269,8 +233,8 @@ class Generation {
                      [&](size_t a, size_t b) { return prompts_[a].size() < prompts_[b].size(); });
     for (size_t begin = 0; begin < order.size();) {
       const std::span<const size_t> group = NextGroup(std::span(order).subspan(begin));
-      GroupDecoder(weights_, lora_, packed_ ? &*packed_ : nullptr, shared_prefix_, options_,
-                   prompts_, group, sampler_, results_)
+      GroupDecoder(weights_, lora_, packed_ ? &*packed_ : nullptr, options_, prompts_, group,
+                   sampler_, results_)
           .Run();
       begin += group.size();
       if (options_.progress && !options_.progress(static_cast<int64_t>(begin))) {
@@ -297,7 +261,6 @@ class Generation {
   const LoraRuntime lora_;
   const GenerateOptions& options_;
   const std::span<const std::vector<int32_t>> prompts_;
-  const int64_t shared_prefix_;
   std::optional<PackedWeights> packed_;
   Sampler sampler_;
   TokenLists results_;

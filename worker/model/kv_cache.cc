@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <memory>
 #include <type_traits>
 
@@ -15,6 +16,27 @@ namespace {
 
 at::Tensor IndexTensor(const std::vector<int64_t>& values, at::Device device) {
   return at::tensor(values, at::kLong).to(device);
+}
+
+// Places a thread takes at least.
+constexpr int64_t kPlacesPerThread = 32;
+
+// The part of every row from `column` on, a key or a value, to its place.
+void StoreOnCpu(const at::Tensor& qkv, int64_t column, std::span<const CachePlace> places,
+                const ModelConfig& config, const at::Tensor& cache) {
+  const int64_t head_bytes = config.head_dim * cache.element_size();
+  const auto* const from = static_cast<const char*>(qkv.const_data_ptr());
+  auto* const to = static_cast<char*>(cache.data_ptr());
+  const auto store = [&](int64_t begin, int64_t end) {
+    for (const CachePlace& place : places.subspan(begin, end - begin)) {
+      const char* row = from + (place.row * qkv.stride(0) + column) * cache.element_size();
+      for (int64_t head = 0; head < config.num_kv_heads; ++head, row += head_bytes) {
+        const int64_t line = (place.slot * config.num_kv_heads + head) * cache.size(2);
+        std::memcpy(to + (line + place.position) * head_bytes, row, head_bytes);
+      }
+    }
+  };
+  at::parallel_for(0, static_cast<int64_t>(places.size()), kPlacesPerThread, store);
 }
 
 template <typename T>
@@ -37,57 +59,39 @@ KvCache::KvCache(const ModelWeights& weights, int64_t slots, int64_t capacity)
   }
 }
 
-void KvCache::StorePrompts(int64_t layer, const at::Tensor& qkv,
-                           const std::vector<int64_t>& offsets) {
+void KvCache::Store(int64_t layer, const at::Tensor& qkv, std::span<const CachePlace> places) {
   const int64_t q = config_.query_size();
   const int64_t kv = config_.kv_size();
-  for (size_t i = 0; i + 1 < offsets.size(); ++i) {
-    const int64_t length = offsets[i + 1] - offsets[i];
-    const at::Tensor rows = qkv.narrow(0, offsets[i], length);
-    const std::vector<int64_t> shape = {length, config_.num_kv_heads, config_.head_dim};
-    const auto store = [&](const at::Tensor& cache, int64_t column) {
-      cache.select(0, i)
-          .narrow(1, 0, length)
-          .copy_(rows.narrow(1, column, kv).view(shape).transpose(0, 1));
-    };
-    store(keys_[layer], q);
-    store(values_[layer], q + kv);
+  if (qkv.is_cpu()) {
+    StoreOnCpu(qkv, q, places, config_, keys_[layer]);
+    StoreOnCpu(qkv, q + kv, places, config_, values_[layer]);
+    return;
   }
-}
-
-void KvCache::StorePrefix(int64_t layer, const at::Tensor& qkv) {
-  const int64_t q = config_.query_size();
-  const int64_t kv = config_.kv_size();
-  const std::vector<int64_t> shape = {1, qkv.size(0), config_.num_kv_heads, config_.head_dim};
-  const auto store = [&](const at::Tensor& cache, int64_t column) {
-    cache.narrow(2, 0, qkv.size(0)).copy_(qkv.narrow(1, column, kv).reshape(shape).transpose(1, 2));
-  };
-  store(keys_[layer], q);
-  store(values_[layer], q + kv);
-}
-
-at::Tensor KvCache::Extend(int64_t layer, const at::Tensor& qkv, const std::vector<int64_t>& slots,
-                           const std::vector<int64_t>& lengths) {
-  const int64_t rows = qkv.size(0);
-  const int64_t q = config_.query_size();
-  const int64_t kv = config_.kv_size();
-  const std::vector<int64_t> shape = {rows, config_.num_kv_heads, config_.head_dim};
+  std::vector<int64_t> rows, slots, positions;
+  for (const CachePlace& place : places) {
+    rows.push_back(place.row);
+    slots.push_back(place.slot);
+    positions.push_back(place.position);
+  }
+  const at::Tensor row = IndexTensor(rows, qkv.device());
   const at::Tensor slot = IndexTensor(slots, qkv.device());
-  const at::Tensor position = IndexTensor(lengths, qkv.device());
+  const at::Tensor position = IndexTensor(positions, qkv.device());
   const auto store = [&](const at::Tensor& cache, int64_t column) {
-    cache.transpose(1, 2).index_put_({slot, position}, qkv.narrow(1, column, kv).view(shape));
+    const at::Tensor values = qkv.narrow(1, column, kv).index_select(0, row);
+    cache.transpose(1, 2).index_put_(
+        {slot, position},
+        values.view({static_cast<int64_t>(places.size()), config_.num_kv_heads, config_.head_dim}));
   };
   store(keys_[layer], q);
   store(values_[layer], q + kv);
-  std::vector<int64_t> with_new = lengths;
-  for (int64_t& length : with_new) ++length;
-  return qkv.is_cpu() ? AttendOnCpu(layer, qkv, slots, with_new)
-                      : AttendGeneric(layer, qkv, slots, with_new);
 }
 
-at::Tensor KvCache::AttendOnCpu(int64_t layer, const at::Tensor& qkv,
-                                const std::vector<int64_t>& slots,
-                                const std::vector<int64_t>& lengths_with_new) const {
+at::Tensor KvCache::Extend(int64_t layer, const at::Tensor& qkv, const CacheRows& rows) {
+  Store(layer, qkv, rows.places);
+  return qkv.is_cpu() ? AttendOnCpu(layer, qkv, rows) : AttendGeneric(layer, qkv, rows);
+}
+
+at::Tensor KvCache::AttendOnCpu(int64_t layer, const at::Tensor& qkv, const CacheRows& rows) const {
   at::Tensor out = at::empty({qkv.size(0), config_.query_size()}, qkv.options());
   const auto run = [&]<typename T>(T) {
     DecodeAttentionArgs<T> args;
@@ -95,8 +99,8 @@ at::Tensor KvCache::AttendOnCpu(int64_t layer, const at::Tensor& qkv,
     args.query_stride = qkv.size(1);
     args.keys = static_cast<const T*>(keys_[layer].data_ptr());
     args.values = static_cast<const T*>(values_[layer].data_ptr());
-    args.slots = slots.data();
-    args.lengths = lengths_with_new.data();
+    args.slots = rows.slots.data();
+    args.lengths = rows.lengths.data();
     args.out = static_cast<T*>(out.data_ptr());
     args.capacity = capacity_;
     args.heads = config_.num_heads;
@@ -107,7 +111,7 @@ at::Tensor KvCache::AttendOnCpu(int64_t layer, const at::Tensor& qkv,
     const auto kernel = DecodeKernel<T>(config_.head_dim);
     SharePieces(qkv.size(0) * config_.num_kv_heads, [&] {
       return [&, scores = std::make_unique_for_overwrite<float[]>(kDecodeHeads * capacity_)](
-                 int64_t begin, int64_t end) { kernel(args, scores.get(), begin, end); };
+                 int64_t begin, int64_t end, int64_t) { kernel(args, scores.get(), begin, end); };
     });
   };
   if (qkv.scalar_type() == at::kFloat) {
@@ -119,18 +123,17 @@ at::Tensor KvCache::AttendOnCpu(int64_t layer, const at::Tensor& qkv,
 }
 
 at::Tensor KvCache::AttendGeneric(int64_t layer, const at::Tensor& qkv,
-                                  const std::vector<int64_t>& slots,
-                                  const std::vector<int64_t>& lengths_with_new) const {
-  const int64_t rows = qkv.size(0);
+                                  const CacheRows& rows) const {
+  const int64_t count = qkv.size(0);
   const int64_t group = config_.num_heads / config_.num_kv_heads;
-  const int64_t longest = *std::max_element(lengths_with_new.begin(), lengths_with_new.end());
-  const at::Tensor slot = IndexTensor(slots, qkv.device());
+  const int64_t longest = *std::max_element(rows.lengths.begin(), rows.lengths.end());
+  const at::Tensor slot = IndexTensor(rows.slots, qkv.device());
   const auto cached = [&](const at::Tensor& cache) {
     return cache.narrow(2, 0, longest).index_select(0, slot).repeat_interleave(group, 1);
   };
   const at::Tensor query = qkv.narrow(1, 0, config_.query_size())
-                               .reshape({rows, config_.num_heads, 1, config_.head_dim});
-  const at::Tensor lengths = IndexTensor(lengths_with_new, qkv.device()).unsqueeze(1);
+                               .reshape({count, config_.num_heads, 1, config_.head_dim});
+  const at::Tensor lengths = IndexTensor(rows.lengths, qkv.device()).unsqueeze(1);
   const at::Tensor positions =
       at::arange(longest, at::TensorOptions(qkv.device()).dtype(at::kLong)).unsqueeze(0);
   at::Tensor visible = positions < lengths;
@@ -138,8 +141,8 @@ at::Tensor KvCache::AttendGeneric(int64_t layer, const at::Tensor& qkv,
     visible = visible.logical_and(positions >= lengths - config_.sliding_window);
   }
   return at::scaled_dot_product_attention(query, cached(keys_[layer]), cached(values_[layer]),
-                                          visible.view({rows, 1, 1, longest}))
-      .reshape({rows, config_.query_size()});
+                                          visible.view({count, 1, 1, longest}))
+      .reshape({count, config_.query_size()});
 }
 
 }  // namespace wardtune

@@ -5,34 +5,43 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <span>
 #include <vector>
 
 #include "worker/model/model_weights.h"
 
 namespace wardtune {
 
+// Where a row's key and value are stored. A row has several places where several sequences begin
+// alike.
+struct CachePlace {
+  int64_t row;
+  int64_t slot;
+  int64_t position;
+};
+
+// New tokens, one a row.
+struct CacheRows {
+  std::vector<int64_t> slots;    // of each row: whose tokens it sees
+  std::vector<int64_t> lengths;  // how many of them, its own included
+  std::vector<CachePlace> places;
+};
+
 class KvCache {
  public:
   // Room for `slots` sequences of at most `capacity` tokens.
   KvCache(const ModelWeights& weights, int64_t slots, int64_t capacity);
 
-  // Stores the prompts of a packed stream: sequence i goes to slot i.
-  void StorePrompts(int64_t layer, const at::Tensor& qkv, const std::vector<int64_t>& offsets);
+  // Stores the keys and values of rows of qkv.
+  void Store(int64_t layer, const at::Tensor& qkv, std::span<const CachePlace> places);
 
-  // Stores one sequence, the whole packed stream, as the beginning of every slot.
-  void StorePrefix(int64_t layer, const at::Tensor& qkv);
-
-  // New tokens: row i of qkv is the token at position lengths[i] of slots[i], whose tokens before
-  // it are stored already or come in this call. Stores their keys and values and returns their
-  // attention, [rows, heads * head_dim].
-  at::Tensor Extend(int64_t layer, const at::Tensor& qkv, const std::vector<int64_t>& slots,
-                    const std::vector<int64_t>& lengths);
+  // Stores `rows` and returns their attention, [rows, heads * head_dim]. What a row sees was stored
+  // before or comes in this call.
+  at::Tensor Extend(int64_t layer, const at::Tensor& qkv, const CacheRows& rows);
 
  private:
-  at::Tensor AttendOnCpu(int64_t layer, const at::Tensor& qkv, const std::vector<int64_t>& slots,
-                         const std::vector<int64_t>& lengths_with_new) const;
-  at::Tensor AttendGeneric(int64_t layer, const at::Tensor& qkv, const std::vector<int64_t>& slots,
-                           const std::vector<int64_t>& lengths_with_new) const;
+  at::Tensor AttendOnCpu(int64_t layer, const at::Tensor& qkv, const CacheRows& rows) const;
+  at::Tensor AttendGeneric(int64_t layer, const at::Tensor& qkv, const CacheRows& rows) const;
 
   const ModelConfig& config_;
   const int64_t capacity_;

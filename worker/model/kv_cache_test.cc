@@ -42,20 +42,24 @@ void ExpectMatches(const ModelWeights& weights, const std::vector<int64_t>& leng
   const ModelConfig& c = weights.config;
   KvCache cache(weights, static_cast<int64_t>(lengths.size()), 150);
   std::vector<at::Tensor> sequences;
-  std::vector<int64_t> offsets = {0};
   std::vector<at::Tensor> stored;
   std::vector<at::Tensor> newest;
-  std::vector<int64_t> slots;
+  std::vector<CachePlace> places;  // of what is stored first
+  CacheRows rows;                  // the newest tokens
   for (size_t i = 0; i < lengths.size(); ++i) {
     sequences.push_back(
         at::randn({lengths[i] + 1, c.query_size() + 2 * c.kv_size()}).to(at::kBFloat16));
     stored.push_back(sequences.back().narrow(0, 0, lengths[i]));
     newest.push_back(sequences.back().narrow(0, lengths[i], 1));
-    offsets.push_back(offsets.back() + lengths[i]);
-    slots.push_back(static_cast<int64_t>(i));
+    const auto slot = static_cast<int64_t>(i);
+    const auto first = static_cast<int64_t>(places.size());
+    for (int64_t p = 0; p < lengths[i]; ++p) places.push_back({first + p, slot, p});
+    rows.slots.push_back(slot);
+    rows.lengths.push_back(lengths[i] + 1);
+    rows.places.push_back({slot, slot, lengths[i]});
   }
-  cache.StorePrompts(0, at::cat(stored), offsets);
-  const at::Tensor out = cache.Extend(0, at::cat(newest), slots, lengths).to(at::kFloat);
+  cache.Store(0, at::cat(stored), places);
+  const at::Tensor out = cache.Extend(0, at::cat(newest), rows).to(at::kFloat);
   for (size_t i = 0; i < lengths.size(); ++i) {
     const at::Tensor expected = LastRow(sequences[i], c);
     EXPECT_LT(((out[static_cast<int64_t>(i)] - expected).norm() / expected.norm()).item<double>(),
@@ -84,8 +88,13 @@ TEST(KvCacheTest, TokensThatComeTogetherAfterASharedPrefix) {
   const at::Tensor prefix = at::randn({9, width}).to(at::kBFloat16);
   const at::Tensor tails = at::randn({5, width}).to(at::kBFloat16);  // 2 of slot 0, 3 of slot 1
   KvCache cache(weights, 2, 20);
-  cache.StorePrefix(0, prefix);
-  const at::Tensor out = cache.Extend(0, tails, {0, 0, 1, 1, 1}, {9, 10, 9, 10, 11}).to(at::kFloat);
+  std::vector<CachePlace> of_both;
+  for (int64_t p = 0; p < 9; ++p) of_both.insert(of_both.end(), {{p, 0, p}, {p, 1, p}});
+  cache.Store(0, prefix, of_both);
+  const CacheRows rows = {{0, 0, 1, 1, 1},
+                          {10, 11, 10, 11, 12},
+                          {{0, 0, 9}, {1, 0, 10}, {2, 1, 9}, {3, 1, 10}, {4, 1, 11}}};
+  const at::Tensor out = cache.Extend(0, tails, rows).to(at::kFloat);
   const auto expect = [&](int64_t row, int64_t tail_begin, int64_t tail_rows) {
     const at::Tensor expected =
         LastRow(at::cat({prefix, tails.narrow(0, tail_begin, tail_rows)}), c);

@@ -22,8 +22,8 @@ void MultiplyOnAllThreads(const Bf16Gemm& gemm, const PackedProduct& product) {
     const at::Tensor scratch =
         at::empty({static_cast<int64_t>(gemm.packed_scratch(product))}, at::kByte);
     gemm.lay_out_rows(product, scratch.data_ptr());
-    return [&, scratch](int64_t begin, int64_t end) {
-      gemm.multiply_packed(product, begin, end, scratch.data_ptr());
+    return [&, scratch](int64_t begin, int64_t end, int64_t next) {
+      gemm.multiply_packed(product, begin, end, next, scratch.data_ptr());
     };
   });
 }
