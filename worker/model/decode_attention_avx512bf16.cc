@@ -11,14 +11,24 @@ namespace wardtune {
 namespace {
 
 #include "worker/model/attention_layouts.inc"
+// Where one key head's tokens lie in a cache: the first `shared` of them in another slot.
+struct Tokens {
+  int64_t own, beginning;  // numbers before token 0 of either slot
+  int64_t shared;
+  int64_t At(int64_t token, int64_t head_dim) const {
+    return (token < shared ? beginning : own) + token * head_dim;
+  }
+};
+
 // One key head of one sequence, and some of the query heads that share it.
 struct Item {
-  const Bf16Bits* query;   // [kHeads, head_dim]
-  const Bf16Bits* keys;    // of token 0
-  const Bf16Bits* values;  // of token 0
-  Bf16Bits* out;           // [kHeads, head_dim]
-  const Bf16Bits* next;    // keys of the item after this one, or null
-  int64_t first;           // tokens [first, length) are seen
+  const Bf16Bits* query;  // [kHeads, head_dim]
+  const Bf16Bits* keys;   // the whole caches
+  const Bf16Bits* values;
+  Bf16Bits* out;  // [kHeads, head_dim]
+  Tokens tokens;
+  const Tokens* next;  // of the item after this one, or null
+  int64_t first;       // tokens [first, length) are seen
   int64_t length;
 };
 
@@ -46,10 +56,15 @@ void Scores(const Item& item, int64_t head_dim, float* scores, int64_t stride) {
     const int64_t last = item.length - 1;
     __m512 sums[kHeads][2];  // two chains of additions each, which wait for each other less
     for (int h = 0; h < kHeads; ++h) sums[h][0] = sums[h][1] = _mm512_setzero_ps();
-    Prefetch(item.values + j * head_dim, Min(16, item.length - j), head_dim);
+    // A shared beginning is in the caches already.
+    const int64_t own = Max(j, item.tokens.shared);
+    const int64_t end = Min(j + 16, item.length);
+    Prefetch(item.values + item.tokens.own + own * head_dim, end - own, head_dim);
     for (int64_t i = 0; i < head_dim; i += 32) {
       __m512i keys[16];
-      for (int t = 0; t < 16; ++t) keys[t] = Load32(item.keys + Min(j + t, last) * head_dim + i);
+      for (int t = 0; t < 16; ++t) {
+        keys[t] = Load32(item.keys + item.tokens.At(Min(j + t, last), head_dim) + i);
+      }
       Transpose16(keys);
 #pragma GCC unroll 16
       for (int p = 0; p < 16; ++p) {
@@ -96,10 +111,14 @@ void WeighValues(const Item& item, const uint16_t* const* weights, const float* 
   __m512 sums[kHeads][2];
   for (int h = 0; h < kHeads; ++h) sums[h][0] = sums[h][1] = _mm512_setzero_ps();
   for (int64_t j = item.first; j < item.length; j += 2) {
-    if (column == 0 && item.next != nullptr) Prefetch(item.next + j * head_dim, 2, head_dim);
-    const Bf16Bits* const value = item.values + j * head_dim + column;
-    const __m512i even = Load32(value);
-    const __m512i odd = j + 1 < item.length ? Load32(value + head_dim) : _mm512_setzero_si512();
+    if (column == 0 && item.next != nullptr && j >= item.next->shared) {
+      Prefetch(item.keys + item.next->own + j * head_dim, 2, head_dim);
+    }
+    const auto value = [&](int64_t token) {
+      return Load32(item.values + item.tokens.At(token, head_dim) + column);
+    };
+    const __m512i even = value(j);
+    const __m512i odd = j + 1 < item.length ? value(j + 1) : _mm512_setzero_si512();
     const auto low = (__m512bh)_mm512_unpacklo_epi16(even, odd);
     const auto high = (__m512bh)_mm512_unpackhi_epi16(even, odd);
     for (int h = 0; h < kHeads; ++h) {
@@ -147,28 +166,35 @@ void Bf16DecodeAttention(const DecodeAttentionArgs<Bf16Bits>& args, float* score
                          int64_t end) {
   const int64_t group = args.heads / args.kv_heads;
   const int64_t d = args.head_dim;
-  const auto cache_of = [&](int64_t number) {
+  const auto tokens_of = [&](int64_t number) {
     const int64_t slot = args.slots[number / args.kv_heads];
-    return (slot * args.kv_heads + number % args.kv_heads) * args.capacity * d;
+    const auto of_slot = [&](int64_t at) {
+      return (at * args.kv_heads + number % args.kv_heads) * args.capacity * d;
+    };
+    if (args.beginnings == nullptr) return Tokens{of_slot(slot), 0, 0};
+    const SharedBeginning& beginning = args.beginnings[slot];
+    return Tokens{of_slot(slot), of_slot(beginning.slot), beginning.tokens};
   };
+  Tokens tokens = tokens_of(begin);
   for (int64_t number = begin; number < end; ++number) {
     const int64_t sequence = number / args.kv_heads;
     const int64_t kv_head = number % args.kv_heads;
     const int64_t length = args.lengths[sequence];
-    const int64_t cache = cache_of(number);
+    const Tokens next = number + 1 < end ? tokens_of(number + 1) : Tokens{};
     for (int64_t g = 0; g < group; g += kDecodeHeads) {
       const int64_t head = kv_head * group + g;
       const bool last = g + kDecodeHeads >= group;
-      const Item item = {
-          .query = args.query + sequence * args.query_stride + head * d,
-          .keys = args.keys + cache,
-          .values = args.values + cache,
-          .out = args.out + (sequence * args.heads + head) * d,
-          .next = last && number + 1 < end ? args.keys + cache_of(number + 1) : nullptr,
-          .first = args.window > 0 ? Max(0, length - args.window) : 0,
-          .length = length};
+      const Item item = {.query = args.query + sequence * args.query_stride + head * d,
+                         .keys = args.keys,
+                         .values = args.values,
+                         .out = args.out + (sequence * args.heads + head) * d,
+                         .tokens = tokens,
+                         .next = last && number + 1 < end ? &next : nullptr,
+                         .first = args.window > 0 ? Max(0, length - args.window) : 0,
+                         .length = length};
       kAttend[Min(kDecodeHeads, group - g)](item, d, args.scale, scores, args.capacity);
     }
+    tokens = next;
   }
 }
 

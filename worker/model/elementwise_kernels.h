@@ -14,6 +14,12 @@ struct Bf16Bits {
   uint16_t bits;
 };
 
+// A slot whose first `tokens` tokens are those of another slot.
+struct SharedBeginning {
+  int64_t slot = 0;
+  int64_t tokens = 0;
+};
+
 // One new token per sequence against the cached keys and values.
 template <typename T>
 struct DecodeAttentionArgs {
@@ -23,7 +29,10 @@ struct DecodeAttentionArgs {
   const T* values = nullptr;
   const int64_t* slots = nullptr;    // [batch] where each sequence's cache lies
   const int64_t* lengths = nullptr;  // [batch] cached tokens, the new one included
-  T* out = nullptr;                  // [batch, heads * head_dim]
+  // [slots] or null: tokens that may as well be read from another slot, where more sequences find
+  // them in the CPU's caches.
+  const SharedBeginning* beginnings = nullptr;
+  T* out = nullptr;  // [batch, heads * head_dim]
   int64_t capacity = 0;
   int64_t heads = 0;
   int64_t kv_heads = 0;

@@ -95,6 +95,7 @@ class GroupDecoder {
 
   at::Tensor PrefillShared(const PrefillPlan& plan) {
     const at::Tensor x = Extend(plan.ids, plan.positions, plan.rows);
+    cache_.ReadBeginningsFrom(plan.beginnings);
     return HeadLogits(weights_, x.index_select(0, Index(plan.last)), packed_);
   }
 

@@ -5,9 +5,9 @@
 #include <cstring>
 #include <memory>
 #include <type_traits>
+#include <utility>
 
 #include "worker/model/decode_attention.h"
-#include "worker/model/elementwise_kernels.h"
 #include "worker/model/lanes.h"
 #include "worker/model/torch_ops.h"
 
@@ -86,6 +86,10 @@ void KvCache::Store(int64_t layer, const at::Tensor& qkv, std::span<const CacheP
   store(values_[layer], q + kv);
 }
 
+void KvCache::ReadBeginningsFrom(std::vector<SharedBeginning> beginnings) {
+  beginnings_ = std::move(beginnings);
+}
+
 at::Tensor KvCache::Extend(int64_t layer, const at::Tensor& qkv, const CacheRows& rows) {
   Store(layer, qkv, rows.places);
   return qkv.is_cpu() ? AttendOnCpu(layer, qkv, rows) : AttendGeneric(layer, qkv, rows);
@@ -101,6 +105,7 @@ at::Tensor KvCache::AttendOnCpu(int64_t layer, const at::Tensor& qkv, const Cach
     args.values = static_cast<const T*>(values_[layer].data_ptr());
     args.slots = rows.slots.data();
     args.lengths = rows.lengths.data();
+    args.beginnings = beginnings_.empty() ? nullptr : beginnings_.data();
     args.out = static_cast<T*>(out.data_ptr());
     args.capacity = capacity_;
     args.heads = config_.num_heads;

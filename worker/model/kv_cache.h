@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "worker/model/elementwise_kernels.h"
 #include "worker/model/model_weights.h"
 
 namespace wardtune {
@@ -35,6 +36,10 @@ class KvCache {
   // Stores the keys and values of rows of qkv.
   void Store(int64_t layer, const at::Tensor& qkv, std::span<const CachePlace> places);
 
+  // From now on the first `tokens` tokens of slot i are read from slot beginnings[i].slot, which
+  // holds the same: less of the cache has to come from memory. One entry per slot.
+  void ReadBeginningsFrom(std::vector<SharedBeginning> beginnings);
+
   // Stores `rows` and returns their attention, [rows, heads * head_dim]. What a row sees was stored
   // before or comes in this call.
   at::Tensor Extend(int64_t layer, const at::Tensor& qkv, const CacheRows& rows);
@@ -47,6 +52,7 @@ class KvCache {
   const int64_t capacity_;
   std::vector<at::Tensor> keys_;  // per layer [slots, kv_heads, capacity, head_dim]
   std::vector<at::Tensor> values_;
+  std::vector<SharedBeginning> beginnings_;  // empty: none
 };
 
 }  // namespace wardtune

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "worker/model/decode_attention.h"
 #include "worker/model/torch_ops.h"
 
 namespace wardtune {
@@ -104,6 +105,31 @@ TEST(KvCacheTest, TokensThatComeTogetherAfterASharedPrefix) {
   expect(1, 0, 2);
   expect(2, 2, 1);
   expect(4, 2, 3);
+}
+
+TEST(KvCacheTest, ABeginningIsReadFromTheSlotThatSharesIt) {
+  if (!HasBf16DecodeAttention(64)) GTEST_SKIP() << "other kernels read each slot's own";
+  at::manual_seed(5);
+  for (const int64_t shared : {1, 2, 15, 16, 23, 40}) {
+    const ModelWeights weights = Weights(6, 2, 64, shared == 23 ? 30 : 0);
+    const ModelConfig& c = weights.config;
+    const int64_t width = c.query_size() + 2 * c.kv_size();
+    const at::Tensor sequence = at::randn({41, width}).to(at::kBFloat16);
+    // Slot 1 has the beginning; slot 0 has not-a-numbers there, which must not be read.
+    std::vector<CachePlace> places;
+    for (int64_t p = 0; p < 40; ++p) places.push_back({p, p < shared ? 1 : 0, p});
+    KvCache cache(weights, 2, 50);
+    const at::Tensor nan = at::full({40, width}, std::nan("")).to(at::kBFloat16);
+    std::vector<CachePlace> everywhere;
+    for (int64_t p = 0; p < 40; ++p) everywhere.insert(everywhere.end(), {{p, 0, p}, {p, 1, p}});
+    cache.Store(0, nan, everywhere);
+    cache.Store(0, sequence, places);
+    cache.ReadBeginningsFrom({{1, shared}, {}});
+    const CacheRows newest = {{0}, {41}, {{0, 0, 40}}};
+    const at::Tensor out = cache.Extend(0, sequence.narrow(0, 40, 1), newest).to(at::kFloat);
+    const at::Tensor expected = LastRow(sequence, c);
+    EXPECT_LT(((out[0] - expected).norm() / expected.norm()).item<double>(), 6e-3) << shared;
+  }
 }
 
 }  // namespace

@@ -28,6 +28,7 @@ std::vector<size_t> InOrder(std::span<const Prompt> prompts) {
 PrefillPlan PlanPrefill(std::span<const Prompt> prompts) {
   PrefillPlan plan;
   plan.last.resize(prompts.size());
+  plan.beginnings.resize(prompts.size());
   Prompt before;
   std::vector<int64_t> path;  // the rows of the prompt before, by position
   for (const size_t number : InOrder(prompts)) {
@@ -35,6 +36,9 @@ PrefillPlan PlanPrefill(std::span<const Prompt> prompts) {
     const auto slot = static_cast<int64_t>(number);
     const auto end = std::mismatch(before.begin(), before.end(), prompt.begin(), prompt.end());
     path.resize(static_cast<size_t>(end.first - before.begin()));
+    if (!path.empty()) {
+      plan.beginnings[number] = {plan.rows.slots[path.back()], static_cast<int64_t>(path.size())};
+    }
     while (path.size() < prompt.size()) {
       const auto position = static_cast<int64_t>(path.size());
       path.push_back(static_cast<int64_t>(plan.ids.size()));

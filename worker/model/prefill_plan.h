@@ -18,6 +18,9 @@ struct PrefillPlan {
   std::vector<int64_t> positions;
   CacheRows rows;             // a row is attended to in the slot of one prompt that has it
   std::vector<int64_t> last;  // the row of each prompt's last token
+  // Of each prompt: what it has in common with the prompt that it shares most with, in the slot
+  // that its rows are attended to in.
+  std::vector<SharedBeginning> beginnings;
 };
 
 // REQUIRES: no prompt is empty.

@@ -30,6 +30,10 @@ void ExpectCovers(const PrefillPlan& plan, const Prompts& prompts) {
       const std::vector<int32_t>& seen = prompts[plan.rows.slots[row]];
       EXPECT_TRUE(std::equal(prompt.begin(), prompt.begin() + p + 1, seen.begin()));
     }
+    const SharedBeginning& shared = plan.beginnings[i];
+    const std::vector<int32_t>& other = prompts[shared.slot];
+    ASSERT_LE(shared.tokens, static_cast<int64_t>(std::min(prompt.size(), other.size())));
+    EXPECT_TRUE(std::equal(prompt.begin(), prompt.begin() + shared.tokens, other.begin()));
     EXPECT_EQ(plan.last[i], row_at.at({static_cast<int64_t>(i), prompt.size() - 1}));
   }
 }
@@ -39,6 +43,9 @@ TEST(PrefillPlanTest, WhatPromptsBeginWithIsOneRow) {
   const PrefillPlan plan = Plan(prompts);
   EXPECT_EQ(plan.ids.size(), 8u);  // 1 2 3 4, 5, 6 7, 8
   EXPECT_EQ(plan.rows.places.size(), 13u);
+  EXPECT_EQ(plan.beginnings[2].tokens, 3);  // sorted: 1 2 3 4, 1 2 3 6 7, 1 2 5, 8
+  EXPECT_EQ(plan.beginnings[1].tokens, 2);
+  EXPECT_EQ(plan.beginnings[3].tokens, 0);
   ExpectCovers(plan, prompts);
 }
 
