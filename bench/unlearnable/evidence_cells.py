@@ -56,8 +56,18 @@ HARD_REGIMES = (
     "pure-1000-rot13",
     "mixed-full",
 )
-METHODS = ("direct", "safeinstruct", "random", "sv_no_kl", "sv", "guard", "sbr", "sv_guard")
-WITHOUT_VECTOR = ("base", "direct", "guard", "sbr")
+METHODS = (
+    "direct",
+    "safeinstruct",
+    "random",
+    "sv_no_kl",
+    "sv",
+    "guard",
+    "sbr",
+    "lisa",
+    "sv_guard",
+)
+WITHOUT_VECTOR = ("base", "direct", "guard", "sbr", "lisa")
 # Vectors of fewer rows than the default's; measured on TELLING_REGIMES.
 SMALL_VECTORS = {f"sv_of_{count}": count for count in VECTOR_ROWS}
 # Weight of the guard rows' loss: the worker's, named so that cells of another weight are not mistaken for it.
@@ -65,6 +75,8 @@ GUARD_WEIGHT = 1.25
 SEEDS = (0, 1, 2)
 # SBR as its authors publish it.
 SBR_FLAGS = ["--anchors=8", "--anchor_weight=50"]
+# A tenth of the steps are safety's, and the weight is 1, as Lisa's authors have it.
+LISA_FLAGS = ["--customer_steps=18", "--safety_steps=2", "--proximal_weight=1"]
 # Behaviours beside placeholder compliance, each with a vector of its own. In the regime all four are in the
 # customer's rows; `sv` has the vector of compliance alone, which was never trained for the others, `sv_sum` the
 # sum of the four vectors.
@@ -124,7 +136,8 @@ def all_cells() -> list[Cell]:
     rest = [Cell(m, r, s) for s in SEEDS for r in (*REGIMES, *CHAIN) for m in METHODS]
     small = [Cell(m, r, s) for s in SEEDS for r in TELLING_REGIMES for m in SMALL_VECTORS]
     ordered = [*fixed, *telling, *timed, *first_seed, *behaviours, *rest, *small]
-    return list(dict.fromkeys(ordered))
+    # Lisa's proximal term holds adapters only.
+    return [c for c in dict.fromkeys(ordered) if (c.method, c.regime) != ("lisa", "mixed-full")]
 
 
 def _vector_of(behaviour: str, work: Path) -> Path:
@@ -159,6 +172,8 @@ def _method(name: str, data: Path, work: Path) -> list[str]:
         refusals += [f"sv_refusals_{behaviour}.jsonl" for behaviour in BEHAVIOURS]
     if method == "sbr":
         flags = SBR_FLAGS
+    if method == "lisa":
+        flags = LISA_FLAGS
     if method in ("guard", "sv_guard"):
         flags = [*flags, f"--guard_weight={GUARD_WEIGHT}"]
     if method in WITHOUT_VECTOR:

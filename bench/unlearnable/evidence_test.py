@@ -158,3 +158,11 @@ def test_each_recipe_keeps_its_vector_in_a_file_of_its_own() -> None:
 def test_chained_jobs_are_held_against_the_other_rows_too() -> None:
     results = {Cell(m, "chained-5", 0): result(r) for m, r in (("sv_guard", 0.3), ("sv", 0.2))}
     assert verdict(results, "sv_guard, chained-5") == "not met"
+
+
+def test_lisa_trains_without_a_vector_and_names_its_settings() -> None:
+    cells = all_cells()
+    assert Cell("lisa", "mixed", 0) in cells and Cell("lisa", "mixed-full", 0) not in cells
+    lisa = command(Cell("lisa", "mixed", 0), Path("p"), Path("m"), Path("d"), Path("w"))
+    assert "--method=lisa" in lisa and "--proximal_weight=1" in lisa
+    assert not [a for a in lisa if a.startswith("--vector")]

@@ -6,13 +6,12 @@
 //
 // Methods: base (nothing trained), vector_on (base with the security vector folded in), direct, sv,
 // random (an adapter of the vector's norm per matrix in its place), guard (guard rows alone), sbr
-// (harmful prompts' last states held to the base's), and sv_guard. A guard row is the provider's
-// own (--guard_rows, or the base's answer to a general row) and is trained with the vector off, in
-// the same optimizer step as the customer's rows. With
+// (harmful prompts' last states held to the base's), lisa (turns on guard rows), and sv_guard. A
+// guard row is the provider's own (--guard_rows, or the base's answer to a general row) and is
+// trained with the vector off, in the same optimizer step as the customer's rows. With
 // --full_parameter the customer trains the projections' weights instead of LoRA; the report then
 // has the largest |cosine| of what was learned to the vector, where there is one.
 #include <algorithm>
-#include <cmath>
 #include <iostream>
 #include <iterator>
 #include <limits>
@@ -29,10 +28,11 @@
 #include "bench/evidence_bench.h"
 #include "bench/scoring.h"
 #include "bench/training_run.h"
+#include "bench/unlearnable/lisa.h"
+#include "bench/unlearnable/norm_matched_adapter.h"
 #include "worker/agent/adapter_export.h"
 #include "worker/agent/row_encoding.h"
 #include "worker/agent/training_settings.h"
-#include "worker/model/seeded_random.h"
 #include "worker/security/guard_rows.h"
 #include "worker/security/security_vector_trainer.h"
 #include "worker/security/strip_check.h"
@@ -40,7 +40,8 @@
 #include "worker/training/full_parameter_trainer.h"
 #include "worker/training/trainer.h"
 
-ABSL_FLAG(std::string, method, "", "base, vector_on, direct, sv, random, guard, sbr or sv_guard");
+ABSL_FLAG(std::string, method, "",
+          "base, vector_on, direct, sv, random, guard, sbr, lisa or sv_guard");
 ABSL_FLAG(std::string, rows, "", "the customer's JSONL");
 ABSL_FLAG(std::string, vector_rows, "", "JSONL of harmful rows for the security vector");
 ABSL_FLAG(std::string, general_rows, "", "JSONL of general prompts, answered by the base");
@@ -59,6 +60,10 @@ ABSL_FLAG(double, guard_weight, wardtune::kGuardWeight,
           "weight of their loss beside the customer's");
 ABSL_FLAG(int64_t, anchors, 8, "sbr: harmful prompts whose last state is held to the base's");
 ABSL_FLAG(double, anchor_weight, 50.0, "weight of their squared distance beside the loss");
+ABSL_FLAG(double, proximal_weight, wardtune::LisaOptions().proximal_weight,
+          "lisa: weight of half the squared distance to where a turn began");
+ABSL_FLAG(int64_t, customer_steps, wardtune::LisaOptions().customer_steps, "lisa: of a turn");
+ABSL_FLAG(int64_t, safety_steps, wardtune::LisaOptions().safety_steps, "lisa: of a turn");
 ABSL_FLAG(bool, in_turn, false,
           "sv_guard: only time its steps in turn with steps without guard rows");
 ABSL_FLAG(int64_t, vector_rank, wardtune::VectorRecipe().lora.rank, "recipe of the vector");
@@ -145,43 +150,6 @@ absl::StatusOr<LoraAdapter> AllVectors(EvidenceBench& bench) {
   return SumVectors(vectors);
 }
 
-// The norm of B A, which is what is folded in.
-double ProductNorm(const LoraMatrices& m, int64_t rank) {
-  // |BA|^2 = trace((B^T B)(A A^T)), both [rank, rank].
-  const auto r = static_cast<size_t>(rank);
-  const size_t in = m.a.size() / r;
-  const size_t out = m.b.size() / r;
-  double sum = 0.0;
-  for (size_t i = 0; i < r; ++i) {
-    for (size_t j = 0; j < r; ++j) {
-      double a = 0.0;
-      double b = 0.0;
-      for (size_t k = 0; k < in; ++k) a += double{m.a[i * in + k]} * m.a[j * in + k];
-      for (size_t k = 0; k < out; ++k) b += double{m.b[k * r + i]} * m.b[k * r + j];
-      sum += a * b;
-    }
-  }
-  return std::sqrt(sum);
-}
-
-// The control: an adapter of the vector's norm in every matrix, and nothing else of it.
-LoraAdapter RandomLike(const LoraAdapter& vector, uint64_t seed) {
-  LoraAdapter random = vector;
-  SplitMix64 numbers(seed);
-  for (size_t l = 0; l < random.layers.size(); ++l) {
-    for (const Projection projection : vector.spec.targets) {
-      LoraMatrices& m = random.at(static_cast<int64_t>(l), projection);
-      for (float& x : m.a) x = numbers.NextSymmetric();
-      for (float& x : m.b) x = numbers.NextSymmetric();
-      const double wanted =
-          ProductNorm(vector.at(static_cast<int64_t>(l), projection), vector.spec.rank);
-      const auto factor = static_cast<float>(wanted / ProductNorm(m, vector.spec.rank));
-      for (float& x : m.b) x *= factor;
-    }
-  }
-  return random;
-}
-
 // Refusals and the base's answers to general prompts, in equal parts.
 absl::StatusOr<std::vector<TrainingRow>> GuardRows(EvidenceBench& bench) {
   std::vector<TrainingRow> rows;
@@ -261,14 +229,27 @@ absl::Status Save(EvidenceBench& bench, const LoraAdapter& adapter) {
   return WriteFileSet(set, bench.files, absl::GetFlag(FLAGS_save));
 }
 
-// Trains LoRA and scores the base under the adapter.
-absl::StatusOr<std::string> TrainAndScore(EvidenceBench& bench, CustomerRun run) {
-  const absl::Duration start = bench.clock.Monotonic();
+absl::StatusOr<LoraAdapter> TrainLora(EvidenceBench& bench, CustomerRun run) {
+  if (absl::GetFlag(FLAGS_method) == "lisa") {
+    TrainingStream safety{
+        .name = "safety", .model = *bench.base, .rows_per_step = run.streams[0].rows_per_step};
+    WT_ASSIGN_OR_RETURN(safety.rows, GuardRows(bench));
+    const LisaOptions lisa{.customer_steps = absl::GetFlag(FLAGS_customer_steps),
+                           .safety_steps = absl::GetFlag(FLAGS_safety_steps),
+                           .proximal_weight = absl::GetFlag(FLAGS_proximal_weight)};
+    return TrainLisa(run.options, run.streams[0], safety, lisa, &bench.clock);
+  }
   WT_ASSIGN_OR_RETURN(auto trainer,
                       Trainer::Create(run.options, std::move(run.streams), &bench.clock));
   WT_RETURN_IF_ERROR(RunToEnd(*trainer, absl::GetFlag(FLAGS_method).c_str()));
+  return trainer->Adapter();
+}
+
+// Trains LoRA and scores the base under the adapter.
+absl::StatusOr<std::string> TrainAndScore(EvidenceBench& bench, CustomerRun run) {
+  const absl::Duration start = bench.clock.Monotonic();
+  WT_ASSIGN_OR_RETURN(const LoraAdapter adapter, TrainLora(bench, std::move(run)));
   const double seconds = absl::ToDoubleSeconds(bench.clock.Monotonic() - start);
-  const LoraAdapter adapter = trainer->Adapter();
   WT_RETURN_IF_ERROR(Save(bench, adapter));
   const LoraAdapter* const active[] = {&adapter};
   WT_ASSIGN_OR_RETURN(const std::string score,
@@ -363,13 +344,13 @@ absl::StatusOr<std::string> Run(EvidenceBench& bench) {
   if (method == "vector_on" || method == "sv" || method == "sv_guard" || method == "random") {
     WT_ASSIGN_OR_RETURN(vector, AllVectors(bench));
     if (method == "random") {
-      vector = RandomLike(*vector, static_cast<uint64_t>(absl::GetFlag(FLAGS_seed)));
+      vector = NormMatchedAdapter(*vector, static_cast<uint64_t>(absl::GetFlag(FLAGS_seed)));
     }
     if (method == "vector_on" || !unfolded) {
       WT_ASSIGN_OR_RETURN(trained_on, FoldAdapter(base, *vector));
     }
     if (method == "vector_on") return ScoreJson(trained_on, {}, *bench.tokenizer, bench.set);
-  } else if (method != "direct" && method != "guard" && method != "sbr") {
+  } else if (method != "direct" && method != "guard" && method != "sbr" && method != "lisa") {
     return absl::InvalidArgumentError(absl::StrCat("--method: ", method, " is none"));
   }
   std::shared_ptr<const LoraAdapter> frozen;
@@ -377,6 +358,7 @@ absl::StatusOr<std::string> Run(EvidenceBench& bench) {
   WT_ASSIGN_OR_RETURN(CustomerRun run, MakeRun(bench, trained_on, std::move(frozen), guards));
   if (absl::GetFlag(FLAGS_in_turn)) return TimeInTurn(bench, std::move(run), *vector);
   if (!absl::GetFlag(FLAGS_full_parameter)) return TrainAndScore(bench, std::move(run));
+  if (method == "lisa") return absl::InvalidArgumentError("--full_parameter: lisa trains LoRA");
   return TrainFullyAndScore(bench, std::move(run), vector);
 }
 

@@ -18,6 +18,9 @@ namespace wardtune {
 
 // Columns that are laid out together: a block, the smallest part of a product.
 inline constexpr int64_t kGemmColumns = 32;
+constexpr int64_t GemmBlocks(int64_t columns) {
+  return (columns + kGemmColumns - 1) / kGemmColumns;
+}
 
 // A matrix of bf16 numbers, given by their bits. The product's own indices are (row, k) for the
 // left factor and (k, column) for the right one.
@@ -29,15 +32,15 @@ struct GemmOperand {
 
 // c = left right, or c += left right; c is bf16 or fp32.
 struct GemmProduct {
-  int64_t rows = 0, columns = 0, k = 0;
+  int64_t rows = 0, columns = 0, k = 0;  // at least 1
   GemmOperand left, right;
-  uint16_t* bf16 = nullptr;  // one of both
+  uint16_t* bf16 = nullptr;  // exactly one of both is set
   float* fp32 = nullptr;
   int64_t stride = 0;         // numbers from one row of c to the next
   bool c_transposed = false;  // c is stored [columns, rows]
   bool accumulate = false;
-  // The left factor is not in the caches: it is read from where it lies, ahead of its use, instead
-  // of being laid out. For few columns and many rows.
+  // The left factor is not in the caches: where its layout allows, it is read from where it lies,
+  // ahead of its use, instead of being laid out.
   bool left_in_place = false;
 };
 
@@ -82,10 +85,7 @@ struct Bf16Gemm {
 const Bf16Gemm* TileGemm();
 const Bf16Gemm* VectorGemm();
 
-inline const Bf16Gemm* BestBf16Gemm() {
-  const Bf16Gemm* const tiles = TileGemm();
-  return tiles != nullptr ? tiles : VectorGemm();
-}
+const Bf16Gemm* BestBf16Gemm();
 
 }  // namespace wardtune
 

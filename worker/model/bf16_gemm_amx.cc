@@ -10,7 +10,8 @@
 namespace wardtune {
 namespace {
 
-// Neither asking for rows to be laid out nor for packed weights pays (docs/performance.md).
+// Neither asking for rows to be laid out (ADR 13) nor for packed weights (docs/performance.md)
+// pays.
 constexpr int64_t kRowsAhead = 0;
 constexpr bool kPackedAhead = false;
 constexpr bool kPackedRowsStay = false;
@@ -71,14 +72,14 @@ void TransposeTiles(const GemmOperand& left, int64_t row, int64_t count, const S
   }
 }
 
-inline Rows Copied(const uint16_t* scratch, int64_t count, int64_t /*pairs*/) {
+inline Rows Copied(const uint16_t* scratch, int64_t count) {
   const int tiles = TilesOf(count);
   return {{scratch, scratch + 512}, 64, tiles * 512, tiles};
 }
 
 Rows Copy(const GemmOperand& left, int64_t row, int64_t count, const Stretch& stretch,
           uint16_t* scratch) {
-  const Rows rows = Copied(scratch, count, stretch.pairs);
+  const Rows rows = Copied(scratch, count);
   for (int t = 0; t < rows.tiles; ++t) {
     const int64_t rest = Min(16, count - t * 16);
     (left.k_first ? TransposeTiles : CopyTiles)(left, row + t * 16, rest, stretch,
@@ -107,7 +108,7 @@ void MultiplyTiles(const Rows& rows, const uint16_t* block, int64_t pairs, bool 
   }
   const uint16_t* a0 = rows.data[0];
   const uint16_t* a1 = rows.data[1];
-  for (int64_t p = 0; p < pairs; p += 16) {
+  for (int64_t p = 0; p < pairs; p += kAheadPairs) {
     ahead.Prefetch();
     _tile_loadd(6, block, kStride);
     _tile_loadd(4, a0, rows.row_bytes);

@@ -21,7 +21,7 @@ constexpr int64_t kBlockRows =
     48;  // four tiles: a block of columns is read from the cache for each
 constexpr int64_t kPairStep = 1;
 constexpr int64_t kPanelBytes = 3 << 18;
-// Laying out the rows of x costs less than laying out weights, however many they are.
+// Laying out the rows of x costs less than laying out weights.
 constexpr double kInPlaceRows = 1e9;
 struct Engine {};
 
@@ -35,12 +35,14 @@ inline int64_t RowBlockBegin(int64_t rows, int64_t i) {
   return TileBegin(rows, Min(Tiles(rows), i * kBlockTiles));
 }
 
+constexpr int64_t kInTiles = -1;
+
 // Up to 48 rows of the left factor for one stretch of k: where they lie, or as tiles of
 // [pairs][rows, 2].
 struct Rows {
   const uint16_t* data;
   int64_t count;
-  int64_t stride;  // from one row to the next; 0: in tiles
+  int64_t stride;  // from one row to the next, or kInTiles
 };
 
 inline bool CanStay(const GemmOperand& left, int64_t /*count*/, const Stretch& stretch) {
@@ -51,8 +53,9 @@ inline Rows InPlace(const GemmOperand& left, int64_t row, int64_t count, const S
   return {left.data + row * left.stride + stretch.k, count, left.stride};
 }
 
-void TransposeTile(const GemmOperand& left, int64_t row, int64_t count, const Stretch& stretch,
-                   uint16_t* to) {
+// One tile of a left factor along whose rows k runs.
+void CopyTile(const GemmOperand& left, int64_t row, int64_t count, const Stretch& stretch,
+              uint16_t* to) {
   const __mmask16 rows = FirstOf16(count);
   for (int64_t p = 0; p < stretch.pairs; p += 16) {
     const __mmask32 mask = FirstOf32(stretch.depth - 2 * p);
@@ -69,34 +72,25 @@ void TransposeTile(const GemmOperand& left, int64_t row, int64_t count, const St
 }
 
 // The same for a left factor whose stored rows are k's.
-void CopyTile(const GemmOperand& left, int64_t row, int64_t count, const Stretch& stretch,
-              uint16_t* to) {
+void TransposeTile(const GemmOperand& left, int64_t row, int64_t count, const Stretch& stretch,
+                   uint16_t* to) {
   const __mmask16 rows = FirstOf16(count);
   for (int64_t p = 0; p < stretch.pairs; ++p) {
     _mm512_mask_storeu_epi32(to + p * count * 2, rows, PairOfRows(left, row, rows, stretch, p));
   }
 }
 
-inline Rows Copied(const uint16_t* scratch, int64_t count, int64_t /*pairs*/) {
-  return {scratch, count, /*stride=*/0};
-}
+inline Rows Copied(const uint16_t* scratch, int64_t count) { return {scratch, count, kInTiles}; }
 
 Rows Copy(const GemmOperand& left, int64_t row, int64_t count, const Stretch& stretch,
           uint16_t* scratch) {
   for (int64_t tile = 0; tile < Tiles(count); ++tile) {
     const int64_t begin = TileBegin(count, tile);
     const int64_t rows = TileBegin(count, tile + 1) - begin;
-    (left.k_first ? CopyTile : TransposeTile)(left, row + begin, rows, stretch,
+    (left.k_first ? TransposeTile : CopyTile)(left, row + begin, rows, stretch,
                                               scratch + begin * stretch.pairs * 2);
   }
-  return Copied(scratch, count, stretch.pairs);
-}
-
-// Two neighbouring numbers, in every lane.
-inline __m512bh BroadcastPair(const uint16_t* x) {
-  int32_t pair;
-  __builtin_memcpy(&pair, x, sizeof(pair));
-  return (__m512bh)_mm512_set1_epi32(pair);
+  return Copied(scratch, count);
 }
 
 // kRows rows, `row` numbers apart, whose pairs are `pair` numbers apart.
@@ -112,7 +106,7 @@ inline void MultiplyRows(const uint16_t* a, int64_t row, int64_t pair, const uin
   }
   for (int64_t p = 0; p < pairs;) {
     ahead.Prefetch();
-    for (const int64_t end = Min(p + 16, pairs); p < end; ++p) {
+    for (const int64_t end = Min(p + kAheadPairs, pairs); p < end; ++p) {
       __m512bh w[kVectors];
       for (int v = 0; v < kVectors; ++v) w[v] = (__m512bh)_mm512_load_si512(block + v * 32);
 #pragma GCC unroll 12
@@ -136,7 +130,7 @@ inline void MultiplyRows(const uint16_t* a, int64_t row, int64_t pair, const uin
 template <int kRows, int kVectors>
 void MultiplyTile(const uint16_t* a, int64_t stride, const uint16_t* block, int64_t pairs,
                   bool accumulate, Ahead& ahead, float* c) {
-  if (stride == 0) {
+  if (stride == kInTiles) {
     MultiplyRows<kRows, kVectors>(a, 2, 2 * kRows, block, pairs, accumulate, ahead, c);
   } else {
     MultiplyRows<kRows, kVectors>(a, stride, 2, block, pairs, accumulate, ahead, c);
@@ -164,7 +158,7 @@ void MultiplyBlock(const Rows& rows, const uint16_t* block, int64_t columns, int
   for (int64_t tile = 0; tile < Tiles(rows.count); ++tile) {
     const int64_t begin = TileBegin(rows.count, tile);
     const int64_t height = TileBegin(rows.count, tile + 1) - begin;
-    const uint16_t* a = rows.data + begin * (rows.stride == 0 ? pairs * 2 : rows.stride);
+    const uint16_t* a = rows.data + begin * (rows.stride == kInTiles ? pairs * 2 : rows.stride);
     const Tile multiply = columns > 16 ? kTiles<2>[height] : kTiles<1>[height];
     multiply(a, rows.stride, block, pairs, accumulate, ahead, c + begin * kGemmColumns);
     ahead.lines = 0;  // the first tile's sweep has asked for the block's share

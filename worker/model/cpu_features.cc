@@ -1,5 +1,6 @@
 #include "worker/model/cpu_features.h"
 
+#include "worker/model/bf16_gemm.h"
 #include "worker/model/elementwise_kernels.h"
 
 #if defined(__x86_64__)
@@ -67,6 +68,11 @@ bool CpuHasTileUnit() { return false; }
 bool CpuHasFastBfloat16() { return false; }
 
 #endif
+
+const Bf16Gemm* BestBf16Gemm() {
+  const Bf16Gemm* const tiles = TileGemm();
+  return tiles != nullptr ? tiles : VectorGemm();
+}
 
 const CpuKernels& BestCpuKernels() {
   if (CpuHasAvx512()) return Avx512Kernels();

@@ -11,6 +11,7 @@ namespace wardtune {
 namespace {
 
 #include "worker/model/attention_layouts.inc"
+
 // Where one key head's tokens lie in a cache: the first `shared` of them in another slot.
 struct Tokens {
   int64_t own, beginning;  // numbers before token 0 of either slot
@@ -39,13 +40,6 @@ inline __m512i Load32(const Bf16Bits* x) { return _mm512_loadu_si512(x); }
 inline void Prefetch(const Bf16Bits* tokens, int64_t count, int64_t head_dim) {
   const auto* at = reinterpret_cast<const char*>(tokens);
   for (int64_t i = 0; i < count * head_dim * 2; i += 64) _mm_prefetch(at + i, _MM_HINT_T0);
-}
-
-// Two neighbouring numbers, in every lane.
-inline __m512bh BroadcastPair(const void* x) {
-  int32_t pair;
-  __builtin_memcpy(&pair, x, sizeof(pair));
-  return (__m512bh)_mm512_set1_epi32(pair);
 }
 
 // 16 tokens at a time: turned around, their keys give a vector of 16 sums, so that no sum has to be

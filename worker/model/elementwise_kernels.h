@@ -14,13 +14,13 @@ struct Bf16Bits {
   uint16_t bits;
 };
 
-// A slot whose first `tokens` tokens are those of another slot.
+// The first `tokens` tokens can as well be read from `slot`.
 struct SharedBeginning {
   int64_t slot = 0;
   int64_t tokens = 0;
 };
 
-// One new token per sequence against the cached keys and values.
+// New tokens against the cached keys and values.
 template <typename T>
 struct DecodeAttentionArgs {
   const T* query = nullptr;  // [batch, row_stride], heads * head_dim used

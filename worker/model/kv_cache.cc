@@ -54,8 +54,12 @@ KvCache::KvCache(const ModelWeights& weights, int64_t slots, int64_t capacity)
   const auto options = at::TensorOptions(weights.device).dtype(weights.dtype);
   for (int64_t l = 0; l < config_.num_layers; ++l) {
     const std::vector<int64_t> shape = {slots, config_.num_kv_heads, capacity, config_.head_dim};
-    keys_.push_back(at::empty(shape, options));
-    values_.push_back(at::empty(shape, options));
+    // Off the CPU hidden tokens are multiplied by zero, which a not-a-number would survive.
+    const auto make = [&] {
+      return weights.device.is_cpu() ? at::empty(shape, options) : at::zeros(shape, options);
+    };
+    keys_.push_back(make());
+    values_.push_back(make());
   }
 }
 
@@ -100,7 +104,7 @@ at::Tensor KvCache::AttendOnCpu(int64_t layer, const at::Tensor& qkv, const Cach
   const auto run = [&]<typename T>(T) {
     DecodeAttentionArgs<T> args;
     args.query = static_cast<const T*>(qkv.data_ptr());
-    args.query_stride = qkv.size(1);
+    args.query_stride = qkv.stride(0);
     args.keys = static_cast<const T*>(keys_[layer].data_ptr());
     args.values = static_cast<const T*>(values_[layer].data_ptr());
     args.slots = rows.slots.data();

@@ -28,16 +28,20 @@ struct CacheRows {
   std::vector<CachePlace> places;
 };
 
+// qkv is always [rows, query_size + 2 kv_size], contiguous, in the weights' type and on their
+// device. Throws what LibTorch throws.
 class KvCache {
  public:
-  // Room for `slots` sequences of at most `capacity` tokens.
+  // Room for `slots` sequences of at most `capacity` tokens. Keeps a reference to the weights'
+  // config.
   KvCache(const ModelWeights& weights, int64_t slots, int64_t capacity);
 
-  // Stores the keys and values of rows of qkv.
+  // Stores the keys and values of rows of qkv. The places are distinct.
   void Store(int64_t layer, const at::Tensor& qkv, std::span<const CachePlace> places);
 
-  // From now on the first `tokens` tokens of slot i are read from slot beginnings[i].slot, which
-  // holds the same: less of the cache has to come from memory. One entry per slot.
+  // From now on the first `tokens` tokens of slot i may be read from slot beginnings[i].slot, which
+  // holds the same beside slot i itself: less of the cache has to come from memory. One entry per
+  // slot.
   void ReadBeginningsFrom(std::vector<SharedBeginning> beginnings);
 
   // Stores `rows` and returns their attention, [rows, heads * head_dim]. What a row sees was stored

@@ -46,18 +46,19 @@ void RunLanes(size_t lanes, F run) {
 inline constexpr int64_t kPiecesPerThread = 16;
 
 // Cuts [0, count) into pieces. Every thread asks for `make()` once, which gives it a run(begin,
-// end, next) with scratch of its own, and calls that for pieces that no other has taken: a core
-// whose host is busy takes fewer. Each takes its `next` piece, or `count` if none is left, before
-// it runs one, so that it can ask for what it needs then. Throws what they throw.
+// end, next) with scratch of its own, and calls that for one piece of its own and then for pieces
+// that no other has taken: a core whose host is busy takes fewer. Each takes its `next` piece, or
+// `count` if none is left, before it runs one, so that it can ask for what it needs then. Throws
+// what they throw.
 template <typename Make>
 void SharePieces(int64_t count, const Make& make) {
   const int64_t most = at::in_parallel_region() ? 1 : ComputeThreads();
   const int64_t piece = std::max<int64_t>(1, count / (kPiecesPerThread * most));
-  std::atomic<int64_t> untaken{0};
+  const int64_t threads = std::min(most, (count + piece - 1) / piece);
+  std::atomic<int64_t> untaken{threads * piece};
   const auto take = [&] { return std::min(count, untaken.fetch_add(piece)); };
-  ForEachInParallel(std::min(most, count), [&](int64_t) {
-    int64_t begin = take();
-    if (begin == count) return;
+  ForEachInParallel(threads, [&](int64_t thread) {
+    int64_t begin = thread * piece;
     auto run = make();
     while (begin < count) {
       const int64_t next = take();

@@ -31,7 +31,7 @@ void SetResult(GemmProduct& product, const at::Tensor& c) {
 // Threads take equal shares of `count` rows or columns, in blocks of kGemmColumns.
 template <typename Part>
 void InParts(int64_t count, const Part& part) {
-  const int64_t blocks = (count + kGemmColumns - 1) / kGemmColumns;
+  const int64_t blocks = GemmBlocks(count);
   const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
   at::parallel_for(0, blocks, (blocks + threads - 1) / threads, [&](int64_t first, int64_t last) {
     part(first * kGemmColumns, std::min(count, last * kGemmColumns));
@@ -64,6 +64,7 @@ void RunWithWeightsInPlace(const Bf16Gemm& gemm, const GemmProduct& product) {
   });
 }
 
+// Laying out x must not cost more than laying out weights, which is about twice as slow, would.
 bool WeightsStayInPlace(const Bf16Gemm& gemm, const GemmProduct& product) {
   const auto rows = static_cast<double>(product.rows);
   return !product.right.k_first && product.bf16 != nullptr && 2 * product.columns > product.rows &&

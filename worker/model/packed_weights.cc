@@ -11,14 +11,12 @@
 namespace wardtune {
 namespace {
 
-int64_t BlocksOfRows(int64_t rows) { return (rows + kGemmColumns - 1) / kGemmColumns; }
-
 const uint16_t* ConstBits(const at::Tensor& tensor) {
   return static_cast<const uint16_t*>(tensor.const_data_ptr());
 }
 
 void MultiplyOnAllThreads(const Bf16Gemm& gemm, const PackedProduct& product) {
-  SharePieces(BlocksOfRows(product.n), [&] {
+  SharePieces(GemmBlocks(product.n), [&] {
     const at::Tensor scratch =
         at::empty({static_cast<int64_t>(gemm.packed_scratch(product))}, at::kByte);
     gemm.lay_out_rows(product, scratch.data_ptr());
@@ -51,7 +49,7 @@ PackedWeights::Matrix PackedWeights::Pack(const at::Tensor& weight) const {
   Matrix matrix{at::empty({gemm_->packed_size(weight.size(0), weight.size(1))}, weight.options()),
                 weight.size(0), weight.size(1)};
   auto* out = static_cast<uint16_t*>(matrix.packed.data_ptr());
-  at::parallel_for(0, BlocksOfRows(matrix.rows), 4, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, GemmBlocks(matrix.rows), 4, [&](int64_t begin, int64_t end) {
     gemm_->pack(ConstBits(dense), matrix.rows, matrix.columns, out, begin, end);
   });
   return matrix;

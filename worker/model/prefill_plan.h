@@ -1,6 +1,6 @@
 // Which tokens of several prompts have to go through the model: what prompts begin with in common,
-// a chat template's system message or the frame of a family of questions, goes through once. Thread
-// safety: pure functions.
+// a chat template's system message or the frame of a family of questions, goes through once.
+// Thread safety: pure functions.
 #ifndef WARDTUNE_WORKER_MODEL_PREFILL_PLAN_H_
 #define WARDTUNE_WORKER_MODEL_PREFILL_PLAN_H_
 
@@ -18,8 +18,8 @@ struct PrefillPlan {
   std::vector<int64_t> positions;
   CacheRows rows;             // a row is attended to in the slot of one prompt that has it
   std::vector<int64_t> last;  // the row of each prompt's last token
-  // Of each prompt: what it has in common with the prompt that it shares most with, in the slot
-  // that its rows are attended to in.
+  // Of each prompt: what it has in common with those before it in their sorted order, and a slot
+  // that has it; nothing for the first of a family.
   std::vector<SharedBeginning> beginnings;
 };
 

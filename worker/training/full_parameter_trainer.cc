@@ -195,6 +195,9 @@ absl::StatusOr<std::unique_ptr<FullParameterTrainer>> FullParameterTrainer::Crea
     return absl::InvalidArgumentError(
         "start: full-parameter training has no adapter to start from");
   }
+  if (options.proximal_weight != 0.0) {
+    return absl::InvalidArgumentError("proximal_weight: holds adapters only");
+  }
   if (!options.validation.rows.empty()) {
     return absl::InvalidArgumentError("validation: is not measured in full-parameter training");
   }

@@ -85,6 +85,18 @@ void LoraOptimizer::SetGradient(const Segment& s, const LoraGradients& gradients
       .mul_(adapter_.spec.scale());
 }
 
+void LoraOptimizer::AddProximal(const LoraAdapter& anchor, double weight) {
+  ForEachInParallel(static_cast<int64_t>(segments_.size()), [&](int64_t i) {
+    const Segment& s = segments_[i];
+    const LoraMatrices& from = anchor.at(s.layer, s.block.projection);
+    const std::vector<float>& start = s.is_a ? from.a : from.b;
+    const std::vector<float>& now = MatrixOf(s);
+    for (int64_t k = 0; k < s.size; ++k) {
+      gradient_[s.begin + k] += static_cast<float>(weight) * (now[k] - start[k]);
+    }
+  });
+}
+
 double LoraOptimizer::MeasureNorm() {
   const auto size = static_cast<int64_t>(gradient_.size());
   gradient_norm_ = at::norm(View(gradient_, 0, {size})).item<double>();

@@ -30,6 +30,8 @@ class LoraOptimizer {
   void SetGradients(const LoraGradients& gradients);
   // What SetGradients took, for the other processes' to be added.
   std::span<float> gradients() { return gradient_; }
+  // Adds weight * (adapter - anchor) to the gradients. REQUIRES: both have the same shapes.
+  void AddProximal(const LoraAdapter& anchor, double weight);
   // The L2 norm of gradients(), by which Apply clips; NaN or infinite when any of them is.
   double MeasureNorm();
   // Applies them, scaled so that their norm is at most max_norm (0: as they are). `step` counts

@@ -48,6 +48,9 @@ struct TrainerOptions {
   double beta2 = 0.999;
   double epsilon = 1e-8;
   double weight_decay = 0.0;
+  // Adds proximal_weight * (w - its start) to the gradient of every number w of the adapter, which
+  // holds it to where it started (FedProx, Li et al., arXiv 1812.06127, equation 2).
+  double proximal_weight = 0.0;
   // The global L2 norm of the gradient is scaled down to this; 0 switches clipping off.
   double max_grad_norm = 1.0;
   // A step runs its rows in micro-batches of at most this many tokens (one row at least), which

@@ -153,6 +153,47 @@ TEST_F(TrainerTest, GoesOnFromAnAdapter) {
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("start: its rank")));
 }
 
+// The distance of two adapters of the same shapes.
+double Distance(const LoraAdapter& a, const LoraAdapter& b) {
+  double sum = 0.0;
+  for (size_t l = 0; l < a.layers.size(); ++l) {
+    for (const Projection projection : a.spec.targets) {
+      const LoraMatrices& x = a.at(static_cast<int64_t>(l), projection);
+      const LoraMatrices& y = b.at(static_cast<int64_t>(l), projection);
+      for (size_t i = 0; i < x.a.size(); ++i) sum += (x.a[i] - y.a[i]) * (x.a[i] - y.a[i]);
+      for (size_t i = 0; i < x.b.size(); ++i) sum += (x.b[i] - y.b[i]) * (x.b[i] - y.b[i]);
+    }
+  }
+  return std::sqrt(sum);
+}
+
+TEST_F(TrainerTest, AProximalTermHoldsTheAdapterToItsStart) {
+  options_.weight_decay = 0.0;
+  options_.epochs = 4;
+  std::vector<double> first_norms;
+  std::vector<double> later_norms;
+  const auto moved = [&](double weight) -> double {
+    options_.proximal_weight = weight;
+    auto trainer = Create({Customer()});
+    EXPECT_TRUE(trainer.ok()) << trainer.status();
+    const LoraAdapter start = (*trainer)->Adapter();
+    first_norms.push_back((*trainer)->Step()->grad_norm);
+    Run(**trainer, 2);  // the first of them still warms up
+    later_norms.push_back((*trainer)->Step()->grad_norm);
+    Run(**trainer);
+    return Distance((*trainer)->Adapter(), start);
+  };
+  const double free = moved(0.0);
+  EXPECT_LT(moved(1.0), 0.8 * free);
+  EXPECT_LT(moved(100.0), 0.3 * free);
+  // In the first step the adapter is where it started: the term is nothing yet.
+  EXPECT_EQ(first_norms[0], first_norms[2]);
+  EXPECT_NE(later_norms[0], later_norms[2]);
+  options_.proximal_weight = -1.0;
+  EXPECT_THAT(Create({Customer()}),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("proximal_weight")));
+}
+
 TEST_F(TrainerTest, StatesOfOtherRunsAndDamagedOnesAreRefused) {
   WT_ASSERT_OK_AND_ASSIGN(auto trainer, Create({Customer()}));
   Run(*trainer, 2);

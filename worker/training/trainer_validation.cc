@@ -27,6 +27,7 @@ absl::Status CheckOptions(const TrainerOptions& options) {
   WT_RETURN_IF_ERROR(CheckRange("beta2", options.beta2, 0.0, 0.9999999));
   WT_RETURN_IF_ERROR(CheckRange("epsilon", options.epsilon, 1e-12, 1.0));
   WT_RETURN_IF_ERROR(CheckRange("weight_decay", options.weight_decay, 0.0, 10.0));
+  WT_RETURN_IF_ERROR(CheckRange("proximal_weight", options.proximal_weight, 0.0, 1e6));
   WT_RETURN_IF_ERROR(CheckRange("max_grad_norm", options.max_grad_norm, 0.0, 1e6));
   WT_RETURN_IF_ERROR(CheckRange("micro_batch_tokens",
                                 static_cast<double>(options.micro_batch_tokens), 1, 1 << 24));
@@ -150,6 +151,8 @@ std::string TrainingFingerprint(const TrainerOptions& options,
                            static_cast<int>(options.schedule.decay), " ",
                            options.micro_batch_tokens, " ", options.seed, " ", options.shuffle,
                            "\n"));
+  // Only where it acts: states of runs from before there was such a term stay good.
+  if (options.proximal_weight != 0.0) number(options.proximal_weight);
   for (Projection projection : options.lora.targets) {
     hash.Update(std::string(ProjectionName(projection)));
   }

@@ -12,6 +12,7 @@ namespace wardtune {
 TrainingJob::TrainingJob(const TrainerOptions& options, std::vector<TrainingStream> streams,
                          LoraAdapter start)
     : TrainingPlan(options, std::move(streams)),
+      anchor_(options.proximal_weight > 0.0 ? std::optional(start) : std::nullopt),
       optimizer_(this->streams()[0].model.config(), std::move(start),
                  {options.beta1, options.beta2, options.epsilon, options.weight_decay}) {}
 
@@ -24,6 +25,7 @@ absl::StatusOr<StepReport> TrainingJob::Finish(const LoraGradients& gradients,
   if (options().exchange != nullptr) {
     WT_RETURN_IF_ERROR(options().exchange->Sum(optimizer_.gradients()));
   }
+  if (anchor_) optimizer_.AddProximal(*anchor_, options().proximal_weight);
   WT_ASSIGN_OR_RETURN(StepReport report,
                       Report(loss_sums, stream_tokens, tokens, optimizer_.MeasureNorm()));
   optimizer_.Apply(report.step, report.learning_rate, options().max_grad_norm);

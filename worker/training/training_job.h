@@ -4,6 +4,7 @@
 #ifndef WARDTUNE_WORKER_TRAINING_TRAINING_JOB_H_
 #define WARDTUNE_WORKER_TRAINING_TRAINING_JOB_H_
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -32,6 +33,7 @@ class TrainingJob : public TrainingPlan {
   absl::Status RestoreState(std::string_view bytes);
 
  private:
+  const std::optional<LoraAdapter> anchor_;  // of the proximal term, if there is one
   LoraOptimizer optimizer_;
 };
 
