@@ -18,7 +18,8 @@ namespace wardtune {
 
 // Columns that are laid out together: a block, the smallest part of a product.
 inline constexpr int64_t kGemmColumns = 32;
-constexpr int64_t GemmBlocks(int64_t columns) {
+// Static: the sources of wide instructions must not share a copy with the others.
+static constexpr int64_t GemmBlocks(int64_t columns) {
   return (columns + kGemmColumns - 1) / kGemmColumns;
 }
 

@@ -14,7 +14,7 @@ namespace {
 // pays.
 constexpr int64_t kRowsAhead = 0;
 constexpr bool kPackedAhead = false;
-constexpr bool kPackedRowsStay = false;
+constexpr bool kRowsStay = false;
 
 #include "worker/model/bf16_gemm_layouts.inc"
 #include "worker/model/tile_unit.inc"

@@ -12,7 +12,7 @@ namespace {
 
 constexpr int64_t kRowsAhead = 16;
 constexpr bool kPackedAhead = true;
-constexpr bool kPackedRowsStay = true;
+constexpr bool kRowsStay = true;
 
 #include "worker/model/bf16_gemm_layouts.inc"
 

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -10,6 +11,8 @@
 #include <new>
 #include <random>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 namespace wardtune {
@@ -28,18 +31,29 @@ uint16_t RandomBits(std::mt19937& random) {
   return static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16);
 }
 
-// Memory that is not-a-number until something is written to it.
+// Memory that is not-a-number until something is written to it, with a fence behind it.
 class Scratch {
  public:
   explicit Scratch(size_t bytes)
-      : memory_(static_cast<std::byte*>(::operator new(bytes, kLine)),
+      : bytes_(bytes),
+        memory_(static_cast<std::byte*>(::operator new(bytes + kFence, kLine)),
                 [](std::byte* memory) { ::operator delete(memory, kLine); }) {
-    std::memset(memory_.get(), 0xff, bytes);
+    std::memset(memory_.get(), 0xff, bytes + kFence);
   }
+  ~Scratch() {
+    const std::byte* const fence = memory_.get() + bytes_;
+    EXPECT_TRUE(
+        std::all_of(fence, fence + kFence, [](std::byte b) { return b == std::byte{0xff}; }))
+        << "written behind a scratch of " << bytes_;
+  }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
   void* data() const { return memory_.get(); }
 
  private:
   static constexpr std::align_val_t kLine{64};
+  static constexpr size_t kFence = 256;
+  const size_t bytes_;
   std::unique_ptr<std::byte, void (*)(std::byte*)> memory_;
 };
 
@@ -158,6 +172,7 @@ TEST_P(Bf16GemmTest, SumsOverMoreThanOneStretchOfKAndMoreThanOnePanel) {
   ExpectProduct({50, 40, 3100, false, false, false, true, false});
   ExpectProduct({33, 300, 1600, false, true, false, false, false});
   ExpectProduct({20, 1100, 600, true, true, true, false, false});
+  ExpectProduct({96, 40, 3072, false, false, true, true, true});
 }
 
 TEST_P(Bf16GemmTest, SumsInFullPrecision) {

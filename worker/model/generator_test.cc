@@ -70,6 +70,37 @@ TEST(GeneratorTest, ASharedPrefixChangesNothing) {
   }
 }
 
+// bf16 rounds otherwise on every way through the model, so a token need not be the very best one.
+TEST(GeneratorTest, WhatIsSharedInBf16LeavesTheBestTokens) {
+  for (const char* extra : {"\"head_dim\": 32", "\"head_dim\": 32, \"sliding_window\": 11"}) {
+    const std::string config = testing::TinyConfig("MistralForCausalLM", extra);
+    const DecoderModel full = testing::LoadTinyModel("exact", config);
+    const DecoderModel model = testing::LoadTinyModel("bf16", config, ComputeType::kBfloat16);
+    std::vector<std::vector<int32_t>> prompts = Prompts();
+    for (std::vector<int32_t>& prompt : prompts) {
+      prompt.insert(prompt.begin(), {4, 8, 15, 16, 23, 42, 4, 8, 15});
+      prompt.push_back(5);
+    }
+    prompts.push_back(prompts[1]);
+    // Enough tokens that weights are laid out.
+    WT_ASSERT_OK_AND_ASSIGN(const auto generated,
+                            Generate(model, {}, prompts, {.max_new_tokens = 30}));
+    ASSERT_EQ(generated.size(), prompts.size());
+    for (size_t i = 0; i < prompts.size(); ++i) {
+      std::vector<int32_t> sequence = prompts[i];
+      ASSERT_EQ(generated[i].size(), 30u);
+      for (const int32_t token : generated[i]) {
+        WT_ASSERT_OK_AND_ASSIGN(const auto logits, AllLogits(full, {}, sequence));
+        const auto row = logits.row(logits.rows - 1);
+        const float best = *std::max_element(row.begin(), row.end());
+        const float worst = *std::min_element(row.begin(), row.end());
+        ASSERT_GT(row[token], best - 0.02f * (best - worst)) << "prompt " << i << " " << extra;
+        sequence.push_back(token);
+      }
+    }
+  }
+}
+
 TEST(GeneratorTest, EndsBeforeAStopId) {
   const DecoderModel model =
       testing::LoadTinyModel("stop", testing::TinyConfig("LlamaForCausalLM"));

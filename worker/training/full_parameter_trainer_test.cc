@@ -254,6 +254,10 @@ TEST_F(FullParameterTest, WhatDoesNotFitIsRefused) {
   EXPECT_THAT(FullParameterTrainer::Create(options_, {Customer(folded_)}, &clock_),
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("start")));
   options_.start.reset();
+  options_.proximal_weight = 1.0;
+  EXPECT_THAT(FullParameterTrainer::Create(options_, {Customer(folded_)}, &clock_),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("proximal_weight")));
+  options_.proximal_weight = 0.0;
   options_.epochs = 0;
   EXPECT_THAT(FullParameterTrainer::Create(options_, {Customer(folded_)}, &clock_),
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("epochs")));

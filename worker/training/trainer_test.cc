@@ -103,6 +103,7 @@ TEST_F(TrainerTest, MicroBatchesAndPackingLeaveTheLossUnchanged) {
 }
 
 TEST_F(TrainerTest, ResumesToTheSameBytes) {
+  options_.proximal_weight = 0.1;  // to where the run started, not to where it goes on
   const auto streams = [&] {
     std::vector<TrainingStream> list = {Customer()};
     list.push_back({.name = "general",

@@ -127,9 +127,10 @@ std::string TinyConfig(const std::string& architecture, const std::string& extra
       extra.empty() ? "" : ", ", extra, "}");
 }
 
-DecoderModel LoadTinyModel(const std::string& name, const std::string& config_json) {
+DecoderModel LoadTinyModel(const std::string& name, const std::string& config_json,
+                           ComputeType type) {
   const std::string folder = WriteTinyModel(name, config_json);
-  auto model = DecoderModel::Load(folder, {.compute_type = ComputeType::kFloat32});
+  auto model = DecoderModel::Load(folder, {.compute_type = type});
   EXPECT_TRUE(model.ok()) << model.status();
   PosixFileSystem files;
   EXPECT_TRUE(files.RemoveTree(folder).ok());

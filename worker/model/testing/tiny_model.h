@@ -21,8 +21,9 @@ std::string WriteTinyModel(const std::string& name, const std::string& config_js
 // JSON that is appended to the fields, for example "\"tie_word_embeddings\": true".
 std::string TinyConfig(const std::string& architecture, const std::string& extra = "");
 
-// Writes and loads; fails the test when either does not work. fp32.
-DecoderModel LoadTinyModel(const std::string& name, const std::string& config_json);
+// Writes and loads; fails the test when either does not work.
+DecoderModel LoadTinyModel(const std::string& name, const std::string& config_json,
+                           ComputeType type = ComputeType::kFloat32);
 
 }  // namespace wardtune::testing
 
