@@ -51,12 +51,9 @@ inline Rows InPlace(const GemmOperand& left, int64_t row, int64_t count, const S
 void CopyTiles(const GemmOperand& left, int64_t row, int64_t count, const Stretch& stretch,
                uint16_t* to, int64_t step) {
   for (int64_t p = 0; p < stretch.pairs; p += 16, to += step) {
-    const __mmask32 mask = FirstOf32(stretch.depth - 2 * p);
-    for (int i = 0; i < 16; ++i) {
-      const uint16_t* from = left.data + (row + i) * left.stride + stretch.k + 2 * p;
-      _mm512_store_si512(to + i * 32,
-                         i < count ? _mm512_maskz_loadu_epi16(mask, from) : _mm512_setzero_si512());
-    }
+    __m512i block[16];
+    LoadPairs(left, row, count, stretch, p, block);
+    for (int i = 0; i < 16; ++i) _mm512_store_si512(to + i * 32, block[i]);
   }
 }
 

@@ -58,12 +58,8 @@ void CopyTile(const GemmOperand& left, int64_t row, int64_t count, const Stretch
               uint16_t* to) {
   const __mmask16 rows = FirstOf16(count);
   for (int64_t p = 0; p < stretch.pairs; p += 16) {
-    const __mmask32 mask = FirstOf32(stretch.depth - 2 * p);
     __m512i block[16];
-    for (int i = 0; i < 16; ++i) {
-      const uint16_t* from = left.data + (row + i) * left.stride + stretch.k + 2 * p;
-      block[i] = i < count ? _mm512_maskz_loadu_epi16(mask, from) : _mm512_setzero_si512();
-    }
+    LoadPairs(left, row, count, stretch, p, block);
     Transpose16(block);
     for (int64_t i = 0; i < Min(16, stretch.pairs - p); ++i) {
       _mm512_mask_storeu_epi32(to + (p + i) * count * 2, rows, block[i]);

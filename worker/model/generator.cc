@@ -89,8 +89,9 @@ class GroupDecoder {
   at::Tensor Prefill() {
     std::vector<std::span<const int32_t>> prompts;
     for (size_t prompt : prompt_of_) prompts.emplace_back(prompts_[prompt]);
+    if (!weights_.device.is_cpu()) return PrefillWhole(prompts);
     const PrefillPlan plan = PlanPrefill(prompts);
-    return weights_.device.is_cpu() && PaysOff(plan) ? PrefillShared(plan) : PrefillWhole(prompts);
+    return PaysOff(plan) ? PrefillShared(plan) : PrefillWhole(prompts);
   }
 
   at::Tensor PrefillShared(const PrefillPlan& plan) {
