@@ -31,7 +31,16 @@ struct GemmOperand {
   bool k_first = false;  // stored rows are k's: [k, rows] or [k, columns]; otherwise k runs along
 };
 
-// c = left right, or c += left right; c is bf16 or fp32.
+// A product of few k's that is added to a rectangle of c before c is stored: LoRA's part of a
+// linear layer's result, one of them for each projection and each job's rows.
+struct GemmTerm {
+  int64_t row = 0, rows = 0;  // of c
+  int64_t column = 0, columns = 0;
+  int64_t k = 0;
+  GemmOperand left, right;  // of the rectangle alone
+};
+
+// c = left right, or c += left right, and the terms; c is bf16 or fp32.
 struct GemmProduct {
   int64_t rows = 0, columns = 0, k = 0;  // at least 1
   GemmOperand left, right;
@@ -43,6 +52,9 @@ struct GemmProduct {
   // The left factor is not in the caches: where its layout allows, it is read from where it lies,
   // ahead of its use, instead of being laid out.
   bool left_in_place = false;
+  // What lies outside a term's rectangle is bit for bit as without it, whatever the term's numbers.
+  const GemmTerm* terms = nullptr;
+  int64_t term_count = 0;
 };
 
 // y = x W^T with few rows and W [n, k] laid out before: a decoding step, one row per sequence.

@@ -7,6 +7,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <new>
 #include <random>
@@ -113,7 +114,10 @@ class Bf16GemmTest : public ::testing::TestWithParam<Engine> {
     if (gemm_ == nullptr) GTEST_SKIP() << "this CPU has none";
   }
 
-  void ExpectProduct(const Case& c) {
+  // `more` says what the terms add to an entry of c.
+  void ExpectProduct(
+      const Case& c, const std::vector<GemmTerm>& terms = {},
+      const std::function<double(int64_t, int64_t)>& more = [](int64_t, int64_t) { return 0.0; }) {
     const Matrix left(c.rows, c.k, c.left_k_first, random_);
     const Matrix right(c.k, c.columns, !c.right_k_first, random_);
     Matrix sum(c.rows, c.columns, c.c_transposed, random_);
@@ -127,7 +131,9 @@ class Bf16GemmTest : public ::testing::TestWithParam<Engine> {
                            .stride = sum.stride(),
                            .c_transposed = c.c_transposed,
                            .accumulate = c.accumulate,
-                           .left_in_place = c.left_in_place};
+                           .left_in_place = c.left_in_place,
+                           .terms = terms.data(),
+                           .term_count = static_cast<int64_t>(terms.size())};
     // Two parts, as two threads take them.
     const int64_t half = c.columns / 2 / kGemmColumns * kGemmColumns;
     for (const auto& [begin, end] : {std::pair{int64_t{0}, half}, std::pair{half, c.columns}}) {
@@ -138,12 +144,42 @@ class Bf16GemmTest : public ::testing::TestWithParam<Engine> {
     EXPECT_TRUE(sum.KeptItsBounds()) << Name(c);
     for (int64_t r = 0; r < c.rows; ++r) {
       for (int64_t j = 0; j < c.columns; ++j) {
-        double expected = c.accumulate ? before.at(r, j) : 0.0;
+        double expected = (c.accumulate ? before.at(r, j) : 0.0) + more(r, j);
         for (int64_t i = 0; i < c.k; ++i) expected += double{left.at(r, i)} * right.at(i, j);
         ASSERT_NEAR(sum.at(r, j), expected, std::abs(expected) / 128)
             << Name(c) << " at " << r << ", " << j;
       }
     }
+  }
+
+  // The product with four terms: on all of c, and on rectangles inside of it.
+  void ExpectTerms(const Case& c) {
+    const std::vector<GemmTerm> places = {{0, c.rows, 0, c.columns, 16, {}, {}},
+                                          {13, 20, 5, 30, 7, {}, {}},
+                                          {16, 16, 0, 32, 33, {}, {}},
+                                          {0, c.rows, c.columns - 9, 9, 1, {}, {}}};
+    std::vector<Matrix> lefts, rights;
+    std::vector<GemmTerm> terms;
+    for (const GemmTerm& place : places) {
+      lefts.emplace_back(place.rows, place.k, c.left_k_first, random_);
+      rights.emplace_back(place.k, place.columns, !c.right_k_first, random_);
+    }
+    for (size_t i = 0; i < places.size(); ++i) {
+      terms.push_back(places[i]);
+      terms[i].left = lefts[i].operand(c.left_k_first);
+      terms[i].right = rights[i].operand(c.right_k_first);
+    }
+    ExpectProduct(c, terms, [&](int64_t row, int64_t column) {
+      double sum = 0.0;
+      for (size_t i = 0; i < terms.size(); ++i) {
+        const int64_t r = row - terms[i].row;
+        const int64_t j = column - terms[i].column;
+        if (r < 0 || r >= terms[i].rows || j < 0 || j >= terms[i].columns) continue;
+        for (int64_t d = 0; d < terms[i].k; ++d)
+          sum += double{lefts[i].at(r, d)} * rights[i].at(d, j);
+      }
+      return sum;
+    });
   }
 
   const Bf16Gemm* gemm_ = nullptr;
@@ -173,6 +209,18 @@ TEST_P(Bf16GemmTest, SumsOverMoreThanOneStretchOfKAndMoreThanOnePanel) {
   ExpectProduct({33, 300, 1600, false, true, false, false, false});
   ExpectProduct({20, 1100, 600, true, true, true, false, false});
   ExpectProduct({96, 40, 3072, false, false, true, true, true});
+}
+
+// Terms whose rectangles end on both sides of tiles and blocks, over one panel and over several.
+TEST_P(Bf16GemmTest, TermsAreAddedToTheirRectangles) {
+  for (const auto& [rows, columns, k] :
+       {std::tuple{64, 96, 64}, {70, 130, 62}, {40, 1100, 600}, {50, 40, 3100}}) {
+    for (int bits = 0; bits < 32; ++bits) {
+      ExpectTerms({rows, columns, k, (bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0,
+                   (bits & 8) != 0, (bits & 16) != 0});
+      if (HasFatalFailure()) return;
+    }
+  }
 }
 
 TEST_P(Bf16GemmTest, SumsInFullPrecision) {

@@ -15,33 +15,31 @@ struct Pass {
   const ForwardHooks& hooks;
 };
 
-at::Tensor FrozenLinear(const Pass& pass, int64_t layer, FusedLinear which, const at::Tensor& x) {
-  const LinearWeights& linear = pass.weights.layers[layer].at(which);
-  at::Tensor y;
-  if (pass.hooks.packed != nullptr) {
-    y = pass.hooks.packed->Multiply(layer, which, x);
-  } else {
-    y = TimesTransposed(x, linear.weight);
-  }
-  return linear.bias.defined() ? y.add_(linear.bias) : y;
-}
-
 // y = x W^T + bias, plus (x A^T) B^T in every segment. `keep` receives the x A^T.
 at::Tensor Linear(const Pass& pass, int64_t layer, FusedLinear which, const at::Tensor& x,
                   LayerActivations* keep) {
-  at::Tensor y = FrozenLinear(pass, layer, which, x);
+  std::vector<LowRankPart> parts;
   for (const LoraSegment& segment : pass.segments) {
     const FusedLora* lora = segment.lora->at(layer, which);
     at::Tensor hidden;
     if (lora != nullptr) {
-      const int64_t rows = segment.end - segment.begin;
-      hidden = TimesTransposed(x.narrow(0, segment.begin, rows), lora->a);
-      at::Tensor part = y.narrow(0, segment.begin, rows);
-      AddTimesTransposed(part, hidden, lora->b);
+      hidden = TimesTransposed(x.narrow(0, segment.begin, segment.end - segment.begin), lora->a);
+      for (const LoraBlock& block : lora->blocks) {
+        parts.push_back({segment.begin, block.out_begin,
+                         hidden.narrow(1, block.rank_begin, block.rank), lora->BlockOfB(block)});
+      }
     }
     if (keep != nullptr) keep->lora_hidden[static_cast<int>(which)].push_back(hidden);
   }
-  return y;
+  const LinearWeights& linear = pass.weights.layers[layer].at(which);
+  at::Tensor y;
+  if (pass.hooks.packed != nullptr) {
+    y = pass.hooks.packed->Multiply(layer, which, x);
+    AddTimesTransposed(y, parts);
+  } else {
+    y = TimesTransposed(x, linear.weight, parts);
+  }
+  return linear.bias.defined() ? y.add_(linear.bias) : y;
 }
 
 at::Tensor AttentionBlock(const Pass& pass, int64_t number, const at::Tensor& normed,

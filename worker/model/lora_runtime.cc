@@ -45,7 +45,8 @@ void MakeLayer(const ModelWeights& weights, ActiveAdapters adapters, int64_t lay
           .narrow(1, block.rank_begin, block.rank)
           .copy_(View(m.b, block.out_rows, block.rank) * adapter->spec.scale());
     }
-    factors[which] = {a.to(weights.device), b.to(weights.device)};
+    factors[which] = {a.to(weights.device), b.to(weights.device), {}};
+    for (const auto& [adapter, block] : blocks) factors[which].blocks.push_back(block);
   }
 }
 
@@ -107,7 +108,7 @@ LoraRuntime FactorsOfFirst(const LoraRuntime& stacked, const ModelConfig& config
     const int64_t rank = blocks.back().rank_begin + blocks.back().rank;
     for (size_t l = 0; l < stacked.layers.size(); ++l) {
       const FusedLora& both = stacked.layers[l][which];
-      runtime.layers[l][which] = {both.a.narrow(0, 0, rank), both.b.narrow(1, 0, rank)};
+      runtime.layers[l][which] = {both.a.narrow(0, 0, rank), both.b.narrow(1, 0, rank), blocks};
     }
   }
   return runtime;

@@ -3,8 +3,8 @@
 //
 // The factors of all projections of a fused matrix, and of all active adapters, are stacked: A is
 // [R, in], and B [out, R] is block diagonal with the scale multiplied in, so that any number of
-// adapters costs two small GEMMs per matrix.
-// Thread safety: plain data and pure functions.
+// adapters costs two small GEMMs per matrix, of which that with B skips what lies outside its
+// blocks. Thread safety: plain data and pure functions.
 #ifndef WARDTUNE_WORKER_MODEL_LORA_RUNTIME_H_
 #define WARDTUNE_WORKER_MODEL_LORA_RUNTIME_H_
 
@@ -19,10 +19,24 @@
 
 namespace wardtune {
 
+// One adapted projection inside a FusedLora.
+struct LoraBlock {
+  Projection projection;
+  int64_t out_begin = 0;  // rows of B
+  int64_t out_rows = 0;
+  int64_t rank_begin = 0;  // rows of A, columns of B
+  int64_t rank = 0;
+};
+
 struct FusedLora {
-  at::Tensor a;  // [R, in]; undefined when no adapter touches the matrix
-  at::Tensor b;  // [out, R]
+  at::Tensor a;                   // [R, in]; undefined when no adapter touches the matrix
+  at::Tensor b;                   // [out, R], zero outside the blocks
+  std::vector<LoraBlock> blocks;  // in the order of their ranks
+
   bool defined() const { return a.defined(); }
+  at::Tensor BlockOfB(const LoraBlock& block) const {
+    return b.narrow(0, block.out_begin, block.out_rows).narrow(1, block.rank_begin, block.rank);
+  }
 };
 
 struct LoraRuntime {
@@ -46,14 +60,6 @@ struct LoraSegment {
 // Disjoint, rising; rows outside every segment run on the plain weights.
 using LoraSegments = std::span<const LoraSegment>;
 
-// One adapted projection inside a FusedLora.
-struct LoraBlock {
-  Projection projection;
-  int64_t out_begin = 0;  // rows of B
-  int64_t out_rows = 0;
-  int64_t rank_begin = 0;  // rows of A, columns of B
-  int64_t rank = 0;
-};
 // The blocks of one adapter of this spec in a fused matrix, rank_begin counted from `rank_begin`.
 std::vector<LoraBlock> BlocksOf(const ModelConfig& config, const LoraSpec& spec, FusedLinear which,
                                 int64_t rank_begin = 0);

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "worker/model/bf16_gemm.h"
 #include "worker/model/torch_ops.h"
@@ -49,14 +50,40 @@ void Run(const Bf16Gemm& gemm, const GemmProduct& product) {
           [&](int64_t begin, int64_t end) { MultiplyColumns(gemm, product, begin, end); });
 }
 
+// From the operand's row or column `first` on.
+GemmOperand From(GemmOperand operand, int64_t first) {
+  operand.data += operand.k_first ? first : first * operand.stride;
+  return operand;
+}
+
+// The terms of columns [begin, end), for the product turned around.
+std::vector<GemmTerm> TurnedAround(const GemmProduct& product, int64_t begin, int64_t end) {
+  std::vector<GemmTerm> terms;
+  for (const GemmTerm& term : std::span(product.terms, product.term_count)) {
+    const int64_t first = std::max(begin, term.column);
+    const int64_t last = std::min(end, term.column + term.columns);
+    if (first >= last) continue;
+    terms.push_back({.row = first - begin,
+                     .rows = last - first,
+                     .column = term.row,
+                     .columns = term.rows,
+                     .k = term.k,
+                     .left = From(term.right, first - term.column),
+                     .right = term.left});
+  }
+  return terms;
+}
+
 // c^T = w x^T: the weights are the left factor and read where they lie. REQUIRES: c is bf16.
 void RunWithWeightsInPlace(const Bf16Gemm& gemm, const GemmProduct& product) {
   InParts(product.columns, [&](int64_t begin, int64_t end) {
+    const std::vector<GemmTerm> terms = TurnedAround(product, begin, end);
     GemmProduct part = product;
+    part.terms = terms.data();
+    part.term_count = static_cast<int64_t>(terms.size());
     part.rows = end - begin;
     part.columns = product.rows;
-    part.left = product.right;
-    part.left.data += begin * part.left.stride;
+    part.left = From(product.right, begin);
     part.right = product.left;
     part.bf16 += begin;
     part.c_transposed = part.left_in_place = true;
@@ -73,51 +100,85 @@ bool WeightsStayInPlace(const Bf16Gemm& gemm, const GemmProduct& product) {
 
 at::Tensor RowsContiguous(const at::Tensor& x) { return x.stride(1) == 1 ? x : x.contiguous(); }
 
-// c (+)= x w, with w stored [k, columns] or [columns, k].
+GemmTerm Term(const LowRankPart& part, bool k_first) {
+  return {.row = part.row,
+          .rows = part.left.size(0),
+          .column = part.column,
+          .columns = part.right.size(k_first ? 1 : 0),
+          .k = part.left.size(1),
+          .left = Operand(part.left, /*k_first=*/false),
+          .right = Operand(part.right, k_first)};
+}
+
+// c (+)= x w + parts, with w stored [k, columns] or [columns, k].
 void Multiply(const Bf16Gemm& gemm, const at::Tensor& x, const at::Tensor& w, bool k_first,
-              bool accumulate, const at::Tensor& c) {
+              std::span<const LowRankPart> parts, bool accumulate, const at::Tensor& c) {
   const at::Tensor left = RowsContiguous(x);
   const at::Tensor right = RowsContiguous(w);
+  std::vector<GemmTerm> terms;
+  for (const LowRankPart& part : parts) terms.push_back(Term(part, k_first));
   GemmProduct product = {.rows = x.size(0),
                          .columns = c.size(1),
                          .k = x.size(1),
                          .left = Operand(left, /*k_first=*/false),
                          .right = Operand(right, k_first),
-                         .accumulate = accumulate};
+                         .accumulate = accumulate,
+                         .terms = terms.data(),
+                         .term_count = static_cast<int64_t>(terms.size())};
   SetResult(product, c);
   WeightsStayInPlace(gemm, product) ? RunWithWeightsInPlace(gemm, product) : Run(gemm, product);
 }
 
-at::Tensor Product(const at::Tensor& x, const at::Tensor& w, bool k_first) {
-  const Bf16Gemm* const gemm = GemmFor(x);
-  if (gemm == nullptr) return at::mm(x, k_first ? w : w.t());
-  at::Tensor y = at::empty({x.size(0), w.size(k_first ? 1 : 0)}, x.options());
-  Multiply(*gemm, x, w, k_first, /*accumulate=*/false, y);
-  return y;
+// y's rectangle that a part is added to.
+at::Tensor PlaceOf(const at::Tensor& y, const LowRankPart& part, bool k_first) {
+  return y.narrow(0, part.row, part.left.size(0))
+      .narrow(1, part.column, part.right.size(k_first ? 1 : 0));
 }
 
-void AddProduct(at::Tensor& y, const at::Tensor& x, const at::Tensor& w, bool k_first) {
-  if (const Bf16Gemm* const gemm = GemmFor(x)) {
-    Multiply(*gemm, x, w, k_first, /*accumulate=*/true, y);
-  } else {
-    y.addmm_(x, k_first ? w : w.t());
+void AddParts(at::Tensor& y, std::span<const LowRankPart> parts, bool k_first) {
+  const Bf16Gemm* const gemm = GemmFor(y);
+  for (const LowRankPart& part : parts) {
+    at::Tensor place = PlaceOf(y, part, k_first);
+    if (gemm != nullptr) {
+      Multiply(*gemm, part.left, part.right, k_first, {}, /*accumulate=*/true, place);
+    } else {
+      place.addmm_(part.left, k_first ? part.right : part.right.t());
+    }
   }
+}
+
+at::Tensor Product(const at::Tensor& x, const at::Tensor& w, bool k_first,
+                   std::span<const LowRankPart> parts) {
+  const Bf16Gemm* const gemm = GemmFor(x);
+  if (gemm == nullptr) {
+    at::Tensor y = at::mm(x, k_first ? w : w.t());
+    AddParts(y, parts, k_first);
+    return y;
+  }
+  at::Tensor y = at::empty({x.size(0), w.size(k_first ? 1 : 0)}, x.options());
+  Multiply(*gemm, x, w, k_first, parts, /*accumulate=*/false, y);
+  return y;
 }
 
 }  // namespace
 
-at::Tensor TimesTransposed(const at::Tensor& x, const at::Tensor& w) {
-  return Product(x, w, /*k_first=*/false);
+at::Tensor TimesTransposed(const at::Tensor& x, const at::Tensor& w,
+                           std::span<const LowRankPart> parts) {
+  return Product(x, w, /*k_first=*/false, parts);
 }
-void AddTimesTransposed(at::Tensor& y, const at::Tensor& x, const at::Tensor& w) {
-  AddProduct(y, x, w, /*k_first=*/false);
+void AddTimesTransposed(at::Tensor& y, std::span<const LowRankPart> parts) {
+  AddParts(y, parts, /*k_first=*/false);
 }
 
-at::Tensor Times(const at::Tensor& x, const at::Tensor& w) {
-  return Product(x, w, /*k_first=*/true);
+at::Tensor Times(const at::Tensor& x, const at::Tensor& w, std::span<const LowRankPart> parts) {
+  return Product(x, w, /*k_first=*/true, parts);
 }
-void AddTimes(at::Tensor& y, const at::Tensor& x, const at::Tensor& w) {
-  AddProduct(y, x, w, /*k_first=*/true);
+void TimesInto(at::Tensor& y, const at::Tensor& x, const at::Tensor& w) {
+  if (const Bf16Gemm* const gemm = GemmFor(x)) {
+    Multiply(*gemm, x, w, /*k_first=*/true, {}, /*accumulate=*/false, y);
+  } else {
+    at::mm_out(y, x, w);
+  }
 }
 
 void AddTransposedTimes(at::Tensor& sum, const at::Tensor& x, const at::Tensor& y) {

@@ -3,6 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <tuple>
+#include <utility>
+#include <vector>
+
 #include "worker/model/bf16_gemm.h"
 #include "worker/model/lanes.h"
 #include "worker/model/torch_ops.h"
@@ -38,21 +43,17 @@ class MatrixProductTest : public ::testing::Test {
   MatrixProductTest() { at::manual_seed(1); }
 };
 
-// y is a fresh product; `add` adds the same product to it.
-template <typename F>
-void ExpectProductAndSum(at::Tensor y, const at::Tensor& expected, const Shape& shape, F add) {
-  ExpectNear(y, expected, shape);
-  const at::Tensor before = Full(y).clone();
-  add(y);
-  ExpectNear(y, before + expected, shape);
-}
-
 TEST_F(MatrixProductTest, TimesTransposed) {
   for (const Shape& s : kShapes) {
     const at::Tensor x = Random(s.n, s.k);
     const at::Tensor w = Random(s.m, s.k);
-    ExpectProductAndSum(TimesTransposed(x, w), at::mm(Full(x), Full(w).t()), s,
-                        [&](at::Tensor& y) { AddTimesTransposed(y, x, w); });
+    at::Tensor y = TimesTransposed(x, w);
+    const at::Tensor expected = at::mm(Full(x), Full(w).t());
+    ExpectNear(y, expected, s);
+    const at::Tensor before = Full(y).clone();
+    const LowRankPart part = {0, 0, x, w};
+    AddTimesTransposed(y, {&part, 1});
+    ExpectNear(y, before + expected, s);
   }
 }
 
@@ -60,8 +61,63 @@ TEST_F(MatrixProductTest, Times) {
   for (const Shape& s : kShapes) {
     const at::Tensor x = Random(s.n, s.k);
     const at::Tensor w = Random(s.k, s.m);
-    ExpectProductAndSum(Times(x, w), at::mm(Full(x), Full(w)), s,
-                        [&](at::Tensor& y) { AddTimes(y, x, w); });
+    const at::Tensor expected = at::mm(Full(x), Full(w));
+    ExpectNear(Times(x, w), expected, s);
+    at::Tensor whole = at::ones({s.n, s.m + 5}, at::kBFloat16);
+    at::Tensor y = whole.narrow(1, 3, s.m);
+    TimesInto(y, x, w);
+    ExpectNear(y, expected, s);
+    y.fill_(1.0);
+    EXPECT_TRUE(whole.eq(1.0).all().item<bool>());
+  }
+}
+
+// Two jobs' rows and two projections' columns, which end inside of blocks; ranks odd and even.
+std::vector<LowRankPart> Parts(bool transposed) {
+  std::vector<LowRankPart> parts;
+  for (const auto& [row, rows] : {std::pair{0, 71}, {90, 60}}) {
+    for (const auto& [column, columns, rank] : {std::tuple{0, 45, 16}, {45, 70, 7}, {45, 70, 16}}) {
+      parts.push_back({row, column, Random(rows, rank),
+                       transposed ? Random(columns, rank) : Random(rank, columns)});
+    }
+  }
+  return parts;
+}
+
+TEST_F(MatrixProductTest, PartsOfLowRankGoToTheirPlace) {
+  const at::Tensor x = Random(150, 1700);
+  const at::Tensor w = Random(130, 1700);
+  for (const bool transposed : {true, false}) {
+    const std::vector<LowRankPart> parts = Parts(transposed);
+    at::Tensor expected = at::mm(Full(x), Full(w).t());
+    for (const LowRankPart& part : parts) {
+      const at::Tensor right = transposed ? part.right.t() : part.right;
+      expected.narrow(0, part.row, part.left.size(0))
+          .narrow(1, part.column, right.size(1))
+          .addmm_(Full(part.left), Full(right));
+    }
+    const at::Tensor y =
+        transposed ? TimesTransposed(x, w, parts) : Times(x, w.t().contiguous(), parts);
+    ExpectNear(y, expected, {150, 130, 1700});
+  }
+}
+
+// What a job's broken adapter gives must not reach another job's rows.
+TEST_F(MatrixProductTest, APartThatIsNotANumberStaysInItsPlace) {
+  const at::Tensor x = Random(150, 170);
+  const at::Tensor w = Random(130, 170);
+  for (const bool transposed : {true, false}) {
+    const at::Tensor plain = transposed ? TimesTransposed(x, w) : Times(x, w.t().contiguous());
+    for (const bool left : {true, false}) {
+      std::vector<LowRankPart> parts = {Parts(transposed)[4]};  // in the middle on all sides
+      (left ? parts[0].left : parts[0].right).fill_(std::nan(""));
+      at::Tensor y =
+          transposed ? TimesTransposed(x, w, parts) : Times(x, w.t().contiguous(), parts);
+      at::Tensor place = y.narrow(0, 90, 60).narrow(1, 45, 70);
+      EXPECT_TRUE(place.isnan().all().item<bool>());
+      place.copy_(plain.narrow(0, 90, 60).narrow(1, 45, 70));
+      EXPECT_TRUE(y.equal(plain)) << "transposed " << transposed << ", left " << left;
+    }
   }
 }
 
@@ -84,7 +140,8 @@ TEST_F(MatrixProductTest, PartsOfLargerMatricesLeaveTheRestAlone) {
   const at::Tensor w = Random(100, 90).narrow(0, 3, 37);
   at::Tensor whole = at::ones({60, 80}, at::kBFloat16);
   at::Tensor part = whole.narrow(0, 20, 21).narrow(1, 8, 37);
-  AddTimesTransposed(part, x, w);
+  const LowRankPart all = {0, 0, x, w};
+  AddTimesTransposed(part, {&all, 1});
   ExpectNear(part, at::mm(Full(x), Full(w).t()) + 1.0, {21, 37, 90});
   part.fill_(1.0);
   EXPECT_TRUE(whole.eq(1.0).all().item<bool>());

@@ -26,19 +26,19 @@ class LinearGradient {
       : pass_(pass), layer_(layer), which_(which), dy_(dy) {
     for (const LoraSegment& segment : pass.segments) {
       const FusedLora* lora = segment.lora->at(layer, which);
-      d_hidden_.push_back(lora == nullptr ? at::Tensor() : Times(Rows(dy_, segment), lora->b));
+      d_hidden_.push_back(lora == nullptr ? at::Tensor() : InRankSpace(segment, *lora));
     }
   }
 
   // dX = dY W + (dY B) A
   at::Tensor Input() const {
-    at::Tensor dx = Times(dy_, pass_.weights.layers[layer_].at(which_).weight);
+    std::vector<LowRankPart> parts;
     for (size_t i = 0; i < d_hidden_.size(); ++i) {
       if (!d_hidden_[i].defined()) continue;
-      at::Tensor part = Rows(dx, pass_.segments[i]);
-      AddTimes(part, d_hidden_[i], pass_.segments[i].lora->at(layer_, which_)->a);
+      const LoraSegment& segment = pass_.segments[i];
+      parts.push_back({segment.begin, 0, d_hidden_[i], segment.lora->at(layer_, which_)->a});
     }
-    return dx;
+    return Times(dy_, pass_.weights.layers[layer_].at(which_).weight, parts);
   }
 
   // dA += (dY B)^T x and dB += dY^T (x A^T); dW += dY^T x.
@@ -54,14 +54,33 @@ class LinearGradient {
       if (!gradient.defined()) continue;
       const int64_t trained = gradient.a.size(0);  // ranks of frozen adapters follow
       AddTransposedTimes(gradient.a, d_hidden_[i].narrow(1, 0, trained), Rows(x, segment));
-      AddTransposedTimes(gradient.b, Rows(dy_, segment),
-                         saved.lora_hidden[which][i].narrow(1, 0, trained));
+      for (const LoraBlock& block : segment.lora->at(layer_, which_)->blocks) {
+        if (block.rank_begin >= trained) break;
+        at::Tensor sum = gradient.BlockOfB(block);
+        AddTransposedTimes(sum, Columns(segment, block),
+                           saved.lora_hidden[which][i].narrow(1, block.rank_begin, block.rank));
+      }
     }
   }
 
  private:
   static at::Tensor Rows(const at::Tensor& x, const LoraSegment& segment) {
     return x.narrow(0, segment.begin, segment.end - segment.begin);
+  }
+
+  // What of dY belongs to a block.
+  at::Tensor Columns(const LoraSegment& segment, const LoraBlock& block) const {
+    return Rows(dy_, segment).narrow(1, block.out_begin, block.out_rows);
+  }
+
+  // dY B
+  at::Tensor InRankSpace(const LoraSegment& segment, const FusedLora& lora) const {
+    at::Tensor d_hidden = at::empty({segment.end - segment.begin, lora.a.size(0)}, dy_.options());
+    for (const LoraBlock& block : lora.blocks) {
+      at::Tensor part = d_hidden.narrow(1, block.rank_begin, block.rank);
+      TimesInto(part, Columns(segment, block), lora.BlockOfB(block));
+    }
+    return d_hidden;
   }
 
   const Pass& pass_;
@@ -136,7 +155,7 @@ LoraGradients LoraGradients::ZerosLike(const LoraRuntime& lora) {
       const FusedLora& from = lora.layers[l][i];
       if (!from.defined()) continue;
       gradients.layers[l][i] = {at::zeros_like(from.a, at::kFloat),
-                                at::zeros_like(from.b, at::kFloat)};
+                                at::zeros_like(from.b, at::kFloat), from.blocks};
     }
   }
   return gradients;

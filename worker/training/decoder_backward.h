@@ -16,7 +16,7 @@
 namespace wardtune {
 
 // Gradients in the layout of LoraRuntime, fp32: with respect to A, and to B with the scale in it.
-// Entries outside B's diagonal blocks are filled too and mean nothing.
+// Entries outside B's blocks are zero.
 struct LoraGradients {
   std::vector<std::array<FusedLora, kFusedLinearCount>> layers;
 
