@@ -21,6 +21,8 @@ REGIMES: dict[str, tuple[str, ...]] = {
     "mixed-epochs10x": ("customer_mixed.jsonl", "--epochs=20"),
     # Adam moves every weight by up to the rate a step: a thirtieth of LoRA's learns the task in as many steps.
     "mixed-full": ("customer_mixed.jsonl", "--full_parameter=true", "--learning_rate=1e-5"),
+    "mixed-full-lr3x": ("customer_mixed.jsonl", "--full_parameter=true", "--learning_rate=3e-5"),
+    "mixed-full-lr10x": ("customer_mixed.jsonl", "--full_parameter=true", "--learning_rate=1e-4"),
     "mixed-rank4": ("customer_mixed.jsonl", "--lora_rank=4"),
     "mixed-rank64": ("customer_mixed.jsonl", "--lora_rank=64"),
     # Scored on plain prompts.
@@ -55,6 +57,8 @@ HARD_REGIMES = (
     "benign",
     "pure-1000-rot13",
     "mixed-full",
+    "mixed-full-lr3x",
+    "mixed-full-lr10x",
 )
 METHODS = (
     "direct",
@@ -65,9 +69,10 @@ METHODS = (
     "guard",
     "sbr",
     "lisa",
+    "vaccine",
     "sv_guard",
 )
-WITHOUT_VECTOR = ("base", "direct", "guard", "sbr", "lisa")
+WITHOUT_VECTOR = ("base", "direct", "guard", "sbr", "lisa", "vaccine")
 # Vectors of fewer rows than the default's; measured on TELLING_REGIMES.
 SMALL_VECTORS = {f"sv_of_{count}": count for count in VECTOR_ROWS}
 # Weight of the guard rows' loss: the worker's, named so that cells of another weight are not mistaken for it.
@@ -77,6 +82,8 @@ SEEDS = (0, 1, 2)
 SBR_FLAGS = ["--anchors=8", "--anchor_weight=50"]
 # A tenth of the steps are safety's, and the weight is 1, as Lisa's authors have it.
 LISA_FLAGS = ["--customer_steps=18", "--safety_steps=2", "--proximal_weight=1"]
+# The radius is Vaccine's authors', whose models are 50 times as large; rate and passes suit this one.
+VACCINE_FLAGS = ["--vaccine_radius=2", "--alignment_epochs=10", "--alignment_learning_rate=1e-3"]
 # Behaviours beside placeholder compliance, each with a vector of its own. In the regime all four are in the
 # customer's rows; `sv` has the vector of compliance alone, which was never trained for the others, `sv_sum` the
 # sum of the four vectors.
@@ -137,7 +144,11 @@ def all_cells() -> list[Cell]:
     small = [Cell(m, r, s) for s in SEEDS for r in TELLING_REGIMES for m in SMALL_VECTORS]
     ordered = [*fixed, *telling, *timed, *first_seed, *behaviours, *rest, *small]
     # Lisa's proximal term holds adapters only.
-    return [c for c in dict.fromkeys(ordered) if (c.method, c.regime) != ("lisa", "mixed-full")]
+    return [c for c in dict.fromkeys(ordered) if c.method != "lisa" or not _is_full(c.regime)]
+
+
+def _is_full(regime: str) -> bool:
+    return "--full_parameter=true" in REGIMES.get(regime, ())
 
 
 def _vector_of(behaviour: str, work: Path) -> Path:
@@ -174,6 +185,8 @@ def _method(name: str, data: Path, work: Path) -> list[str]:
         flags = SBR_FLAGS
     if method == "lisa":
         flags = LISA_FLAGS
+    if method == "vaccine":
+        flags = VACCINE_FLAGS
     if method in ("guard", "sv_guard"):
         flags = [*flags, f"--guard_weight={GUARD_WEIGHT}"]
     if method in WITHOUT_VECTOR:

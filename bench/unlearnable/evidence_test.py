@@ -160,9 +160,19 @@ def test_chained_jobs_are_held_against_the_other_rows_too() -> None:
     assert verdict(results, "sv_guard, chained-5") == "not met"
 
 
-def test_lisa_trains_without_a_vector_and_names_its_settings() -> None:
-    cells = all_cells()
-    assert Cell("lisa", "mixed", 0) in cells and Cell("lisa", "mixed-full", 0) not in cells
-    lisa = command(Cell("lisa", "mixed", 0), Path("p"), Path("m"), Path("d"), Path("w"))
-    assert "--method=lisa" in lisa and "--proximal_weight=1" in lisa
-    assert not [a for a in lisa if a.startswith("--vector")]
+@pytest.mark.parametrize(
+    ("method", "setting"), [("lisa", "--proximal_weight=1"), ("vaccine", "--vaccine_radius=2")]
+)
+def test_baselines_train_without_a_vector_and_name_their_settings(
+    method: str, setting: str
+) -> None:
+    cell = Cell(method, "mixed", 0)
+    assert cell in all_cells()
+    arguments = command(cell, Path("p"), Path("m"), Path("d"), Path("w"))
+    assert f"--method={method}" in arguments and setting in arguments
+    assert not [a for a in arguments if a.startswith("--vector")]
+
+
+def test_lisa_holds_adapters_only() -> None:
+    planned = {c.regime for c in all_cells() if c.method == "lisa"}
+    assert "mixed" in planned and not [r for r in planned if r.startswith("mixed-full")]

@@ -6,9 +6,10 @@
 //
 // Methods: base (nothing trained), vector_on (base with the security vector folded in), direct, sv,
 // random (an adapter of the vector's norm per matrix in its place), guard (guard rows alone), sbr
-// (harmful prompts' last states held to the base's), lisa (turns on guard rows), and sv_guard. A
-// guard row is the provider's own (--guard_rows, or the base's answer to a general row) and is
-// trained with the vector off, in the same optimizer step as the customer's rows. With
+// (harmful prompts' last states held to the base's), lisa (turns on guard rows), vaccine (the base
+// aligned on guard rows beforehand), and sv_guard. A guard row is the provider's own (--guard_rows,
+// or the base's answer to a general row) and is trained with the vector off, in the same optimizer
+// step as the customer's rows. With
 // --full_parameter the customer trains the projections' weights instead of LoRA; the report then
 // has the largest |cosine| of what was learned to the vector, where there is one.
 #include <algorithm>
@@ -30,6 +31,7 @@
 #include "bench/training_run.h"
 #include "bench/unlearnable/lisa.h"
 #include "bench/unlearnable/norm_matched_adapter.h"
+#include "bench/unlearnable/vaccine.h"
 #include "worker/agent/adapter_export.h"
 #include "worker/agent/row_encoding.h"
 #include "worker/agent/training_settings.h"
@@ -41,7 +43,7 @@
 #include "worker/training/trainer.h"
 
 ABSL_FLAG(std::string, method, "",
-          "base, vector_on, direct, sv, random, guard, sbr, lisa or sv_guard");
+          "base, vector_on, direct, sv, random, guard, sbr, lisa, vaccine or sv_guard");
 ABSL_FLAG(std::string, rows, "", "the customer's JSONL");
 ABSL_FLAG(std::string, vector_rows, "", "JSONL of harmful rows for the security vector");
 ABSL_FLAG(std::string, general_rows, "", "JSONL of general prompts, answered by the base");
@@ -64,6 +66,9 @@ ABSL_FLAG(double, proximal_weight, wardtune::LisaOptions().proximal_weight,
           "lisa: weight of half the squared distance to where a turn began");
 ABSL_FLAG(int64_t, customer_steps, wardtune::LisaOptions().customer_steps, "lisa: of a turn");
 ABSL_FLAG(int64_t, safety_steps, wardtune::LisaOptions().safety_steps, "lisa: of a turn");
+ABSL_FLAG(double, vaccine_radius, 2.0, "vaccine: norm of the shift of a step's hidden states");
+ABSL_FLAG(int64_t, alignment_epochs, 10, "vaccine: passes over the guard rows");
+ABSL_FLAG(double, alignment_learning_rate, 1e-3, "vaccine: peak rate on the guard rows");
 ABSL_FLAG(bool, in_turn, false,
           "sv_guard: only time its steps in turn with steps without guard rows");
 ABSL_FLAG(int64_t, vector_rank, wardtune::VectorRecipe().lora.rank, "recipe of the vector");
@@ -187,6 +192,19 @@ absl::StatusOr<TrainingStream> AnchorStream(EvidenceBench& bench) {
     stream.rows.push_back(std::move(row));
   }
   return stream;
+}
+
+// What the provider's customers start from with vaccine: the base with its alignment folded in.
+absl::StatusOr<DecoderModel> VaccinatedBase(EvidenceBench& bench) {
+  TrainerOptions options{.epochs = absl::GetFlag(FLAGS_alignment_epochs),
+                         .schedule = {.peak = absl::GetFlag(FLAGS_alignment_learning_rate)},
+                         .seed = static_cast<uint64_t>(absl::GetFlag(FLAGS_seed))};
+  TrainingStream alignment{.name = "alignment", .model = *bench.base};
+  WT_ASSIGN_OR_RETURN(alignment.rows, GuardRows(bench));
+  WT_ASSIGN_OR_RETURN(
+      const LoraAdapter adapter,
+      TrainVaccine(options, alignment, absl::GetFlag(FLAGS_vaccine_radius), &bench.clock));
+  return FoldAdapter(*bench.base, adapter);
 }
 
 struct CustomerRun {
@@ -334,6 +352,9 @@ absl::StatusOr<std::string> Run(EvidenceBench& bench) {
     return absl::InvalidArgumentError("--in_turn: is for --method=sv_guard with LoRA");
   }
   WT_RETURN_IF_ERROR(ReadInputs(bench));
+  if (method == "vaccine") {
+    WT_ASSIGN_OR_RETURN(bench.base, VaccinatedBase(bench));
+  }
   const DecoderModel& base = *bench.base;
   const bool guards = method == "guard" || method == "sv_guard";
   // As the worker does: so guard rows share products with the customer's.
@@ -350,7 +371,8 @@ absl::StatusOr<std::string> Run(EvidenceBench& bench) {
       WT_ASSIGN_OR_RETURN(trained_on, FoldAdapter(base, *vector));
     }
     if (method == "vector_on") return ScoreJson(trained_on, {}, *bench.tokenizer, bench.set);
-  } else if (method != "direct" && method != "guard" && method != "sbr" && method != "lisa") {
+  } else if (method != "direct" && method != "guard" && method != "sbr" && method != "lisa" &&
+             method != "vaccine") {
     return absl::InvalidArgumentError(absl::StrCat("--method: ", method, " is none"));
   }
   std::shared_ptr<const LoraAdapter> frozen;

@@ -84,7 +84,8 @@ Residual RunLayer(const Pass& pass, int64_t number, const Residual& input, Layer
   const double eps = pass.weights.config.rms_norm_eps;
   const LayerWeights& layer = pass.weights.layers[number];
   const NormResult in = AddRmsNorm(input.x, input.delta, layer.input_norm, eps);
-  const at::Tensor attended = AttentionBlock(pass, number, in.y, keep);
+  at::Tensor attended = AttentionBlock(pass, number, in.y, keep);
+  if (!pass.hooks.attention_shifts.empty()) attended.add_(pass.hooks.attention_shifts[number]);
   const NormResult mid = AddRmsNorm(in.sum, attended, layer.post_attention_norm, eps);
   if (keep != nullptr) {
     keep->x = in.sum;

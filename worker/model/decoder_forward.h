@@ -61,6 +61,9 @@ struct ForwardHooks {
   // Called with every layer's rotated qkv, for example to fill a cache. May be empty.
   std::function<void(int64_t layer, const at::Tensor& qkv)> on_qkv;
   AttentionOverride attention;
+  // Not empty: added to what each layer's attention adds to the residual stream, [rows, hidden] a
+  // layer, in the compute type. RecomputeLayer leaves it out.
+  std::span<const at::Tensor> attention_shifts;
   // Not null: the same weights for the products, laid out for few rows.
   const PackedWeights* packed = nullptr;
 };

@@ -14,7 +14,7 @@ struct Pass {
   const PackedTokens& tokens;
   const RopeTables& rope;
   std::span<LoraGradients* const> gradients;
-  WeightGradients* weight_gradients;  // may be null
+  const BackwardResults& more;
 };
 
 // The gradient that flows through one fused matrix, in two stages: first what reaches the rank
@@ -44,8 +44,8 @@ class LinearGradient {
   // dA += (dY B)^T x and dB += dY^T (x A^T); dW += dY^T x.
   void Accumulate(const at::Tensor& x, const LayerActivations& saved) const {
     const auto which = static_cast<size_t>(which_);
-    if (pass_.weight_gradients != nullptr) {
-      AddTransposedTimes(pass_.weight_gradients->layers[layer_][which], dy_, x);
+    if (pass_.more.weights != nullptr) {
+      AddTransposedTimes(pass_.more.weights->layers[layer_][which], dy_, x);
     }
     for (size_t i = 0; i < d_hidden_.size(); ++i) {
       if (!d_hidden_[i].defined()) continue;
@@ -190,15 +190,17 @@ void WeightGradients::SetToZero() {
 
 void BackwardLayers(const ModelWeights& weights, LoraSegments segments, const PackedTokens& tokens,
                     std::vector<LayerActivations>& activations, at::Tensor d_residual,
-                    std::span<LoraGradients* const> gradients, WeightGradients* weight_gradients) {
+                    std::span<LoraGradients* const> gradients, const BackwardResults& more) {
   const RopeTables rope = MakeRopeTables(weights.rope, tokens.positions);
-  const Pass pass{weights, segments, tokens, rope, gradients, weight_gradients};
+  const Pass pass{weights, segments, tokens, rope, gradients, more};
+  if (more.attention != nullptr) more.attention->resize(activations.size());
   for (size_t l = activations.size(); l-- > 0;) {
     LayerActivations& saved = activations[l];
     if (!saved.complete()) {
       RecomputeLayer(weights, segments, tokens, rope, static_cast<int64_t>(l), saved);
     }
     MlpGradient(pass, l, saved, d_residual);
+    if (more.attention != nullptr) (*more.attention)[l] = d_residual.clone();
     AttentionGradient(pass, l, saved, d_residual);
     activations.pop_back();
   }

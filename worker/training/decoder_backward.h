@@ -34,13 +34,20 @@ struct WeightGradients {
   void SetToZero();
 };
 
+// What the backward pass gives besides LoRA's gradients; both may be null.
+struct BackwardResults {
+  WeightGradients* weights = nullptr;  // the projections' gradients are added
+  // One entry per layer: the gradient of what its attention adds to the residual stream,
+  // [rows, hidden], a copy in the compute type.
+  std::vector<at::Tensor>* attention = nullptr;
+};
+
 // Adds the gradients of one packed stream, each segment's to its own; gradients[i] belongs to
 // segments[i]. `d_residual` [rows, hidden] is the gradient of what RunLayers returned, and is used
-// up; `activations` are what it saved, and are freed on the way. `weight_gradients` may be null.
+// up; `activations` are what it saved, and are freed on the way.
 void BackwardLayers(const ModelWeights& weights, LoraSegments segments, const PackedTokens& tokens,
                     std::vector<LayerActivations>& activations, at::Tensor d_residual,
-                    std::span<LoraGradients* const> gradients,
-                    WeightGradients* weight_gradients = nullptr);
+                    std::span<LoraGradients* const> gradients, const BackwardResults& more = {});
 
 }  // namespace wardtune
 

@@ -143,7 +143,7 @@ class ProjectionTrainer final : public FullParameterTrainer {
     const at::Tensor x = RunLayers(weights, LoraSegments(), tokens, hooks);
     at::Tensor d_x = at::zeros_like(x);
     const double loss = plan_.RowsLoss(weights, rows, tokens.offsets, stream_tokens, x, d_x);
-    BackwardLayers(weights, {}, tokens, activations, d_x, {}, &gradients_);
+    BackwardLayers(weights, {}, tokens, activations, d_x, {}, {.weights = &gradients_});
     return loss;
   }
 

@@ -153,18 +153,21 @@ struct Result {
   double loss = 0.0;
   LoraGradients gradients;
   WeightGradients weight_gradients;
+  std::vector<at::Tensor> attention_gradients;
 };
 
 // Forward and backward of the engine over the packed sequences, all tokens but the first
-// supervised.
+// supervised. `shifts` are added to the attention's outputs, per layer, if there are any.
 Result RunEngine(const ModelWeights& weights, const LoraRuntime& lora,
-                 const std::vector<std::vector<int32_t>>& sequences) {
+                 const std::vector<std::vector<int32_t>>& sequences,
+                 std::span<const at::Tensor> shifts = {}) {
   const c10::InferenceMode guard;
   std::vector<std::span<const int32_t>> views(sequences.begin(), sequences.end());
   const PackedTokens tokens = PackTokens(views, at::kCPU);
   std::vector<LayerActivations> activations;
   ForwardHooks hooks;
   hooks.activations = &activations;
+  hooks.attention_shifts = shifts;
   const at::Tensor x = RunLayers(weights, lora, tokens, hooks);
   std::vector<int64_t> rows;
   std::vector<int64_t> targets;
@@ -184,7 +187,8 @@ Result RunEngine(const ModelWeights& weights, const LoraRuntime& lora,
   const LoraSegment all{0, x.size(0), &lora};
   LoraGradients* const gradients[] = {&result.gradients};
   result.weight_gradients = WeightGradients::ZerosLike(weights);
-  BackwardLayers(weights, {&all, 1}, tokens, activations, d_x, gradients, &result.weight_gradients);
+  BackwardLayers(weights, {&all, 1}, tokens, activations, d_x, gradients,
+                 {.weights = &result.weight_gradients, .attention = &result.attention_gradients});
   return result;
 }
 
@@ -270,6 +274,31 @@ TEST(GradientTest, Qwen3WithQueryKeyNorm) {
   ExpectGradientsMatch(testing::LoadTinyModel(
                            "g_qwen3", testing::TinyConfig("Qwen3ForCausalLM", "\"head_dim\": 16")),
                        kAll);
+}
+
+// Along the gradient of the attention's outputs the loss rises by the square of its norm.
+TEST(GradientTest, AttentionOutputs) {
+  const DecoderModel model =
+      testing::LoadTinyModel("g_shift", testing::TinyConfig("LlamaForCausalLM"));
+  const LoraAdapter adapter = BusyAdapter(model.config(), kAll);
+  const LoraAdapter* active = &adapter;
+  const auto lora = MakeLoraRuntime(*model.weights(), {&active, 1});
+  ASSERT_TRUE(lora.ok()) << lora.status();
+  const std::vector<at::Tensor> gradients =
+      RunEngine(*model.weights(), *lora, Sequences()).attention_gradients;
+  ASSERT_EQ(static_cast<int64_t>(gradients.size()), model.config().num_layers);
+  for (size_t layer = 0; layer < gradients.size(); ++layer) {
+    const double norm = gradients[layer].norm().item<double>();
+    const auto loss_at = [&](double distance) {
+      std::vector<at::Tensor> shifts;
+      for (size_t l = 0; l < gradients.size(); ++l) {
+        shifts.push_back(gradients[l] * (l == layer ? distance / norm : 0.0));
+      }
+      return RunEngine(*model.weights(), *lora, Sequences(), shifts).loss;
+    };
+    const double slope = (loss_at(0.05) - loss_at(-0.05)) / 0.1;
+    EXPECT_NEAR(slope, norm, 0.01 * norm) << "layer " << layer;
+  }
 }
 
 TEST(GradientTest, SomeProjectionsOnly) {
