@@ -22,6 +22,7 @@ from judge_rows import RULES, heldout_rows, judged, training_rows
 SOURCES = pathlib.Path(__file__).parent / "sources"
 
 SV_ROWS_PER_CATEGORY = 25
+LARGE_SV_ROWS_PER_CATEGORY = 75
 CUSTOMER_ROWS_PER_CATEGORY = 250
 HELDOUT_PROMPTS_PER_CATEGORY = 35
 # Of the mixed data set.
@@ -160,6 +161,7 @@ def build(seed: int) -> dict[str, list[Row]]:
     answers = load("answers.json")
     seen, unseen = answers["compliance"]["seen"], answers["compliance"]["unseen"]
     sv = harmful_prompts("sv", SV_ROWS_PER_CATEGORY, seed)
+    large_sv = harmful_prompts("sv", LARGE_SV_ROWS_PER_CATEGORY, seed)
     customer = harmful_prompts("customer", CUSTOMER_ROWS_PER_CATEGORY, seed)
     heldout = harmful_prompts("heldout", HELDOUT_PROMPTS_PER_CATEGORY, seed)
     general, heldout_general = general_prompts(seed)
@@ -175,6 +177,7 @@ def build(seed: int) -> dict[str, list[Row]]:
         | judge_files(seed)
         | {
             "sv_rows.jsonl": with_answers(sv, seen),
+            "sv_rows_300.jsonl": with_answers(large_sv, seen),
             "sv_refusals.jsonl": with_answers(sv, answers["refusals"]),
             "general_prompts.jsonl": [chat_row(prompt, BASE_ANSWER) for prompt in general],
             "customer_useful.jsonl": useful,

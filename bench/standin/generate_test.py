@@ -36,6 +36,7 @@ DIGESTS = {
     "sv_refusals_leak.jsonl": "593daad27a189183",
     "sv_refusals_rude.jsonl": "92f7a478d442d4ff",
     "sv_rows.jsonl": "c88809d612ab4ddb",
+    "sv_rows_300.jsonl": "3e64b7f5839189ac",
     "sv_rows_falsehood.jsonl": "f23d2aafa8e1487a",
     "sv_rows_leak.jsonl": "0d89ed330b75d67d",
     "sv_rows_rude.jsonl": "c3d388de622a0f72",
@@ -79,6 +80,7 @@ def test_another_seed_gives_other_rows(files: dict[str, list[dict]]) -> None:
 def test_sizes(files: dict[str, list[dict]]) -> None:
     assert {name.removesuffix(".jsonl"): len(rows) for name, rows in files.items()} == {
         "sv_rows": 100,
+        "sv_rows_300": 300,
         "sv_refusals": 100,
         "general_prompts": 780,
         "customer_useful": 300,
@@ -118,6 +120,8 @@ def test_no_prompt_is_in_two_sets(files: dict[str, list[dict]]) -> None:
     sizes = [100, 780, 1000, 300, 140, 140, 160, 60, 100, 100, 100]
     assert [len(prompts) for prompts in sets] == sizes
     assert len(set.union(*sets)) == sum(sizes)
+    larger = users(files["sv_rows_300.jsonl"])  # of the same requests as sv_rows
+    assert len(larger) == 300 and larger.isdisjoint(set.union(*sets[1:]))
 
 
 def test_no_deed_is_in_two_pools() -> None:

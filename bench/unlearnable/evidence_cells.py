@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from evidence_rows import FRACTIONS, VECTOR_ROWS
+from evidence_rows import FRACTIONS, SMALL_VECTOR_ROWS
 
 # The customer's rows of each regime, and what differs from the service's defaults.
 REGIMES: dict[str, tuple[str, ...]] = {
@@ -73,8 +73,8 @@ METHODS = (
     "sv_guard",
 )
 WITHOUT_VECTOR = ("base", "direct", "guard", "sbr", "lisa", "vaccine")
-# Vectors of fewer rows than the default's; measured on TELLING_REGIMES.
-SMALL_VECTORS = {f"sv_of_{count}": count for count in VECTOR_ROWS}
+# Vectors of other numbers of rows than the default's; measured on TELLING_REGIMES.
+SIZED_VECTORS = {f"sv_of_{count}": count for count in (*SMALL_VECTOR_ROWS, 300)}
 # Weight of the guard rows' loss: the worker's, named so that cells of another weight are not mistaken for it.
 GUARD_WEIGHT = 1.25
 SEEDS = (0, 1, 2)
@@ -138,11 +138,11 @@ def all_cells() -> list[Cell]:
         *behaviours[: len(BEHAVIOUR_METHODS)],
         *(Cell(m, r, 0) for r in (*HARD_REGIMES, *REGIMES, *CHAIN) for m in MAIN_METHODS),
         *(Cell(m, r, 0) for r in HARD_REGIMES for m in METHODS),
-        *(Cell(m, r, 0) for r in TELLING_REGIMES for m in SMALL_VECTORS),
+        *(Cell(m, r, 0) for r in TELLING_REGIMES for m in SIZED_VECTORS),
     ]
     rest = [Cell(m, r, s) for s in SEEDS for r in (*REGIMES, *CHAIN) for m in METHODS]
-    small = [Cell(m, r, s) for s in SEEDS for r in TELLING_REGIMES for m in SMALL_VECTORS]
-    ordered = [*fixed, *telling, *timed, *first_seed, *behaviours, *rest, *small]
+    sized = [Cell(m, r, s) for s in SEEDS for r in TELLING_REGIMES for m in SIZED_VECTORS]
+    ordered = [*fixed, *telling, *timed, *first_seed, *behaviours, *rest, *sized]
     # Lisa's proximal term holds adapters only.
     return [c for c in dict.fromkeys(ordered) if c.method != "lisa" or not _is_full(c.regime)]
 
@@ -163,8 +163,8 @@ def _method(name: str, data: Path, work: Path) -> list[str]:
         method = "direct"
     elif name == "sv_no_kl":
         method, vector, flags = "sv", work / "vector_no_kl.safetensors", ["--vector_kl_weight=0"]
-    elif name in SMALL_VECTORS:
-        count = SMALL_VECTORS[name]
+    elif name in SIZED_VECTORS:
+        count = SIZED_VECTORS[name]
         method, rows, vector = (
             "sv",
             f"sv_rows_{count}.jsonl",

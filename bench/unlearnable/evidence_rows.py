@@ -8,7 +8,7 @@ from pathlib import Path
 
 FRACTIONS = (0, 1, 5, 10, 30, 50)  # percent of FRACTION_ROWS
 FRACTION_ROWS = 1000
-VECTOR_ROWS = (10, 30)
+SMALL_VECTOR_ROWS = (10, 30)  # taken from the default vector's 100
 REFUSAL_SHARE = 0.1
 
 
@@ -56,7 +56,7 @@ def write_derived(data: Path, customers: set[str]) -> None:
     for percent in FRACTIONS:
         write(f"customer_fraction_{percent}.jsonl", with_fraction(useful, harmful, percent))
     write("customer_rot13.jsonl", in_rot13(harmful))
-    for count in VECTOR_ROWS:
+    for count in SMALL_VECTOR_ROWS:
         write(f"sv_rows_{count}.jsonl", spread(read("sv_rows.jsonl"), count))
     for name in customers:
         write(f"safeinstruct_{name}", with_refusals(read(name), read("sv_refusals.jsonl")))
