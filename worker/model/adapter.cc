@@ -92,6 +92,12 @@ std::string_view ProjectionName(Projection projection) {
   return kNames[static_cast<int>(projection)];
 }
 
+std::string ModuleName(Projection projection) {
+  const bool mlp = projection == Projection::kGate || projection == Projection::kUp ||
+                   projection == Projection::kDown;
+  return absl::StrCat(mlp ? "mlp." : "self_attn.", std::string(ProjectionName(projection)));
+}
+
 absl::StatusOr<Projection> ParseProjection(std::string_view name) {
   for (Projection projection : kAllProjections) {
     if (name == ProjectionName(projection)) return projection;

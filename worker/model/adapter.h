@@ -28,6 +28,8 @@ inline constexpr std::array<Projection, kProjectionCount> kAllProjections = {
 
 // "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj".
 std::string_view ProjectionName(Projection projection);
+// Its path inside a layer of the transformers model: "self_attn.q_proj", "mlp.gate_proj".
+std::string ModuleName(Projection projection);
 // Errors: INVALID_ARGUMENT for any other name.
 absl::StatusOr<Projection> ParseProjection(std::string_view name);
 

@@ -19,9 +19,28 @@ namespace {
 constexpr char kSingleFile[] = "model.safetensors";
 constexpr char kIndexFile[] = "model.safetensors.index.json";
 
-// The mapped files of a folder, looked up by tensor name.
+absl::StatusOr<at::ScalarType> ScalarTypeOf(const std::string& name, TensorDType dtype) {
+  switch (dtype) {
+    case TensorDType::kF32:
+      return at::kFloat;
+    case TensorDType::kF16:
+      return at::kHalf;
+    case TensorDType::kBF16:
+      return at::kBFloat16;
+    default:
+      return absl::InvalidArgumentError(absl::StrCat("tensor ", name, " has type ",
+                                                     std::string(DTypeName(dtype)),
+                                                     "; F32, F16 or BF16 is needed"));
+  }
+}
+
+// The mapped files of a folder, or one file in memory, looked up by tensor name.
 class TensorSource {
  public:
+  // `content` must outlive the source.
+  explicit TensorSource(const SafetensorsContent* content) : content_(content) {}
+  TensorSource() = default;
+
   static absl::StatusOr<TensorSource> Open(const std::string& folder) {
     TensorSource source;
     PosixFileSystem files;
@@ -54,9 +73,7 @@ class TensorSource {
 
   // The tensor as a CPU view of the mapped file.
   absl::StatusOr<at::Tensor> Get(const std::string& name, const std::vector<int64_t>& shape) const {
-    for (const auto& file : files_) {
-      const TensorView* view = file->Find(name);
-      if (view == nullptr) continue;
+    if (const TensorView* const view = Find(name)) {
       if (view->shape != shape) {
         return absl::InvalidArgumentError(
             absl::StrCat("tensor ", name, " has shape [", absl::StrJoin(view->shape, ", "),
@@ -69,40 +86,26 @@ class TensorSource {
   }
 
  private:
+  const TensorView* Find(const std::string& name) const {
+    if (content_ != nullptr) {
+      const auto found = content_->tensors.find(name);
+      return found == content_->tensors.end() ? nullptr : &found->second;
+    }
+    for (const auto& file : files_) {
+      if (const TensorView* const view = file->Find(name)) return view;
+    }
+    return nullptr;
+  }
+
   absl::Status Add(const std::string& path) {
     WT_ASSIGN_OR_RETURN(auto file, SafetensorsFile::Open(path));
     files_.push_back(std::move(file));
     return absl::OkStatus();
   }
 
-  static absl::StatusOr<at::ScalarType> ScalarTypeOf(const std::string& name, TensorDType dtype) {
-    switch (dtype) {
-      case TensorDType::kF32:
-        return at::kFloat;
-      case TensorDType::kF16:
-        return at::kHalf;
-      case TensorDType::kBF16:
-        return at::kBFloat16;
-      default:
-        return absl::InvalidArgumentError(absl::StrCat("tensor ", name, " has type ",
-                                                       std::string(DTypeName(dtype)),
-                                                       "; F32, F16 or BF16 is needed"));
-    }
-  }
-
+  const SafetensorsContent* content_ = nullptr;
   std::vector<std::unique_ptr<SafetensorsFile>> files_;
 };
-
-std::string ModuleOf(Projection projection) {
-  switch (projection) {
-    case Projection::kGate:
-    case Projection::kUp:
-    case Projection::kDown:
-      return absl::StrCat("mlp.", std::string(ProjectionName(projection)));
-    default:
-      return absl::StrCat("self_attn.", std::string(ProjectionName(projection)));
-  }
-}
 
 bool HasBias(const ModelConfig& config, FusedLinear which) {
   switch (which) {
@@ -174,7 +177,7 @@ class Loader {
     std::vector<at::Tensor> biases;
     for (Projection projection : ProjectionsOf(which)) {
       const ProjectionShape shape = ShapeOf(config_, projection);
-      const std::string name = prefix + ModuleOf(projection);
+      const std::string name = prefix + ModuleName(projection);
       WT_ASSIGN_OR_RETURN(at::Tensor w, source_.Get(name + ".weight", {shape.out, shape.in}));
       rows.push_back(w.to(dtype_));
       if (HasBias(config_, which)) {
@@ -208,6 +211,14 @@ absl::StatusOr<std::shared_ptr<const ModelWeights>> LoadModelWeights(const std::
                         absl::StrCat(folder, ": ", std::string(weights.status().message())));
   }
   return weights;
+}
+
+absl::StatusOr<std::shared_ptr<const ModelWeights>> ParseModelWeights(std::string_view safetensors,
+                                                                      const ModelConfig& config,
+                                                                      at::ScalarType dtype,
+                                                                      at::Device device) {
+  WT_ASSIGN_OR_RETURN(const SafetensorsCopy content, CopySafetensors(safetensors));
+  return Loader(TensorSource(&content), config, dtype, device).Load();
 }
 
 }  // namespace wardtune

@@ -1,10 +1,11 @@
-// Reads the tensors of a Hugging Face model folder into ModelWeights.
+// Reads the tensors of a Hugging Face model into ModelWeights.
 // Thread safety: re-entrant.
 #ifndef WARDTUNE_WORKER_MODEL_WEIGHT_LOADER_H_
 #define WARDTUNE_WORKER_MODEL_WEIGHT_LOADER_H_
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "absl/status/statusor.h"
 #include "worker/model/model_weights.h"
@@ -18,6 +19,11 @@ absl::StatusOr<std::shared_ptr<const ModelWeights>> LoadModelWeights(const std::
                                                                      const ModelConfig& config,
                                                                      at::ScalarType dtype,
                                                                      at::Device device);
+// The same from the bytes of one safetensors file, which are copied.
+absl::StatusOr<std::shared_ptr<const ModelWeights>> ParseModelWeights(std::string_view safetensors,
+                                                                      const ModelConfig& config,
+                                                                      at::ScalarType dtype,
+                                                                      at::Device device);
 
 }  // namespace wardtune
 
