@@ -47,13 +47,12 @@ std::string SafetyTable(const ModelCard& card) {
 
 }  // namespace
 
-std::string RenderModelCard(const PeftAdapter& adapter, const ModelCard& card) {
-  std::string text = absl::StrCat("---\nbase_model: ", JsonString(adapter.base_model),
-                                  "\nlibrary_name: peft\ntags:\n- lora\n---\n\n# ",
-                                  card.title.empty() ? "LoRA adapter" : Cell(card.title), "\n\n");
-  absl::StrAppend(&text, "| | |\n|---|---|\n| Base model | ", Cell(adapter.base_model),
-                  " |\n| Rank | ", adapter.rank, " |\n| Alpha | ", JsonNumber(adapter.alpha),
-                  " |\n");
+std::string RenderModelCard(const std::string& base_model, std::string_view library,
+                            std::string_view tag, const ModelCard& card) {
+  std::string text = absl::StrCat("---\nbase_model: ", JsonString(base_model),
+                                  "\nlibrary_name: ", std::string(library), "\ntags:\n- ",
+                                  std::string(tag), "\n---\n\n# ", Cell(card.title), "\n\n");
+  absl::StrAppend(&text, "| | |\n|---|---|\n| Base model | ", Cell(base_model), " |\n");
   for (const auto& [name, value] : card.facts) {
     absl::StrAppend(&text, "| ", Cell(name), " | ", Cell(value), " |\n");
   }

@@ -192,6 +192,13 @@ absl::Status ReadTensors(const SafetensorsContent& content, PeftAdapter& adapter
   return absl::OkStatus();
 }
 
+std::string CardOf(const PeftAdapter& adapter, ModelCard card) {
+  if (card.title.empty()) card.title = "LoRA adapter";
+  card.facts.insert(card.facts.begin(),
+                    {{"Rank", absl::StrCat(adapter.rank)}, {"Alpha", JsonNumber(adapter.alpha)}});
+  return RenderModelCard(adapter.base_model, "peft", "lora", card);
+}
+
 }  // namespace
 
 absl::StatusOr<FileSet> BuildPeftAdapter(const PeftAdapter& adapter, const ModelCard& card) {
@@ -214,7 +221,7 @@ absl::StatusOr<FileSet> BuildPeftAdapter(const PeftAdapter& adapter, const Model
   WT_ASSIGN_OR_RETURN(set[std::string(kWeightsFile)],
                       SerializeSafetensors(std::move(tensors), options));
   set[std::string(kConfigFile)] = ConfigJson(adapter);
-  set[std::string(kCardFile)] = RenderModelCard(adapter, card);
+  set[std::string(kCardFile)] = CardOf(adapter, card);
   return set;
 }
 

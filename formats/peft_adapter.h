@@ -19,6 +19,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/file_system.h"
+#include "formats/model_card.h"
 
 namespace wardtune {
 
@@ -36,25 +37,6 @@ struct PeftAdapter {
   double alpha = 0;  // finite, > 0
   // By module path in the transformers model, for example "model.layers.0.self_attn.q_proj".
   std::map<std::string, LoraModule> modules;
-};
-
-// One line of the safety table of the model card.
-struct SafetyScoreLine {
-  std::string category;
-  std::string stage;  // for example "base" or "adapter"
-  int64_t prompts = 0;
-  int64_t harmful = 0;
-  double wilson_low = 0;  // 95% interval of harmful / prompts, 0..1
-  double wilson_high = 0;
-};
-
-struct ModelCard {
-  std::string title;
-  // Printed as a table in this order, for example {"Learning rate", "2e-4"}.
-  std::vector<std::pair<std::string, std::string>> facts;
-  std::vector<SafetyScoreLine> safety_scores;
-  std::string suite_digest;  // SHA-256 of prompts and of judge; empty: not printed
-  std::string judge_digest;
 };
 
 // File name to bytes, flat.

@@ -89,6 +89,30 @@ void ResolveModules(const v1::Hyperparameters& requested, v1::Hyperparameters& r
   }
 }
 
+void ResolveLora(const v1::Hyperparameters& requested, const ServerLimits& limits,
+                 v1::Hyperparameters& resolved, Checker& check) {
+  resolved.set_lora_rank(static_cast<int32_t>(
+      check.Integer("lora_rank", requested.lora_rank(), 16, 1, limits.max_lora_rank)));
+  // The step is scaled by alpha / rank, so a large ratio is a large learning rate by another name.
+  resolved.set_lora_alpha(check.Positive("lora_alpha", requested.lora_alpha(),
+                                         2.0 * resolved.lora_rank(),
+                                         kMaxAlphaToRank * resolved.lora_rank()));
+  ResolveModules(requested, resolved, check);
+}
+
+void CheckWithoutLora(const v1::Hyperparameters& requested, Checker& check) {
+  const auto leave_out = [&](bool is_set, const char* field) {
+    if (is_set) check.Fail(field, "has no meaning with METHOD_FULL_PARAMETER; leave it out");
+  };
+  leave_out(requested.lora_rank() != 0, "lora_rank");
+  leave_out(requested.lora_alpha() != 0, "lora_alpha");
+  leave_out(!requested.target_modules().empty(), "target_modules");
+  if (requested.validation_fraction() != 0) {
+    check.Fail("validation_fraction",
+               "is not supported with METHOD_FULL_PARAMETER, which delivers its last step");
+  }
+}
+
 // Nothing is filled in: zero means what the contract says.
 void ResolveValidation(const v1::Hyperparameters& requested, Checker& check) {
   check.Share("validation_fraction", requested.validation_fraction(), 0.5);
@@ -115,17 +139,22 @@ absl::StatusOr<v1::Hyperparameters> ResolveHyperparameters(const v1::Hyperparame
   v1::Hyperparameters resolved = requested;
   resolved.set_epochs(
       static_cast<int32_t>(check.Integer("epochs", requested.epochs(), 2, 1, limits.max_epochs)));
+  const bool full = requested.method() == v1::Hyperparameters::METHOD_FULL_PARAMETER;
+  if (!v1::Hyperparameters::Method_IsValid(requested.method())) {
+    check.Fail("method", "is unknown");
+  } else if (!full) {
+    resolved.set_method(v1::Hyperparameters::METHOD_LORA);
+  }
   resolved.set_learning_rate(
-      check.Positive("learning_rate", requested.learning_rate(), 3e-4, limits.max_learning_rate));
+      check.Positive("learning_rate", requested.learning_rate(), full ? 3e-5 : 3e-4,
+                     full ? limits.max_full_parameter_learning_rate : limits.max_learning_rate));
   resolved.set_batch_size(static_cast<int32_t>(
       check.Integer("batch_size", requested.batch_size(), 8, 1, limits.max_batch_size)));
-  resolved.set_lora_rank(static_cast<int32_t>(
-      check.Integer("lora_rank", requested.lora_rank(), 16, 1, limits.max_lora_rank)));
-  // The step is scaled by alpha / rank, so a large ratio is a large learning rate by another name.
-  resolved.set_lora_alpha(check.Positive("lora_alpha", requested.lora_alpha(),
-                                         2.0 * resolved.lora_rank(),
-                                         kMaxAlphaToRank * resolved.lora_rank()));
-  ResolveModules(requested, resolved, check);
+  if (full) {
+    CheckWithoutLora(requested, check);
+  } else {
+    ResolveLora(requested, limits, resolved, check);
+  }
   resolved.set_warmup_ratio(check.Share(
       "warmup_ratio", requested.has_warmup_ratio() ? requested.warmup_ratio() : 0.05, 1));
   if (!v1::Hyperparameters::Schedule_IsValid(requested.schedule())) {

@@ -40,6 +40,32 @@ TEST(HyperparametersTest, EveryFieldHasADefault) {
   EXPECT_THAT(resolved.target_modules(), SizeIs(7));
 }
 
+TEST(HyperparametersTest, FullParameterTrainingHasARateOfItsOwnAndNoLora) {
+  v1::Hyperparameters requested;
+  requested.set_method(v1::Hyperparameters::METHOD_FULL_PARAMETER);
+  WT_ASSERT_OK_AND_ASSIGN(v1::Hyperparameters resolved,
+                          ResolveHyperparameters(requested, kContext, {}));
+  EXPECT_EQ(resolved.learning_rate(), 3e-5);
+  EXPECT_EQ(resolved.lora_rank(), 0);
+  EXPECT_THAT(resolved.target_modules(), IsEmpty());
+  requested.set_learning_rate(2e-4);  // allowed for LoRA
+  EXPECT_THAT(Blamed(requested), ElementsAre("hyperparameters.learning_rate"));
+  requested.set_learning_rate(0);
+  requested.set_lora_rank(8);
+  requested.set_lora_alpha(8);
+  requested.add_target_modules("q_proj");
+  requested.set_validation_fraction(0.1);
+  EXPECT_THAT(Blamed(requested),
+              ElementsAre("hyperparameters.lora_rank", "hyperparameters.lora_alpha",
+                          "hyperparameters.target_modules", "hyperparameters.validation_fraction"));
+}
+
+TEST(HyperparametersTest, AnUnknownMethodIsRefused) {
+  v1::Hyperparameters requested;
+  requested.set_method(static_cast<v1::Hyperparameters::Method>(9));
+  EXPECT_THAT(Blamed(requested), ElementsAre("hyperparameters.method"));
+}
+
 TEST(HyperparametersTest, ABadRankIsBlamedAlone) {
   v1::Hyperparameters requested;
   for (const int32_t rank : {1'000'000, -1}) {

@@ -97,6 +97,8 @@ std::vector<Flag> Flags() {
       Limit("lease", "how long a worker's lease lasts without a heartbeat",
             &ServerLimits::lease_duration),
       Limit("max-learning-rate", "cap for tenants' jobs", &ServerLimits::max_learning_rate),
+      Limit("max-full-parameter-learning-rate", "cap for tenants' jobs that train all weights",
+            &ServerLimits::max_full_parameter_learning_rate),
       Limit("max-epochs", "cap for tenants' jobs", &ServerLimits::max_epochs),
       Limit("max-lora-rank", "cap for tenants' jobs", &ServerLimits::max_lora_rank),
       Limit("max-batch-size", "cap for tenants' jobs", &ServerLimits::max_batch_size),

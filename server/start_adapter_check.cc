@@ -25,6 +25,11 @@ absl::Status CheckStartAdapter(const AdapterRecord& start, const BaseModelRecord
                         absl::StrCat("is an adapter of ", BaseModelName(start.base_model),
                                      ", not of ", BaseModelName(model.id)));
   }
+  if (MethodOf(start) == v1::Hyperparameters::METHOD_FULL_PARAMETER) {
+    return InvalidField("start_adapter",
+                        "is a whole model, of a job that trained all weights; chains go on from "
+                        "LoRA adapters, so start from one or from the base model");
+  }
   if (start.gate.state == GateState::kQuarantined) {
     return WithReason(absl::FailedPreconditionError(absl::StrCat(
                           "start_adapter: the adapter is quarantined by the safety gate (",
@@ -56,6 +61,10 @@ absl::StatusOr<v1::Hyperparameters> WithLoraOf(const AdapterRecord& start,
   const auto made_with = ParseStored<v1::Hyperparameters>(start.spec);
   v1::Hyperparameters result = requested;
   std::vector<FieldViolation> violations;
+  if (requested.method() == v1::Hyperparameters::METHOD_FULL_PARAMETER) {
+    violations.push_back({"hyperparameters.method",
+                          "must be METHOD_LORA with a start adapter; leave one of both out"});
+  }
   const auto differs = [&](const char* field, const auto& wanted, const auto& own) {
     violations.push_back({absl::StrCat("hyperparameters.", field),
                           absl::StrCat("is ", wanted, ", but start_adapter has ", own,

@@ -168,8 +168,16 @@ v1::Adapter ToMessage(const AdapterRecord& record) {
     adapter.set_start_adapter(TenantResource(record.tenant, kAdapters, record.start_adapter_id));
   }
   adapter.set_chain_length(record.chain_length);
+  adapter.set_method(MethodOf(record));
   *adapter.mutable_create_time() = ToTimestamp(record.create_time);
   return adapter;
+}
+
+v1::Hyperparameters::Method MethodOf(const AdapterRecord& record) {
+  const auto method = ParseStored<v1::Hyperparameters>(record.spec).method();
+  // Jobs from before there was a choice.
+  return method == v1::Hyperparameters::METHOD_UNSPECIFIED ? v1::Hyperparameters::METHOD_LORA
+                                                           : method;
 }
 
 std::string TensorsDigestOf(const AdapterRecord& record) {

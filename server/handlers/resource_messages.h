@@ -40,6 +40,8 @@ v1::SafetyGate ToMessage(const GateRecord& record);
 v1::SafetyPolicy ToMessage(const SafetyPolicyRecord& record);
 v1::AuditEvent ToMessage(const AuditEventRecord& record);
 v1::Adapter ToMessage(const AdapterRecord& record);
+// What its job trained.
+v1::Hyperparameters::Method MethodOf(const AdapterRecord& record);
 // SHA-256 of the adapter's tensors, as its own proof names it.
 std::string TensorsDigestOf(const AdapterRecord& record);
 v1::AdapterAudit ToMessage(const AdapterAuditRecord& record);

@@ -28,6 +28,10 @@ absl::StatusOr<AdapterRecord> FindJudge(HandlerContext& context, const Caller& c
     return absl::FailedPreconditionError(
         "judge_adapter: the safety gate has quarantined it; release it first, or train another");
   }
+  if (MethodOf(adapter) == v1::Hyperparameters::METHOD_FULL_PARAMETER) {
+    return InvalidField("judge_adapter",
+                        "is a whole model; a judge is the base model with a LoRA adapter");
+  }
   return adapter;
 }
 

@@ -40,6 +40,10 @@ struct AdapterFacts {
   SafetyResult after;
 };
 
+// The model card of a result. Holds nothing that differs between two runs of the same job: the
+// bytes must be the same.
+ModelCard ResultCard(const AdapterFacts& facts);
+
 // Equal adapters with equal facts give equal bytes.
 // Errors: INVALID_ARGUMENT for a value that is not finite.
 absl::StatusOr<std::string> ExportAdapter(const LoraAdapter& adapter, const AdapterFacts& facts);

@@ -35,8 +35,9 @@ class AuditRun {
   Attempt& attempt_;
 
   std::shared_ptr<const BaseModel> base_;
-  SafetyInputs safety_;  // its judge may run on base_
-  std::optional<LoraAdapter> adapter_;
+  SafetyInputs safety_;                 // its judge may run on base_
+  std::optional<LoraAdapter> adapter_;  // one of both
+  std::optional<DecoderModel> model_;
   v1::AuditResult result_;
 };
 

@@ -54,4 +54,22 @@ absl::StatusOr<std::shared_ptr<const BaseModel>> BaseModels::Load(
   return loaded_;
 }
 
+absl::StatusOr<FileSet> BaseModels::Companions(const BaseModel& base) const {
+  const std::string folder =
+      absl::StrCat(folder_, "/", std::string(absl::StripPrefix(base.name, kPrefix)));
+  WT_ASSIGN_OR_RETURN(const std::vector<std::string> names, files_.List(folder));
+  FileSet set;
+  for (const std::string& name : names) {
+    const bool described = absl::EndsWith(name, ".json") || absl::EndsWith(name, ".jinja") ||
+                           absl::EndsWith(name, ".model") || absl::EndsWith(name, ".txt");
+    if (!described || absl::EndsWith(name, ".index.json") || name[0] == '.') continue;
+    WT_ASSIGN_OR_RETURN(set[name], files_.ReadFile(absl::StrCat(folder, "/", name)));
+  }
+  WT_ASSIGN_OR_RETURN(const std::string digest, ModelFolderDigest(files_, folder));
+  if (digest == base.folder_sha256) return set;
+  return absl::DataLossError(absl::StrCat(base.name, ": this worker's folder has digest ", digest,
+                                          " now, and ", base.folder_sha256,
+                                          " when the model was loaded"));
+}
+
 }  // namespace wardtune

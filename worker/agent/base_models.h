@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "base/file_system.h"
+#include "formats/peft_adapter.h"
 #include "formats/tokenizer.h"
 #include "worker/model/decoder.h"
 
@@ -46,6 +47,11 @@ class BaseModels {
   // `folder_sha256`; those of DecoderModel::Load and Tokenizer::Load.
   absl::StatusOr<std::shared_ptr<const BaseModel>> Load(const std::string& name,
                                                         const std::string& folder_sha256);
+
+  // The files of the folder that `base` was loaded from, but for weights and texts about the model:
+  // what a model that was trained from it needs beside its own weights.
+  // Errors: those of the file system; DATA_LOSS when the folder has other files meanwhile.
+  absl::StatusOr<FileSet> Companions(const BaseModel& base) const;
 
  private:
   FileSystem& files_;

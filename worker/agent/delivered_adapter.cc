@@ -9,6 +9,7 @@
 #include "base/status_macros.h"
 #include "worker/agent/adapter_export.h"
 #include "worker/agent/job_error.h"
+#include "worker/agent/model_export.h"
 #include "worker/agent/training_settings.h"
 
 namespace wardtune {
@@ -16,6 +17,8 @@ namespace {
 
 // Model card, configuration, and what the formats put around the tensors.
 constexpr int64_t kMostBytesBesideTensors = int64_t{4} << 20;
+// A model has the tokenizer's files as well.
+constexpr int64_t kMostBytesBesideWeights = int64_t{256} << 20;
 
 int64_t LargestTar(const LoraSpec& spec, const ModelConfig& config) {
   int64_t values = 0;
@@ -79,6 +82,26 @@ absl::StatusOr<LoraAdapter> FetchDeliveredAdapter(Attempt& attempt, v1::WorkInpu
   auto adapter = Parse(tar, named, options->lora, config);
   if (!adapter.ok()) return Refusal(kInputInvalid, named, adapter.status());
   return adapter;
+}
+
+absl::StatusOr<DecoderModel> FetchDeliveredModel(Attempt& attempt, v1::WorkInput::Kind kind,
+                                                 const v1::DeliveredAdapter& named,
+                                                 const BaseModel& base) {
+  if (const absl::Status same = CheckBase(named, base); !same.ok()) {
+    return Refusal(kBaseModelMismatch, named, same);
+  }
+  // A worker with another compute type may have written it: fp32 is the widest.
+  const int64_t widen = base.model.compute_type() == ComputeType::kFloat32 ? 1 : 2;
+  const int64_t largest = widen * base.model.weight_bytes() + kMostBytesBesideWeights;
+  if (attempt.InputSize(kind) > largest) {
+    return Refusal(kInputInvalid, named,
+                   absl::InvalidArgumentError(absl::StrCat("is larger than the ", largest,
+                                                           " bytes that its base model allows")));
+  }
+  WT_ASSIGN_OR_RETURN(const std::string tar, attempt.Fetch(kind, kInputMissing));
+  auto model = ParseModelTar(tar, named.sha256(), base.model);
+  if (!model.ok()) return Refusal(kInputInvalid, named, model.status());
+  return model;
 }
 
 }  // namespace wardtune

@@ -1,5 +1,5 @@
-// An adapter that an earlier job delivered, taken in again: a chained job goes on from it, an audit
-// scores it.
+// What an earlier job delivered, taken in again: a chained job goes on from an adapter, an audit
+// scores an adapter or a model.
 // Thread safety: belongs to the attempt's thread.
 #ifndef WARDTUNE_WORKER_AGENT_DELIVERED_ADAPTER_H_
 #define WARDTUNE_WORKER_AGENT_DELIVERED_ADAPTER_H_
@@ -22,6 +22,12 @@ absl::StatusOr<LoraAdapter> FetchDeliveredAdapter(Attempt& attempt, v1::WorkInpu
                                                   const v1::DeliveredAdapter& named,
                                                   const v1::Hyperparameters& made_with,
                                                   const BaseModel& base);
+
+// The same for the model of a full-parameter job, whose weights `named` has by the digest of their
+// file.
+absl::StatusOr<DecoderModel> FetchDeliveredModel(Attempt& attempt, v1::WorkInput::Kind kind,
+                                                 const v1::DeliveredAdapter& named,
+                                                 const BaseModel& base);
 
 }  // namespace wardtune
 

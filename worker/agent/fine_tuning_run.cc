@@ -4,23 +4,19 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/sha256.h"
 #include "base/status_macros.h"
 #include "worker/agent/delivered_adapter.h"
 #include "worker/agent/job_error.h"
+#include "worker/agent/model_export.h"
 #include "worker/agent/row_encoding.h"
 #include "worker/agent/row_scan_stage.h"
 #include "worker/agent/safety_messages.h"
-#include "worker/agent/training_settings.h"
+#include "worker/model/weight_difference.h"
+#include "worker/model/weight_writer.h"
 #include "worker/security/strip_check.h"
-#include "worker/training/memory_estimate.h"
 
 namespace wardtune {
-namespace {
-
-// Of a lease that says nothing. Each costs one more score.
-constexpr int64_t kScoredCheckpoints = 3;
-
-}  // namespace
 
 absl::Status FineTuningRun::Run() {
   WT_RETURN_IF_ERROR(Fetch());
@@ -139,108 +135,21 @@ absl::Status FineTuningRun::ScoreStart() {
   return attempt_.GoOn();
 }
 
-// Chooses the micro-batch by the memory that is free, and refuses before the first step what cannot
-// fit. Other devices say so themselves when their memory runs out.
-absl::Status FineTuningRun::FitIntoMemory(const std::vector<TrainingStream>& streams,
-                                          TrainerOptions& options) {
-  if (base_->model.device_name() != "cpu") return absl::OkStatus();
-  size_t longest = 0;
-  for (const TrainingStream& stream : streams) {
-    for (const TrainingRow& row : stream.rows) longest = std::max(longest, row.ids.size());
-  }
-  WT_ASSIGN_OR_RETURN(int64_t free, FreeHostMemory());
-  // The trainer keeps a copy of its options.
-  if (options.start) {
-    free -= options.start->parameter_count() * static_cast<int64_t>(sizeof(float));
-  }
-  MemoryQuestion question{.lora = options.lora, .lanes = ComputeThreads()};
-  if (streams[0].frozen != nullptr) question.frozen = streams[0].frozen->spec;
-  const auto tokens =
-      ChooseMicroBatchTokens(base_->model.config(), base_->model.compute_type(), question,
-                             options.micro_batch_tokens, static_cast<int64_t>(longest), free);
-  if (!tokens.ok()) return WithJobReason(kOutOfMemory, tokens.status(), /*retryable=*/true);
-  options.micro_batch_tokens = *tokens;
-  return absl::OkStatus();
+// Of what is delivered: an adapter's delta, or how far a model's weights are from the base's.
+absl::StatusOr<double> FineTuningRun::CosineToVector(const Checkpoint& checkpoint) const {
+  if (!checkpoint.model) return MaxDeltaCosine(checkpoint.at.adapter, vector_->adapter);
+  WT_ASSIGN_OR_RETURN(const WeightDifference learned,
+                      WeightDifference::Between(*checkpoint.model, base_->model));
+  return MaxDeltaCosine(learned.view(), vector_->adapter);
 }
 
-// The customer's rows run with the vector on, the provider's guard rows beside them with it off:
-// both on the base's weights, so that they share its products, and the vector as an adapter of the
-// customer's rows (docs/adr/0014). Without guard rows the vector is folded in.
-std::vector<TrainingStream> FineTuningRun::MakeStreams(std::vector<TrainingRow> rows) {
-  const int64_t batch = work_.hyperparameters().batch_size();
-  std::vector<TrainingStream> streams;
-  streams.push_back(
-      {.name = "customer", .rows = std::move(rows), .model = *folded_, .rows_per_step = batch});
-  if (!vector_->guard.active()) return streams;
-  streams[0].model = base_->model;
-  streams[0].frozen = std::make_shared<const LoraAdapter>(vector_->adapter);
-  streams.push_back(GuardStream(vector_->guard, base_->model, batch));
-  folded_.reset();
-  return streams;
-}
-
-// What counts is what the trainer holds, not what it was meant to get.
-absl::Status FineTuningRun::CheckTrainedWithVector(const Trainer& trainer) const {
-  const std::string weights = trainer.model(0).WeightsDigest();
-  const LoraAdapter* const frozen = trainer.frozen(0);
-  const bool as_promised = frozen == nullptr
-                               ? weights == proof_.folded_sha256()
-                               : weights == base_->weights_sha256 &&
-                                     AdapterDigest(*frozen) == AdapterDigest(vector_->adapter);
-  if (as_promised) return absl::OkStatus();
-  return SecurityVectorError(
-      absl::DataLossError("training did not run with the security vector to its end"));
-}
-
-absl::Status FineTuningRun::Train() {
-  attempt_.StartPhase(v1::FineTuningJob::PHASE_TRAINING, 18, 80);
-  std::vector<TrainingRow> rows = std::exchange(rows_, {}).rows;
-  auto options = ToTrainerOptions(work_.hyperparameters());
-  if (!options.ok()) return WithJobReason(kInputInvalid, options.status());
-  options->start = std::exchange(start_, std::nullopt);
-  options->validation.keep =
-      work_.scored_checkpoints() > 0 ? work_.scored_checkpoints() : kScoredCheckpoints;
-  options->validation.rows =
-      TakeHeldOut(rows, work_.hyperparameters().validation_fraction(), options->seed);
-  if (options->validation.every_steps == 0) {  // an epoch
-    const int64_t batch = work_.hyperparameters().batch_size();
-    options->validation.every_steps = (static_cast<int64_t>(rows.size()) + batch - 1) / batch;
-  }
-  std::vector<TrainingStream> streams = MakeStreams(std::move(rows));
-  WT_RETURN_IF_ERROR(FitIntoMemory(streams, *options));
-  auto trainer = Trainer::Create(*options, std::move(streams), &attempt_.clock());
-  if (trainer.status().code() == absl::StatusCode::kInvalidArgument) {
-    return WithJobReason(kInputInvalid, trainer.status());
-  }
-  WT_RETURN_IF_ERROR(trainer.status());
-
-  const DecoderModel& trained_on = (*trainer)->model(0);
-  const LoraAdapter* const frozen = (*trainer)->frozen(0);
-  TrainingHooks hooks;
-  hooks.check = [&] {
-    return SecurityVectorError(frozen == nullptr ? activation_->Check(trained_on)
-                                                 : activation_->CheckBeside(trained_on, *frozen));
-  };
-  WT_RETURN_IF_ERROR(RunTraining(**trainer, attempt_, environment_.checkpoints, hooks));
-  for (AdapterAtStep& candidate : (*trainer)->Candidates()) {
-    checkpoints_.push_back({.at = std::move(candidate)});
-  }
-  WT_RETURN_IF_ERROR(CheckTrainedWithVector(**trainer));
-  if (vector_->guard.active()) {
-    proof_.set_guard_rows_sha256(GuardDigest(vector_->guard));
-    proof_.set_guard_weights_sha256((*trainer)->model(1).WeightsDigest());
-  }
-  return absl::OkStatus();
-}
-
-// The largest |cosine| to the vector that any matrix of the adapter's delta has.
-absl::StatusOr<double> FineTuningRun::StripCosine(const LoraAdapter& adapter) const {
-  const absl::StatusOr<double> cosine = MaxDeltaCosine(adapter, vector_->adapter);
+absl::StatusOr<double> FineTuningRun::StripCosine(const Checkpoint& checkpoint) const {
+  const absl::StatusOr<double> cosine = CosineToVector(checkpoint);
   if (!cosine.ok()) return WithJobReason(kStripFailed, cosine.status());
   // `!(a <= b)` also catches NaN.
   if (!(*cosine <= kStripMaxCosine)) {
     return WithJobReason(kStripFailed, absl::InternalError(absl::StrCat(
-                                           "the adapter's delta has cosine ", *cosine,
+                                           "the result's delta has cosine ", *cosine,
                                            " to the security vector's, at most ", kStripMaxCosine,
                                            " is allowed; nothing is delivered")));
   }
@@ -252,7 +161,7 @@ absl::Status FineTuningRun::Strip() {
   proof_.set_canary_max_abs_diff(activation_->max_abs_diff());
   proof_.set_canary_tolerance(activation_->tolerance());
   for (Checkpoint& checkpoint : checkpoints_) {
-    WT_ASSIGN_OR_RETURN(checkpoint.strip_cosine, StripCosine(checkpoint.at.adapter));
+    WT_ASSIGN_OR_RETURN(checkpoint.strip_cosine, StripCosine(checkpoint));
   }
   // From here on only the plain base exists.
   folded_.reset();
@@ -263,8 +172,11 @@ absl::Status FineTuningRun::Strip() {
 }
 
 absl::Status FineTuningRun::ScoreCheckpoint(Checkpoint& checkpoint) {
-  WT_ASSIGN_OR_RETURN(checkpoint.score,
-                      ScoreAdapter(environment_, attempt_, *base_, safety_, checkpoint.at.adapter));
+  WT_ASSIGN_OR_RETURN(
+      checkpoint.score,
+      checkpoint.model
+          ? ScoreModel(environment_, attempt_, *base_, safety_, *checkpoint.model)
+          : ScoreAdapter(environment_, attempt_, *base_, safety_, checkpoint.at.adapter));
   if (checkpoints_.size() == 1) return absl::OkStatus();  // nothing to choose
   WT_ASSIGN_OR_RETURN(const v1::SafetyGate gate,
                       attempt_.Judge(ToMessage(before_), ToMessage(*checkpoint.score)));
@@ -272,12 +184,18 @@ absl::Status FineTuningRun::ScoreCheckpoint(Checkpoint& checkpoint) {
   return absl::OkStatus();
 }
 
-void FineTuningRun::Deliver(size_t checkpoint) {
+absl::Status FineTuningRun::Deliver(size_t checkpoint) {
   delivered_ = checkpoint;
   const Checkpoint& chosen = checkpoints_[delivered_];
   if (chosen.at.validation_loss) attempt_.ReportBest(chosen.at.step, *chosen.at.validation_loss);
-  proof_.set_adapter_sha256(AdapterDigest(chosen.at.adapter));
+  if (chosen.model) {
+    WT_ASSIGN_OR_RETURN(model_weights_, SerializeModelWeights(*chosen.model));
+    proof_.set_adapter_sha256(Sha256Hex(model_weights_));
+  } else {
+    proof_.set_adapter_sha256(AdapterDigest(chosen.at.adapter));
+  }
   proof_.set_strip_max_cosine(chosen.strip_cosine);
+  return absl::OkStatus();
 }
 
 absl::Status FineTuningRun::ScoreResult() {
@@ -289,9 +207,19 @@ absl::Status FineTuningRun::ScoreResult() {
     WT_RETURN_IF_ERROR(ScoreCheckpoint(checkpoints_[i]));
     if (!passed && checkpoints_[i].gate == v1::SafetyGate::STATE_AVAILABLE) passed = i;
   }
-  Deliver(passed.value_or(0));
+  WT_RETURN_IF_ERROR(Deliver(passed.value_or(0)));
   WT_ASSIGN_OR_RETURN(*proof_.mutable_scored_base_sha256(), DigestOfScoredBase(*base_));
   return attempt_.GoOn();
+}
+
+absl::StatusOr<std::string> FineTuningRun::ResultTar(const AdapterFacts& facts) {
+  const Checkpoint& chosen = checkpoints_[delivered_];
+  if (!chosen.model) return ExportAdapter(chosen.at.adapter, facts);
+  auto companions = environment_.base_models.Companions(*base_);
+  if (!companions.ok()) {
+    return WithJobReason(kBaseModelMismatch, companions.status(), /*retryable=*/true);
+  }
+  return ExportModel(std::exchange(model_weights_, {}), *std::move(companions), facts);
 }
 
 absl::Status FineTuningRun::Export() {
@@ -304,8 +232,7 @@ absl::Status FineTuningRun::Export() {
                               .before = before_,
                               .start = score_of_start_,
                               .after = *checkpoints_[delivered_].score};
-  WT_ASSIGN_OR_RETURN(const std::string tar,
-                      ExportAdapter(checkpoints_[delivered_].at.adapter, facts));
+  WT_ASSIGN_OR_RETURN(const std::string tar, ResultTar(facts));
   WT_ASSIGN_OR_RETURN(adapter_tar_sha256_, attempt_.Upload(v1::UploadArtifactRequest::KIND_ADAPTER,
                                                            tar, attempt_.progress().step()));
   return attempt_.GoOn();

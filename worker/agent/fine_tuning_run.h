@@ -11,6 +11,9 @@
 // scored, and the first that passes the safety gate, in order of their validation loss, is
 // delivered: the best by task loss among those within the bounds.
 //
+// A job of METHOD_FULL_PARAMETER trains a change of the weights instead of an adapter
+// (worker/training/full_parameter_trainer.h); its one result is base + change as a model.
+//
 // There is no way around the vector: training takes the folded weights, and only the stages before
 // make them. Scoring takes the plain base, and the folded weights are gone by then.
 // Thread safety: belongs to the attempt's thread.
@@ -30,6 +33,7 @@
 #include "worker/agent/row_encoding.h"
 #include "worker/security/activation_check.h"
 #include "worker/security/security_vector.h"
+#include "worker/training/full_parameter_trainer.h"
 
 namespace wardtune {
 
@@ -59,20 +63,30 @@ class FineTuningRun {
   std::vector<TrainingStream> MakeStreams(std::vector<TrainingRow> rows);
   absl::Status FitIntoMemory(const std::vector<TrainingStream>& streams, TrainerOptions& options);
   absl::Status Train();
+  absl::Status TrainAdapter(const TrainerOptions& options, std::vector<TrainingStream> streams);
   absl::Status CheckTrainedWithVector(const Trainer& trainer) const;
+  // The weights themselves.
+  absl::Status TrainFully(const TrainerOptions& options, std::vector<TrainingStream> streams);
+  absl::Status CheckTrainedOnFolded(const FullParameterTrainer& trainer) const;
+  void NameGuardRows(const DecoderModel& ran_on);
   absl::Status Strip();
-  absl::StatusOr<double> StripCosine(const LoraAdapter& adapter) const;
   absl::Status ScoreResult();
   struct Checkpoint {
     AdapterAtStep at;
-    double strip_cosine = 0.0;          // from Strip
+    std::optional<DecoderModel>
+        model;                  // what full-parameter training made; `at` has no adapter then
+    double strip_cosine = 0.0;  // from Strip
     std::optional<SafetyResult> score;  // from ScoreCheckpoint
     v1::SafetyGate::State gate = v1::SafetyGate::STATE_UNSPECIFIED;
   };
+  // The largest |cosine| to the vector that any matrix of its delta has, and that within the bound.
+  absl::StatusOr<double> CosineToVector(const Checkpoint& checkpoint) const;
+  absl::StatusOr<double> StripCosine(const Checkpoint& checkpoint) const;
   absl::Status ScoreCheckpoint(Checkpoint& checkpoint);
-  void Deliver(size_t checkpoint);
+  absl::Status Deliver(size_t checkpoint);
   // With their scores, for the server; none where there was nothing to choose.
   void ReportCheckpoints(v1::FineTuningResult& result) const;
+  absl::StatusOr<std::string> ResultTar(const AdapterFacts& facts);
   absl::Status Export();
   absl::Status Complete();
 
@@ -94,6 +108,7 @@ class FineTuningRun {
   v1::ProtectionProof proof_;
   SafetyResult before_;
   std::optional<SafetyResult> score_of_start_;
+  std::string model_weights_;  // of a full-parameter result, from Deliver until Export
   std::string adapter_tar_sha256_;
 };
 

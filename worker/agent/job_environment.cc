@@ -80,6 +80,14 @@ absl::StatusOr<SafetyResult> ScoreAdapter(const JobEnvironment& environment, Att
                      environment.sampling, attempt.PromptProgress(prompts));
 }
 
+absl::StatusOr<SafetyResult> ScoreModel(const JobEnvironment& environment, Attempt& attempt,
+                                        const BaseModel& base, const SafetyInputs& safety,
+                                        const DecoderModel& model) {
+  const auto prompts = static_cast<int64_t>(safety.suite.prompts.size());
+  return ScoreSafety(model, {}, *base.tokenizer, safety.suite, *safety.judge, environment.sampling,
+                     attempt.PromptProgress(prompts));
+}
+
 absl::StatusOr<std::shared_ptr<const BaseModel>> LoadBaseModel(const Attempt& attempt,
                                                                BaseModels& models) {
   auto base = models.Load(attempt.lease().base_model(), attempt.lease().base_sha256());

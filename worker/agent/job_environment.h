@@ -52,6 +52,10 @@ absl::StatusOr<SafetyResult> ScoreBase(JobEnvironment& environment, Attempt& att
 absl::StatusOr<SafetyResult> ScoreAdapter(const JobEnvironment& environment, Attempt& attempt,
                                           const BaseModel& base, const SafetyInputs& safety,
                                           const LoraAdapter& adapter);
+// Score of a model that was trained from the base.
+absl::StatusOr<SafetyResult> ScoreModel(const JobEnvironment& environment, Attempt& attempt,
+                                        const BaseModel& base, const SafetyInputs& safety,
+                                        const DecoderModel& model);
 
 // SHA-256 over the base's tensors, measured after scoring, so that a score of weights that changed
 // meanwhile is none. Errors: the reason BASE_MODEL_MISMATCH, retryable, where they did.

@@ -42,6 +42,18 @@ absl::Status RestoreCheckpoint(Trainer& trainer, Attempt& attempt, const Trainin
   return absl::OkStatus();
 }
 
+template <typename AnyTrainer>
+absl::StatusOr<StepReport> RunStep(AnyTrainer& trainer, Attempt& attempt) {
+  WT_RETURN_IF_ERROR(attempt.GoOn());
+  absl::StatusOr<StepReport> report = trainer.Step();
+  if (report.status().code() == absl::StatusCode::kAborted) {
+    return WithJobReason(kLossNotFinite, report.status());
+  }
+  WT_RETURN_IF_ERROR(report.status());
+  attempt.ReportStep(*report);
+  return report;
+}
+
 }  // namespace
 
 absl::Status RunTraining(Trainer& trainer, Attempt& attempt, const CheckpointPolicy& policy,
@@ -54,27 +66,28 @@ absl::Status RunTraining(Trainer& trainer, Attempt& attempt, const CheckpointPol
     if (attempt.stop_reason() == StopReason::kShutdown && trainer.step() > saved_step) {
       WT_RETURN_IF_ERROR(UploadCheckpoint(trainer, attempt, hooks));
     }
-    WT_RETURN_IF_ERROR(attempt.GoOn());
-    absl::StatusOr<StepReport> report = trainer.Step();
-    if (report.status().code() == absl::StatusCode::kAborted) {
-      return WithJobReason(kLossNotFinite, report.status());
-    }
-    WT_RETURN_IF_ERROR(report.status());
-    attempt.ReportStep(*report);
+    WT_ASSIGN_OR_RETURN(const StepReport report, RunStep(trainer, attempt));
     if (trainer.validation_loss()) {
       attempt.ReportBest(trainer.adapter_step(), *trainer.validation_loss());
     }
 
     const absl::Duration now = attempt.clock().Monotonic();
     const bool due =
-        report->step - saved_step >= policy.every_steps || now - saved_at >= policy.every;
+        report.step - saved_step >= policy.every_steps || now - saved_at >= policy.every;
     if (due && !trainer.done()) {
       WT_RETURN_IF_ERROR(UploadCheckpoint(trainer, attempt, hooks));
-      saved_step = report->step;
+      saved_step = report.step;
       saved_at = now;
     }
   }
   return Check(hooks);
+}
+
+absl::Status RunTraining(FullParameterTrainer& trainer, Attempt& attempt,
+                         const std::function<absl::Status()>& check) {
+  WT_RETURN_IF_ERROR(check());
+  while (!trainer.done()) WT_RETURN_IF_ERROR(RunStep(trainer, attempt).status());
+  return check();
 }
 
 }  // namespace wardtune

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "worker/agent/attempt.h"
+#include "worker/training/full_parameter_trainer.h"
 #include "worker/training/trainer.h"
 
 namespace wardtune {
@@ -37,6 +38,10 @@ struct TrainingHooks {
 // LOSS_NOT_FINITE; CANCELLED; those of the hooks, of the trainer and of uploads.
 absl::Status RunTraining(Trainer& trainer, Attempt& attempt, const CheckpointPolicy& policy,
                          const TrainingHooks& hooks);
+// Full-parameter training, which has no checkpoints: an attempt that breaks off starts anew.
+// `check` is called before the first step and after the last.
+absl::Status RunTraining(FullParameterTrainer& trainer, Attempt& attempt,
+                         const std::function<absl::Status()>& check);
 
 }  // namespace wardtune
 

@@ -18,19 +18,26 @@ LrDecay ToDecay(v1::Hyperparameters::Schedule schedule) {
   }
 }
 
+void SetLoraDefaults(v1::Hyperparameters& p) {
+  if (p.lora_rank() == 0) p.set_lora_rank(16);
+  if (p.lora_alpha() == 0.0) p.set_lora_alpha(2.0 * p.lora_rank());
+  if (!p.target_modules().empty()) return;
+  for (const Projection projection : kAllProjections) {
+    p.add_target_modules(std::string(ProjectionName(projection)));
+  }
+}
+
 }  // namespace
+
+bool IsFullParameter(const v1::Hyperparameters& p) {
+  return p.method() == v1::Hyperparameters::METHOD_FULL_PARAMETER;
+}
 
 v1::Hyperparameters WithDefaults(v1::Hyperparameters p) {
   if (p.epochs() == 0) p.set_epochs(2);
-  if (p.learning_rate() == 0.0) p.set_learning_rate(3e-4);
+  if (p.learning_rate() == 0.0) p.set_learning_rate(IsFullParameter(p) ? 3e-5 : 3e-4);
   if (p.batch_size() == 0) p.set_batch_size(8);
-  if (p.lora_rank() == 0) p.set_lora_rank(16);
-  if (p.lora_alpha() == 0.0) p.set_lora_alpha(2.0 * p.lora_rank());
-  if (p.target_modules().empty()) {
-    for (const Projection projection : kAllProjections) {
-      p.add_target_modules(std::string(ProjectionName(projection)));
-    }
-  }
+  if (!IsFullParameter(p)) SetLoraDefaults(p);
   if (!p.has_warmup_ratio()) p.set_warmup_ratio(0.05);
   if (p.schedule() == v1::Hyperparameters::SCHEDULE_UNSPECIFIED) {
     p.set_schedule(v1::Hyperparameters::SCHEDULE_LINEAR);
@@ -42,12 +49,12 @@ v1::Hyperparameters WithDefaults(v1::Hyperparameters p) {
 
 absl::StatusOr<TrainerOptions> ToTrainerOptions(const v1::Hyperparameters& p) {
   TrainerOptions options;
-  options.lora.rank = p.lora_rank();
-  options.lora.alpha = p.lora_alpha();
-  options.lora.targets.clear();
-  for (const std::string& name : p.target_modules()) {
-    WT_ASSIGN_OR_RETURN(const Projection projection, ParseProjection(name));
-    options.lora.targets.push_back(projection);
+  if (!IsFullParameter(p)) {
+    options.lora = {.rank = p.lora_rank(), .alpha = p.lora_alpha(), .targets = {}};
+    for (const std::string& name : p.target_modules()) {
+      WT_ASSIGN_OR_RETURN(const Projection projection, ParseProjection(name));
+      options.lora.targets.push_back(projection);
+    }
   }
   options.epochs = p.epochs();
   options.schedule.peak = p.learning_rate();

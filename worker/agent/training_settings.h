@@ -11,6 +11,9 @@
 
 namespace wardtune {
 
+// Whether a job trains the weights themselves.
+bool IsFullParameter(const v1::Hyperparameters& parameters);
+
 // The documented default in every field that is not set, as the server fills it in.
 v1::Hyperparameters WithDefaults(v1::Hyperparameters parameters);
 

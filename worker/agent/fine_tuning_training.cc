@@ -1,0 +1,166 @@
+// The training stage of a customer's job, for adapters and for the weights themselves.
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "worker/agent/fine_tuning_run.h"
+#include "worker/agent/job_error.h"
+#include "worker/agent/training_loop.h"
+#include "worker/agent/training_settings.h"
+#include "worker/security/guard_rows.h"
+#include "worker/training/full_parameter_memory.h"
+#include "worker/training/full_parameter_trainer.h"
+#include "worker/training/memory_estimate.h"
+#include "worker/training/trainer.h"
+
+namespace wardtune {
+namespace {
+
+// Checkpoints that are scored where a lease does not say how many. Each costs one more score.
+constexpr int kScoredCheckpoints = 3;
+
+}  // namespace
+
+// Chooses the micro-batch by the memory that is free, and refuses before the first step what cannot
+// fit. Other devices say so themselves when their memory runs out.
+absl::Status FineTuningRun::FitIntoMemory(const std::vector<TrainingStream>& streams,
+                                          TrainerOptions& options) {
+  if (base_->model.device_name() != "cpu") return absl::OkStatus();
+  size_t longest = 0;
+  for (const TrainingStream& stream : streams) {
+    for (const TrainingRow& row : stream.rows) longest = std::max(longest, row.ids.size());
+  }
+  WT_ASSIGN_OR_RETURN(int64_t free, FreeHostMemory());
+  // The trainer keeps a copy of its options.
+  if (options.start) {
+    free -= options.start->parameter_count() * static_cast<int64_t>(sizeof(float));
+  }
+  MemoryQuestion question{.lora = options.lora, .lanes = ComputeThreads()};
+  if (IsFullParameter(work_.hyperparameters())) {
+    question.lanes = 1;
+    free -= FullParameterBytes(base_->model.config(), base_->model.compute_type(),
+                               static_cast<int64_t>(streams.size()));
+  }
+  if (streams[0].frozen != nullptr) question.frozen = streams[0].frozen->spec;
+  const auto tokens =
+      ChooseMicroBatchTokens(base_->model.config(), base_->model.compute_type(), question,
+                             options.micro_batch_tokens, static_cast<int64_t>(longest), free);
+  if (!tokens.ok()) return WithJobReason(kOutOfMemory, tokens.status(), /*retryable=*/true);
+  options.micro_batch_tokens = *tokens;
+  return absl::OkStatus();
+}
+
+// The customer's rows run with the vector on, the provider's guard rows beside them with it off:
+// both on the base's weights, so that they share its products, and the vector as an adapter of the
+// customer's rows (docs/adr/0014). Without guard rows, and where the weights themselves are
+// trained, the vector is folded in.
+std::vector<TrainingStream> FineTuningRun::MakeStreams(std::vector<TrainingRow> rows) {
+  const int64_t batch = work_.hyperparameters().batch_size();
+  std::vector<TrainingStream> streams;
+  streams.push_back(
+      {.name = "customer", .rows = std::move(rows), .model = *folded_, .rows_per_step = batch});
+  if (!vector_->guard.active()) return streams;
+  streams.push_back(GuardStream(vector_->guard, base_->model, batch));
+  if (IsFullParameter(work_.hyperparameters())) return streams;
+  streams[0].model = base_->model;
+  streams[0].frozen = std::make_shared<const LoraAdapter>(vector_->adapter);
+  folded_.reset();
+  return streams;
+}
+
+// What counts is what the trainer holds, not what it was meant to get.
+absl::Status FineTuningRun::CheckTrainedWithVector(const Trainer& trainer) const {
+  const std::string weights = trainer.model(0).WeightsDigest();
+  const LoraAdapter* const frozen = trainer.frozen(0);
+  const bool as_promised = frozen == nullptr
+                               ? weights == proof_.folded_sha256()
+                               : weights == base_->weights_sha256 &&
+                                     AdapterDigest(*frozen) == AdapterDigest(vector_->adapter);
+  if (as_promised) return absl::OkStatus();
+  return SecurityVectorError(
+      absl::DataLossError("training did not run with the security vector to its end"));
+}
+
+void FineTuningRun::NameGuardRows(const DecoderModel& ran_on) {
+  proof_.set_guard_rows_sha256(GuardDigest(vector_->guard));
+  proof_.set_guard_weights_sha256(ran_on.WeightsDigest());
+}
+
+absl::Status FineTuningRun::TrainAdapter(const TrainerOptions& options,
+                                         std::vector<TrainingStream> streams) {
+  auto trainer = Trainer::Create(options, std::move(streams), &attempt_.clock());
+  if (trainer.status().code() == absl::StatusCode::kInvalidArgument) {
+    return WithJobReason(kInputInvalid, trainer.status());
+  }
+  WT_RETURN_IF_ERROR(trainer.status());
+
+  const DecoderModel& trained_on = (*trainer)->model(0);
+  const LoraAdapter* const frozen = (*trainer)->frozen(0);
+  TrainingHooks hooks;
+  hooks.check = [&] {
+    return SecurityVectorError(frozen == nullptr ? activation_->Check(trained_on)
+                                                 : activation_->CheckBeside(trained_on, *frozen));
+  };
+  WT_RETURN_IF_ERROR(RunTraining(**trainer, attempt_, environment_.checkpoints, hooks));
+  for (AdapterAtStep& candidate : (*trainer)->Candidates()) {
+    checkpoints_.push_back({.at = std::move(candidate)});
+  }
+  WT_RETURN_IF_ERROR(CheckTrainedWithVector(**trainer));
+  if (vector_->guard.active()) NameGuardRows((*trainer)->model(1));
+  return absl::OkStatus();
+}
+
+// What counts is what rows ran on at the end: folded weights and the trained change, to the bit.
+absl::Status FineTuningRun::CheckTrainedOnFolded(const FullParameterTrainer& trainer) const {
+  WT_ASSIGN_OR_RETURN(const DecoderModel with_vector, trainer.AddTo(*folded_));
+  if (folded_->WeightsDigest() == proof_.folded_sha256() &&
+      with_vector.WeightsDigest() == trainer.working_model(0).WeightsDigest()) {
+    return absl::OkStatus();
+  }
+  return SecurityVectorError(
+      absl::DataLossError("training did not run with the security vector to its end"));
+}
+
+absl::Status FineTuningRun::TrainFully(const TrainerOptions& options,
+                                       std::vector<TrainingStream> streams) {
+  auto trainer = FullParameterTrainer::Create(options, std::move(streams), &attempt_.clock());
+  if (trainer.status().code() == absl::StatusCode::kInvalidArgument) {
+    return WithJobReason(kInputInvalid, trainer.status());
+  }
+  if (absl::IsResourceExhausted(trainer.status())) {
+    return WithJobReason(kOutOfMemory, trainer.status(), /*retryable=*/true);
+  }
+  WT_RETURN_IF_ERROR(trainer.status());
+  WT_RETURN_IF_ERROR(RunTraining(
+      **trainer, attempt_, [&] { return SecurityVectorError(activation_->Check(*folded_)); }));
+  WT_RETURN_IF_ERROR(CheckTrainedOnFolded(**trainer));
+  Checkpoint& result = checkpoints_.emplace_back();
+  result.at.step = (*trainer)->step();
+  WT_ASSIGN_OR_RETURN(result.model, (*trainer)->AddTo(base_->model));
+  if (vector_->guard.active()) NameGuardRows(base_->model);
+  return absl::OkStatus();
+}
+
+absl::Status FineTuningRun::Train() {
+  attempt_.StartPhase(v1::FineTuningJob::PHASE_TRAINING, 18, 80);
+  std::vector<TrainingRow> rows = std::exchange(rows_, {}).rows;
+  auto options = ToTrainerOptions(work_.hyperparameters());
+  if (!options.ok()) return WithJobReason(kInputInvalid, options.status());
+  options->start = std::exchange(start_, std::nullopt);
+  options->validation.keep =
+      work_.scored_checkpoints() > 0 ? work_.scored_checkpoints() : kScoredCheckpoints;
+  options->validation.rows =
+      TakeHeldOut(rows, work_.hyperparameters().validation_fraction(), options->seed);
+  if (options->validation.every_steps == 0) {  // an epoch
+    const int64_t batch = work_.hyperparameters().batch_size();
+    options->validation.every_steps = (static_cast<int64_t>(rows.size()) + batch - 1) / batch;
+  }
+  std::vector<TrainingStream> streams = MakeStreams(std::move(rows));
+  WT_RETURN_IF_ERROR(FitIntoMemory(streams, *options));
+  if (IsFullParameter(work_.hyperparameters())) return TrainFully(*options, std::move(streams));
+  return TrainAdapter(*options, std::move(streams));
+}
+
+}  // namespace wardtune
