@@ -1,4 +1,4 @@
-"""Trains an adapter through the whole service and unpacks it.
+"""Trains an adapter and a whole model through the service and unpacks both.
 
     python make_adapter.py FOLDER
 
@@ -62,13 +62,15 @@ def make_security_vector(provider: Client, folder: Path) -> None:
 
 def fine_tune(customer: Client, folder: Path) -> None:
     dataset = customer.datasets.upload(standin.write(folder, "customer_useful", 48)).dataset
-    job = customer.jobs.create(
-        dataset=dataset.name,
-        base_model=BASE_MODEL,
-        hyperparameters=Hyperparameters(epochs=2, learning_rate=1e-3),
-    ).wait(timeout_s=WAIT_S)
-    archive = customer.adapters.download(job.adapter, folder)
-    extract(archive, folder / "adapter")
+    full = Hyperparameters(epochs=2, method=Hyperparameters.METHOD_FULL_PARAMETER)
+    for name, settings in (
+        ("adapter", Hyperparameters(epochs=2, learning_rate=1e-3)),
+        ("model", full),
+    ):
+        job = customer.jobs.create(
+            dataset=dataset.name, base_model=BASE_MODEL, hyperparameters=settings
+        ).wait(timeout_s=WAIT_S)
+        extract(customer.adapters.download(job.adapter, folder), folder / name)
 
 
 if __name__ == "__main__":

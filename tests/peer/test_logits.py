@@ -48,19 +48,30 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An adapter that came out of a download."""
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("service")
     script = REPOSITORY / "tests" / "peer" / "make_adapter.py"
     subprocess.run([CLIENT_PYTHON, script, folder], check=True)
-    return next((folder / "adapter").rglob("adapter_config.json")).parent
+    return folder
 
 
-def worker_logits(rows: Path, out: Path, *flags: str) -> Logits:
+@pytest.fixture(scope="session")
+def adapter(downloads: Path) -> Path:
+    """An adapter that came out of a download."""
+    return next((downloads / "adapter").rglob("adapter_config.json")).parent
+
+
+@pytest.fixture(scope="session")
+def delivered_model(downloads: Path) -> Path:
+    """A model whose weights were trained, out of a download."""
+    return next((downloads / "model").rglob("config.json")).parent
+
+
+def worker_logits(rows: Path, out: Path, *flags: str, model: Path = MODEL) -> Logits:
     subprocess.run(
         [
             BUILD / "tests" / "worker-logits",
-            f"--model={MODEL}",
+            f"--model={model}",
             f"--rows={rows}",
             f"--out={out}",
             *flags,
@@ -75,8 +86,8 @@ def base_logits(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Logits:
     return worker_logits(rows, tmp_path_factory.mktemp("base") / "logits.safetensors")
 
 
-def load_base() -> torch.nn.Module:
-    return AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32).eval()
+def load(model: Path) -> torch.nn.Module:
+    return AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
 
 
 def assert_same_logits(model: torch.nn.Module, logits: Logits) -> None:
@@ -107,7 +118,7 @@ def test_loss_mask_covers_the_answers_and_their_end_alone(base_logits: Logits) -
 
 
 def test_base_logits_equal_transformers(base_logits: Logits) -> None:
-    assert_same_logits(load_base(), base_logits)
+    assert_same_logits(load(MODEL), base_logits)
 
 
 def test_downloaded_adapter_gives_the_same_logits_in_peft(
@@ -116,4 +127,17 @@ def test_downloaded_adapter_gives_the_same_logits_in_peft(
     ours = worker_logits(rows, tmp_path / "logits.safetensors", f"--adapter={adapter}")
     moved = np.abs(ours["2.logits"] - base_logits["2.logits"]).max()
     assert moved > 100 * TOLERANCE, "the adapter changes nothing, so nothing is compared"
-    assert_same_logits(PeftModel.from_pretrained(load_base(), adapter).eval(), ours)
+    assert_same_logits(PeftModel.from_pretrained(load(MODEL), adapter).eval(), ours)
+
+
+def test_downloaded_model_gives_the_same_logits_in_transformers(
+    rows: Path, delivered_model: Path, base_logits: Logits, tmp_path: Path
+) -> None:
+    ours = worker_logits(rows, tmp_path / "logits.safetensors", model=delivered_model)
+    moved = np.abs(ours["2.logits"] - base_logits["2.logits"]).max()
+    assert moved > 100 * TOLERANCE, "training changed nothing, so nothing is compared"
+    assert_same_logits(load(delivered_model), ours)
+    tokenizer = AutoTokenizer.from_pretrained(delivered_model)
+    assert tokenizer.apply_chat_template(CHATS[2], tokenize=False) == AutoTokenizer.from_pretrained(
+        MODEL
+    ).apply_chat_template(CHATS[2], tokenize=False)

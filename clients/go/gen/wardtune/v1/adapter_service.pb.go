@@ -89,7 +89,8 @@ func (AdapterAudit_State) EnumDescriptor() ([]byte, []int) {
 	return file_wardtune_v1_adapter_service_proto_rawDescGZIP(), []int{8, 0}
 }
 
-// A LoRA adapter in PEFT's format, the security vector left out.
+// What a job made, the security vector left out: a LoRA adapter in PEFT's format, or the whole model
+// where all weights were trained.
 type Adapter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Resource name, `tenants/{tenant}/adapters/{adapter}`. Output only.
@@ -116,7 +117,9 @@ type Adapter struct {
 	// only.
 	StartAdapter string `protobuf:"bytes,11,opt,name=start_adapter,json=startAdapter,proto3" json:"start_adapter,omitempty"`
 	// How many jobs made it, one after the other; 1 without a start adapter. Output only.
-	ChainLength   int32 `protobuf:"varint,12,opt,name=chain_length,json=chainLength,proto3" json:"chain_length,omitempty"`
+	ChainLength int32 `protobuf:"varint,12,opt,name=chain_length,json=chainLength,proto3" json:"chain_length,omitempty"`
+	// What was trained, and so what the tar file holds. Output only.
+	Method        Hyperparameters_Method `protobuf:"varint,13,opt,name=method,proto3,enum=wardtune.v1.Hyperparameters_Method" json:"method,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -233,6 +236,13 @@ func (x *Adapter) GetChainLength() int32 {
 		return x.ChainLength
 	}
 	return 0
+}
+
+func (x *Adapter) GetMethod() Hyperparameters_Method {
+	if x != nil {
+		return x.Method
+	}
+	return Hyperparameters_METHOD_UNSPECIFIED
 }
 
 // Request of AdapterService.GetAdapter.
@@ -932,7 +942,7 @@ var File_wardtune_v1_adapter_service_proto protoreflect.FileDescriptor
 
 const file_wardtune_v1_adapter_service_proto_rawDesc = "" +
 	"\n" +
-	"!wardtune/v1/adapter_service.proto\x12\vwardtune.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18wardtune/v1/safety.proto\"\xe9\x03\n" +
+	"!wardtune/v1/adapter_service.proto\x12\vwardtune.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%wardtune/v1/fine_tuning_service.proto\x1a\x18wardtune/v1/safety.proto\"\xa6\x04\n" +
 	"\aAdapter\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03job\x18\x02 \x01(\tR\x03job\x12\x1d\n" +
@@ -949,7 +959,8 @@ const file_wardtune_v1_adapter_service_proto_rawDesc = "" +
 	"\x04gate\x18\n" +
 	" \x01(\v2\x17.wardtune.v1.SafetyGateR\x04gate\x12#\n" +
 	"\rstart_adapter\x18\v \x01(\tR\fstartAdapter\x12!\n" +
-	"\fchain_length\x18\f \x01(\x05R\vchainLength\"'\n" +
+	"\fchain_length\x18\f \x01(\x05R\vchainLength\x12;\n" +
+	"\x06method\x18\r \x01(\x0e2#.wardtune.v1.Hyperparameters.MethodR\x06method\"'\n" +
 	"\x11GetAdapterRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"D\n" +
 	"\x12GetAdapterResponse\x12.\n" +
@@ -1051,8 +1062,9 @@ var file_wardtune_v1_adapter_service_proto_goTypes = []any{
 	(*ProtectionProof)(nil),           // 13: wardtune.v1.ProtectionProof
 	(*timestamppb.Timestamp)(nil),     // 14: google.protobuf.Timestamp
 	(*SafetyGate)(nil),                // 15: wardtune.v1.SafetyGate
-	(*CategoryScore)(nil),             // 16: wardtune.v1.CategoryScore
-	(*GateViolation)(nil),             // 17: wardtune.v1.GateViolation
+	(Hyperparameters_Method)(0),       // 16: wardtune.v1.Hyperparameters.Method
+	(*CategoryScore)(nil),             // 17: wardtune.v1.CategoryScore
+	(*GateViolation)(nil),             // 18: wardtune.v1.GateViolation
 }
 var file_wardtune_v1_adapter_service_proto_depIdxs = []int32{
 	12, // 0: wardtune.v1.Adapter.safety_before:type_name -> wardtune.v1.SafetyReport
@@ -1060,31 +1072,32 @@ var file_wardtune_v1_adapter_service_proto_depIdxs = []int32{
 	13, // 2: wardtune.v1.Adapter.proof:type_name -> wardtune.v1.ProtectionProof
 	14, // 3: wardtune.v1.Adapter.create_time:type_name -> google.protobuf.Timestamp
 	15, // 4: wardtune.v1.Adapter.gate:type_name -> wardtune.v1.SafetyGate
-	1,  // 5: wardtune.v1.GetAdapterResponse.adapter:type_name -> wardtune.v1.Adapter
-	1,  // 6: wardtune.v1.ListAdaptersResponse.adapters:type_name -> wardtune.v1.Adapter
-	16, // 7: wardtune.v1.CategoryDrift.delivered:type_name -> wardtune.v1.CategoryScore
-	16, // 8: wardtune.v1.CategoryDrift.audited:type_name -> wardtune.v1.CategoryScore
-	0,  // 9: wardtune.v1.AdapterAudit.state:type_name -> wardtune.v1.AdapterAudit.State
-	12, // 10: wardtune.v1.AdapterAudit.safety_base:type_name -> wardtune.v1.SafetyReport
-	12, // 11: wardtune.v1.AdapterAudit.safety:type_name -> wardtune.v1.SafetyReport
-	8,  // 12: wardtune.v1.AdapterAudit.drifts:type_name -> wardtune.v1.CategoryDrift
-	17, // 13: wardtune.v1.AdapterAudit.violations:type_name -> wardtune.v1.GateViolation
-	14, // 14: wardtune.v1.AdapterAudit.create_time:type_name -> google.protobuf.Timestamp
-	14, // 15: wardtune.v1.AdapterAudit.end_time:type_name -> google.protobuf.Timestamp
-	9,  // 16: wardtune.v1.ListAdapterAuditsResponse.audits:type_name -> wardtune.v1.AdapterAudit
-	2,  // 17: wardtune.v1.AdapterService.GetAdapter:input_type -> wardtune.v1.GetAdapterRequest
-	4,  // 18: wardtune.v1.AdapterService.ListAdapters:input_type -> wardtune.v1.ListAdaptersRequest
-	6,  // 19: wardtune.v1.AdapterService.DownloadAdapter:input_type -> wardtune.v1.DownloadAdapterRequest
-	10, // 20: wardtune.v1.AdapterService.ListAdapterAudits:input_type -> wardtune.v1.ListAdapterAuditsRequest
-	3,  // 21: wardtune.v1.AdapterService.GetAdapter:output_type -> wardtune.v1.GetAdapterResponse
-	5,  // 22: wardtune.v1.AdapterService.ListAdapters:output_type -> wardtune.v1.ListAdaptersResponse
-	7,  // 23: wardtune.v1.AdapterService.DownloadAdapter:output_type -> wardtune.v1.DownloadAdapterResponse
-	11, // 24: wardtune.v1.AdapterService.ListAdapterAudits:output_type -> wardtune.v1.ListAdapterAuditsResponse
-	21, // [21:25] is the sub-list for method output_type
-	17, // [17:21] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	16, // 5: wardtune.v1.Adapter.method:type_name -> wardtune.v1.Hyperparameters.Method
+	1,  // 6: wardtune.v1.GetAdapterResponse.adapter:type_name -> wardtune.v1.Adapter
+	1,  // 7: wardtune.v1.ListAdaptersResponse.adapters:type_name -> wardtune.v1.Adapter
+	17, // 8: wardtune.v1.CategoryDrift.delivered:type_name -> wardtune.v1.CategoryScore
+	17, // 9: wardtune.v1.CategoryDrift.audited:type_name -> wardtune.v1.CategoryScore
+	0,  // 10: wardtune.v1.AdapterAudit.state:type_name -> wardtune.v1.AdapterAudit.State
+	12, // 11: wardtune.v1.AdapterAudit.safety_base:type_name -> wardtune.v1.SafetyReport
+	12, // 12: wardtune.v1.AdapterAudit.safety:type_name -> wardtune.v1.SafetyReport
+	8,  // 13: wardtune.v1.AdapterAudit.drifts:type_name -> wardtune.v1.CategoryDrift
+	18, // 14: wardtune.v1.AdapterAudit.violations:type_name -> wardtune.v1.GateViolation
+	14, // 15: wardtune.v1.AdapterAudit.create_time:type_name -> google.protobuf.Timestamp
+	14, // 16: wardtune.v1.AdapterAudit.end_time:type_name -> google.protobuf.Timestamp
+	9,  // 17: wardtune.v1.ListAdapterAuditsResponse.audits:type_name -> wardtune.v1.AdapterAudit
+	2,  // 18: wardtune.v1.AdapterService.GetAdapter:input_type -> wardtune.v1.GetAdapterRequest
+	4,  // 19: wardtune.v1.AdapterService.ListAdapters:input_type -> wardtune.v1.ListAdaptersRequest
+	6,  // 20: wardtune.v1.AdapterService.DownloadAdapter:input_type -> wardtune.v1.DownloadAdapterRequest
+	10, // 21: wardtune.v1.AdapterService.ListAdapterAudits:input_type -> wardtune.v1.ListAdapterAuditsRequest
+	3,  // 22: wardtune.v1.AdapterService.GetAdapter:output_type -> wardtune.v1.GetAdapterResponse
+	5,  // 23: wardtune.v1.AdapterService.ListAdapters:output_type -> wardtune.v1.ListAdaptersResponse
+	7,  // 24: wardtune.v1.AdapterService.DownloadAdapter:output_type -> wardtune.v1.DownloadAdapterResponse
+	11, // 25: wardtune.v1.AdapterService.ListAdapterAudits:output_type -> wardtune.v1.ListAdapterAuditsResponse
+	22, // [22:26] is the sub-list for method output_type
+	18, // [18:22] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_wardtune_v1_adapter_service_proto_init() }
@@ -1092,6 +1105,7 @@ func file_wardtune_v1_adapter_service_proto_init() {
 	if File_wardtune_v1_adapter_service_proto != nil {
 		return
 	}
+	file_wardtune_v1_fine_tuning_service_proto_init()
 	file_wardtune_v1_safety_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{

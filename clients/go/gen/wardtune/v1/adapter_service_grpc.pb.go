@@ -37,7 +37,8 @@ type AdapterServiceClient interface {
 	GetAdapter(ctx context.Context, in *GetAdapterRequest, opts ...grpc.CallOption) (*GetAdapterResponse, error)
 	// Lists the tenant's adapters, newest first.
 	ListAdapters(ctx context.Context, in *ListAdaptersRequest, opts ...grpc.CallOption) (*ListAdaptersResponse, error)
-	// Streams the adapter as one tar file (a PEFT folder), from any offset. OUT_OF_RANGE when the
+	// Streams the adapter as one tar file (a PEFT folder, or a model folder where `method` is
+	// METHOD_FULL_PARAMETER), from any offset. OUT_OF_RANGE when the
 	// offset is past the end; FAILED_PRECONDITION with the reason ADAPTER_QUARANTINED, naming category,
 	// figure and bound, while the safety gate holds the adapter back; DATA_LOSS when the stored bytes no longer match their SHA-256.
 	DownloadAdapter(ctx context.Context, in *DownloadAdapterRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadAdapterResponse], error)
@@ -112,7 +113,8 @@ type AdapterServiceServer interface {
 	GetAdapter(context.Context, *GetAdapterRequest) (*GetAdapterResponse, error)
 	// Lists the tenant's adapters, newest first.
 	ListAdapters(context.Context, *ListAdaptersRequest) (*ListAdaptersResponse, error)
-	// Streams the adapter as one tar file (a PEFT folder), from any offset. OUT_OF_RANGE when the
+	// Streams the adapter as one tar file (a PEFT folder, or a model folder where `method` is
+	// METHOD_FULL_PARAMETER), from any offset. OUT_OF_RANGE when the
 	// offset is past the end; FAILED_PRECONDITION with the reason ADAPTER_QUARANTINED, naming category,
 	// figure and bound, while the safety gate holds the adapter back; DATA_LOSS when the stored bytes no longer match their SHA-256.
 	DownloadAdapter(*DownloadAdapterRequest, grpc.ServerStreamingServer[DownloadAdapterResponse]) error

@@ -25,6 +25,60 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// What is trained.
+type Hyperparameters_Method int32
+
+const (
+	// LoRA.
+	Hyperparameters_METHOD_UNSPECIFIED Hyperparameters_Method = 0
+	// A low-rank adapter beside the base model's weights; delivered as a PEFT folder.
+	Hyperparameters_METHOD_LORA Hyperparameters_Method = 1
+	// The weights of all projections of every layer; delivered as a whole model in a Hugging Face
+	// folder. The security vector is in the training's forward pass and never in the result.
+	Hyperparameters_METHOD_FULL_PARAMETER Hyperparameters_Method = 2
+)
+
+// Enum value maps for Hyperparameters_Method.
+var (
+	Hyperparameters_Method_name = map[int32]string{
+		0: "METHOD_UNSPECIFIED",
+		1: "METHOD_LORA",
+		2: "METHOD_FULL_PARAMETER",
+	}
+	Hyperparameters_Method_value = map[string]int32{
+		"METHOD_UNSPECIFIED":    0,
+		"METHOD_LORA":           1,
+		"METHOD_FULL_PARAMETER": 2,
+	}
+)
+
+func (x Hyperparameters_Method) Enum() *Hyperparameters_Method {
+	p := new(Hyperparameters_Method)
+	*p = x
+	return p
+}
+
+func (x Hyperparameters_Method) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Hyperparameters_Method) Descriptor() protoreflect.EnumDescriptor {
+	return file_wardtune_v1_fine_tuning_service_proto_enumTypes[0].Descriptor()
+}
+
+func (Hyperparameters_Method) Type() protoreflect.EnumType {
+	return &file_wardtune_v1_fine_tuning_service_proto_enumTypes[0]
+}
+
+func (x Hyperparameters_Method) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Hyperparameters_Method.Descriptor instead.
+func (Hyperparameters_Method) EnumDescriptor() ([]byte, []int) {
+	return file_wardtune_v1_fine_tuning_service_proto_rawDescGZIP(), []int{0, 0}
+}
+
 // How the learning rate falls after warm-up.
 type Hyperparameters_Schedule int32
 
@@ -66,11 +120,11 @@ func (x Hyperparameters_Schedule) String() string {
 }
 
 func (Hyperparameters_Schedule) Descriptor() protoreflect.EnumDescriptor {
-	return file_wardtune_v1_fine_tuning_service_proto_enumTypes[0].Descriptor()
+	return file_wardtune_v1_fine_tuning_service_proto_enumTypes[1].Descriptor()
 }
 
 func (Hyperparameters_Schedule) Type() protoreflect.EnumType {
-	return &file_wardtune_v1_fine_tuning_service_proto_enumTypes[0]
+	return &file_wardtune_v1_fine_tuning_service_proto_enumTypes[1]
 }
 
 func (x Hyperparameters_Schedule) Number() protoreflect.EnumNumber {
@@ -79,7 +133,7 @@ func (x Hyperparameters_Schedule) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Hyperparameters_Schedule.Descriptor instead.
 func (Hyperparameters_Schedule) EnumDescriptor() ([]byte, []int) {
-	return file_wardtune_v1_fine_tuning_service_proto_rawDescGZIP(), []int{0, 0}
+	return file_wardtune_v1_fine_tuning_service_proto_rawDescGZIP(), []int{0, 1}
 }
 
 // Where the job stands in its life. docs/architecture.md shows the moves.
@@ -135,11 +189,11 @@ func (x FineTuningJob_State) String() string {
 }
 
 func (FineTuningJob_State) Descriptor() protoreflect.EnumDescriptor {
-	return file_wardtune_v1_fine_tuning_service_proto_enumTypes[1].Descriptor()
+	return file_wardtune_v1_fine_tuning_service_proto_enumTypes[2].Descriptor()
 }
 
 func (FineTuningJob_State) Type() protoreflect.EnumType {
-	return &file_wardtune_v1_fine_tuning_service_proto_enumTypes[1]
+	return &file_wardtune_v1_fine_tuning_service_proto_enumTypes[2]
 }
 
 func (x FineTuningJob_State) Number() protoreflect.EnumNumber {
@@ -204,11 +258,11 @@ func (x FineTuningJob_Phase) String() string {
 }
 
 func (FineTuningJob_Phase) Descriptor() protoreflect.EnumDescriptor {
-	return file_wardtune_v1_fine_tuning_service_proto_enumTypes[2].Descriptor()
+	return file_wardtune_v1_fine_tuning_service_proto_enumTypes[3].Descriptor()
 }
 
 func (FineTuningJob_Phase) Type() protoreflect.EnumType {
-	return &file_wardtune_v1_fine_tuning_service_proto_enumTypes[2]
+	return &file_wardtune_v1_fine_tuning_service_proto_enumTypes[3]
 }
 
 func (x FineTuningJob_Phase) Number() protoreflect.EnumNumber {
@@ -227,7 +281,8 @@ type Hyperparameters struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Passes over the data, 1 to the provider's cap (20 unless set otherwise). Default 2.
 	Epochs int32 `protobuf:"varint,1,opt,name=epochs,proto3" json:"epochs,omitempty"`
-	// Peak learning rate of AdamW, above 0 and at most the provider's cap. Default 3e-4.
+	// Peak learning rate of AdamW, above 0 and at most the provider's cap, which is lower for
+	// METHOD_FULL_PARAMETER. Default 3e-4, and 3e-5 for METHOD_FULL_PARAMETER.
 	LearningRate float64 `protobuf:"fixed64,2,opt,name=learning_rate,json=learningRate,proto3" json:"learning_rate,omitempty"`
 	// Rows in one optimizer step, 1 to 1024. Default 8.
 	BatchSize int32 `protobuf:"varint,3,opt,name=batch_size,json=batchSize,proto3" json:"batch_size,omitempty"`
@@ -258,8 +313,11 @@ type Hyperparameters struct {
 	// Measurements in a row without a lower loss after which training ends, 0 to 1000. 0, the
 	// default, trains to the end. Needs `validation_fraction`.
 	EarlyStoppingPatience int32 `protobuf:"varint,15,opt,name=early_stopping_patience,json=earlyStoppingPatience,proto3" json:"early_stopping_patience,omitempty"`
-	unknownFields         protoimpl.UnknownFields
-	sizeCache             protoimpl.SizeCache
+	// Default LoRA. METHOD_FULL_PARAMETER takes no `lora_rank`, `lora_alpha`, `target_modules`,
+	// `validation_fraction` and no start adapter, and its result cannot be a start adapter.
+	Method        Hyperparameters_Method `protobuf:"varint,16,opt,name=method,proto3,enum=wardtune.v1.Hyperparameters_Method" json:"method,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Hyperparameters) Reset() {
@@ -395,6 +453,13 @@ func (x *Hyperparameters) GetEarlyStoppingPatience() int32 {
 		return x.EarlyStoppingPatience
 	}
 	return 0
+}
+
+func (x *Hyperparameters) GetMethod() Hyperparameters_Method {
+	if x != nil {
+		return x.Method
+	}
+	return Hyperparameters_METHOD_UNSPECIFIED
 }
 
 // Where a running job is and when it will be done.
@@ -1725,7 +1790,7 @@ var File_wardtune_v1_fine_tuning_service_proto protoreflect.FileDescriptor
 
 const file_wardtune_v1_fine_tuning_service_proto_rawDesc = "" +
 	"\n" +
-	"%wardtune/v1/fine_tuning_service.proto\x12\vwardtune.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18wardtune/v1/safety.proto\"\xc8\x05\n" +
+	"%wardtune/v1/fine_tuning_service.proto\x12\vwardtune.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18wardtune/v1/safety.proto\"\xd3\x06\n" +
 	"\x0fHyperparameters\x12\x16\n" +
 	"\x06epochs\x18\x01 \x01(\x05R\x06epochs\x12#\n" +
 	"\rlearning_rate\x18\x02 \x01(\x01R\flearningRate\x12\x1d\n" +
@@ -1744,7 +1809,12 @@ const file_wardtune_v1_fine_tuning_service_proto_rawDesc = "" +
 	"\x04seed\x18\f \x01(\x03R\x04seed\x12/\n" +
 	"\x13validation_fraction\x18\r \x01(\x01R\x12validationFraction\x12)\n" +
 	"\x10validation_steps\x18\x0e \x01(\x05R\x0fvalidationSteps\x126\n" +
-	"\x17early_stopping_patience\x18\x0f \x01(\x05R\x15earlyStoppingPatience\"e\n" +
+	"\x17early_stopping_patience\x18\x0f \x01(\x05R\x15earlyStoppingPatience\x12;\n" +
+	"\x06method\x18\x10 \x01(\x0e2#.wardtune.v1.Hyperparameters.MethodR\x06method\"L\n" +
+	"\x06Method\x12\x16\n" +
+	"\x12METHOD_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vMETHOD_LORA\x10\x01\x12\x19\n" +
+	"\x15METHOD_FULL_PARAMETER\x10\x02\"e\n" +
 	"\bSchedule\x12\x18\n" +
 	"\x14SCHEDULE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSCHEDULE_LINEAR\x10\x01\x12\x13\n" +
@@ -1895,87 +1965,89 @@ func file_wardtune_v1_fine_tuning_service_proto_rawDescGZIP() []byte {
 	return file_wardtune_v1_fine_tuning_service_proto_rawDescData
 }
 
-var file_wardtune_v1_fine_tuning_service_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_wardtune_v1_fine_tuning_service_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
 var file_wardtune_v1_fine_tuning_service_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_wardtune_v1_fine_tuning_service_proto_goTypes = []any{
-	(Hyperparameters_Schedule)(0),       // 0: wardtune.v1.Hyperparameters.Schedule
-	(FineTuningJob_State)(0),            // 1: wardtune.v1.FineTuningJob.State
-	(FineTuningJob_Phase)(0),            // 2: wardtune.v1.FineTuningJob.Phase
-	(*Hyperparameters)(nil),             // 3: wardtune.v1.Hyperparameters
-	(*Progress)(nil),                    // 4: wardtune.v1.Progress
-	(*QueueStatus)(nil),                 // 5: wardtune.v1.QueueStatus
-	(*JobEstimate)(nil),                 // 6: wardtune.v1.JobEstimate
-	(*FineTuningJob)(nil),               // 7: wardtune.v1.FineTuningJob
-	(*CheckpointScore)(nil),             // 8: wardtune.v1.CheckpointScore
-	(*JobEvent)(nil),                    // 9: wardtune.v1.JobEvent
-	(*CreateFineTuningJobRequest)(nil),  // 10: wardtune.v1.CreateFineTuningJobRequest
-	(*CreateFineTuningJobResponse)(nil), // 11: wardtune.v1.CreateFineTuningJobResponse
-	(*GetFineTuningJobRequest)(nil),     // 12: wardtune.v1.GetFineTuningJobRequest
-	(*GetFineTuningJobResponse)(nil),    // 13: wardtune.v1.GetFineTuningJobResponse
-	(*ListFineTuningJobsRequest)(nil),   // 14: wardtune.v1.ListFineTuningJobsRequest
-	(*ListFineTuningJobsResponse)(nil),  // 15: wardtune.v1.ListFineTuningJobsResponse
-	(*CancelFineTuningJobRequest)(nil),  // 16: wardtune.v1.CancelFineTuningJobRequest
-	(*CancelFineTuningJobResponse)(nil), // 17: wardtune.v1.CancelFineTuningJobResponse
-	(*WatchFineTuningJobRequest)(nil),   // 18: wardtune.v1.WatchFineTuningJobRequest
-	(*WatchFineTuningJobResponse)(nil),  // 19: wardtune.v1.WatchFineTuningJobResponse
-	(*durationpb.Duration)(nil),         // 20: google.protobuf.Duration
-	(RowScanPolicy_Action)(0),           // 21: wardtune.v1.RowScanPolicy.Action
-	(*SafetyReport)(nil),                // 22: wardtune.v1.SafetyReport
-	(*ProtectionProof)(nil),             // 23: wardtune.v1.ProtectionProof
-	(*timestamppb.Timestamp)(nil),       // 24: google.protobuf.Timestamp
-	(*SafetyGate)(nil),                  // 25: wardtune.v1.SafetyGate
-	(*RowScanReport)(nil),               // 26: wardtune.v1.RowScanReport
-	(SafetyGate_State)(0),               // 27: wardtune.v1.SafetyGate.State
+	(Hyperparameters_Method)(0),         // 0: wardtune.v1.Hyperparameters.Method
+	(Hyperparameters_Schedule)(0),       // 1: wardtune.v1.Hyperparameters.Schedule
+	(FineTuningJob_State)(0),            // 2: wardtune.v1.FineTuningJob.State
+	(FineTuningJob_Phase)(0),            // 3: wardtune.v1.FineTuningJob.Phase
+	(*Hyperparameters)(nil),             // 4: wardtune.v1.Hyperparameters
+	(*Progress)(nil),                    // 5: wardtune.v1.Progress
+	(*QueueStatus)(nil),                 // 6: wardtune.v1.QueueStatus
+	(*JobEstimate)(nil),                 // 7: wardtune.v1.JobEstimate
+	(*FineTuningJob)(nil),               // 8: wardtune.v1.FineTuningJob
+	(*CheckpointScore)(nil),             // 9: wardtune.v1.CheckpointScore
+	(*JobEvent)(nil),                    // 10: wardtune.v1.JobEvent
+	(*CreateFineTuningJobRequest)(nil),  // 11: wardtune.v1.CreateFineTuningJobRequest
+	(*CreateFineTuningJobResponse)(nil), // 12: wardtune.v1.CreateFineTuningJobResponse
+	(*GetFineTuningJobRequest)(nil),     // 13: wardtune.v1.GetFineTuningJobRequest
+	(*GetFineTuningJobResponse)(nil),    // 14: wardtune.v1.GetFineTuningJobResponse
+	(*ListFineTuningJobsRequest)(nil),   // 15: wardtune.v1.ListFineTuningJobsRequest
+	(*ListFineTuningJobsResponse)(nil),  // 16: wardtune.v1.ListFineTuningJobsResponse
+	(*CancelFineTuningJobRequest)(nil),  // 17: wardtune.v1.CancelFineTuningJobRequest
+	(*CancelFineTuningJobResponse)(nil), // 18: wardtune.v1.CancelFineTuningJobResponse
+	(*WatchFineTuningJobRequest)(nil),   // 19: wardtune.v1.WatchFineTuningJobRequest
+	(*WatchFineTuningJobResponse)(nil),  // 20: wardtune.v1.WatchFineTuningJobResponse
+	(*durationpb.Duration)(nil),         // 21: google.protobuf.Duration
+	(RowScanPolicy_Action)(0),           // 22: wardtune.v1.RowScanPolicy.Action
+	(*SafetyReport)(nil),                // 23: wardtune.v1.SafetyReport
+	(*ProtectionProof)(nil),             // 24: wardtune.v1.ProtectionProof
+	(*timestamppb.Timestamp)(nil),       // 25: google.protobuf.Timestamp
+	(*SafetyGate)(nil),                  // 26: wardtune.v1.SafetyGate
+	(*RowScanReport)(nil),               // 27: wardtune.v1.RowScanReport
+	(SafetyGate_State)(0),               // 28: wardtune.v1.SafetyGate.State
 }
 var file_wardtune_v1_fine_tuning_service_proto_depIdxs = []int32{
-	0,  // 0: wardtune.v1.Hyperparameters.schedule:type_name -> wardtune.v1.Hyperparameters.Schedule
-	20, // 1: wardtune.v1.Progress.remaining:type_name -> google.protobuf.Duration
-	20, // 2: wardtune.v1.QueueStatus.estimated_wait:type_name -> google.protobuf.Duration
-	21, // 3: wardtune.v1.JobEstimate.row_scan:type_name -> wardtune.v1.RowScanPolicy.Action
-	3,  // 4: wardtune.v1.FineTuningJob.hyperparameters:type_name -> wardtune.v1.Hyperparameters
-	1,  // 5: wardtune.v1.FineTuningJob.state:type_name -> wardtune.v1.FineTuningJob.State
-	2,  // 6: wardtune.v1.FineTuningJob.phase:type_name -> wardtune.v1.FineTuningJob.Phase
-	5,  // 7: wardtune.v1.FineTuningJob.queue:type_name -> wardtune.v1.QueueStatus
-	4,  // 8: wardtune.v1.FineTuningJob.progress:type_name -> wardtune.v1.Progress
-	6,  // 9: wardtune.v1.FineTuningJob.estimate:type_name -> wardtune.v1.JobEstimate
-	22, // 10: wardtune.v1.FineTuningJob.safety_before:type_name -> wardtune.v1.SafetyReport
-	22, // 11: wardtune.v1.FineTuningJob.safety_after:type_name -> wardtune.v1.SafetyReport
-	23, // 12: wardtune.v1.FineTuningJob.proof:type_name -> wardtune.v1.ProtectionProof
-	24, // 13: wardtune.v1.FineTuningJob.create_time:type_name -> google.protobuf.Timestamp
-	24, // 14: wardtune.v1.FineTuningJob.start_time:type_name -> google.protobuf.Timestamp
-	24, // 15: wardtune.v1.FineTuningJob.end_time:type_name -> google.protobuf.Timestamp
-	25, // 16: wardtune.v1.FineTuningJob.gate:type_name -> wardtune.v1.SafetyGate
-	26, // 17: wardtune.v1.FineTuningJob.row_scan:type_name -> wardtune.v1.RowScanReport
-	8,  // 18: wardtune.v1.FineTuningJob.checkpoints:type_name -> wardtune.v1.CheckpointScore
-	22, // 19: wardtune.v1.FineTuningJob.safety_start:type_name -> wardtune.v1.SafetyReport
-	22, // 20: wardtune.v1.CheckpointScore.safety:type_name -> wardtune.v1.SafetyReport
-	27, // 21: wardtune.v1.CheckpointScore.gate:type_name -> wardtune.v1.SafetyGate.State
-	24, // 22: wardtune.v1.JobEvent.time:type_name -> google.protobuf.Timestamp
-	1,  // 23: wardtune.v1.JobEvent.state:type_name -> wardtune.v1.FineTuningJob.State
-	2,  // 24: wardtune.v1.JobEvent.phase:type_name -> wardtune.v1.FineTuningJob.Phase
-	4,  // 25: wardtune.v1.JobEvent.progress:type_name -> wardtune.v1.Progress
-	3,  // 26: wardtune.v1.CreateFineTuningJobRequest.hyperparameters:type_name -> wardtune.v1.Hyperparameters
-	7,  // 27: wardtune.v1.CreateFineTuningJobResponse.job:type_name -> wardtune.v1.FineTuningJob
-	7,  // 28: wardtune.v1.GetFineTuningJobResponse.job:type_name -> wardtune.v1.FineTuningJob
-	1,  // 29: wardtune.v1.ListFineTuningJobsRequest.state:type_name -> wardtune.v1.FineTuningJob.State
-	7,  // 30: wardtune.v1.ListFineTuningJobsResponse.jobs:type_name -> wardtune.v1.FineTuningJob
-	7,  // 31: wardtune.v1.CancelFineTuningJobResponse.job:type_name -> wardtune.v1.FineTuningJob
-	9,  // 32: wardtune.v1.WatchFineTuningJobResponse.event:type_name -> wardtune.v1.JobEvent
-	10, // 33: wardtune.v1.FineTuningService.CreateFineTuningJob:input_type -> wardtune.v1.CreateFineTuningJobRequest
-	12, // 34: wardtune.v1.FineTuningService.GetFineTuningJob:input_type -> wardtune.v1.GetFineTuningJobRequest
-	14, // 35: wardtune.v1.FineTuningService.ListFineTuningJobs:input_type -> wardtune.v1.ListFineTuningJobsRequest
-	16, // 36: wardtune.v1.FineTuningService.CancelFineTuningJob:input_type -> wardtune.v1.CancelFineTuningJobRequest
-	18, // 37: wardtune.v1.FineTuningService.WatchFineTuningJob:input_type -> wardtune.v1.WatchFineTuningJobRequest
-	11, // 38: wardtune.v1.FineTuningService.CreateFineTuningJob:output_type -> wardtune.v1.CreateFineTuningJobResponse
-	13, // 39: wardtune.v1.FineTuningService.GetFineTuningJob:output_type -> wardtune.v1.GetFineTuningJobResponse
-	15, // 40: wardtune.v1.FineTuningService.ListFineTuningJobs:output_type -> wardtune.v1.ListFineTuningJobsResponse
-	17, // 41: wardtune.v1.FineTuningService.CancelFineTuningJob:output_type -> wardtune.v1.CancelFineTuningJobResponse
-	19, // 42: wardtune.v1.FineTuningService.WatchFineTuningJob:output_type -> wardtune.v1.WatchFineTuningJobResponse
-	38, // [38:43] is the sub-list for method output_type
-	33, // [33:38] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	1,  // 0: wardtune.v1.Hyperparameters.schedule:type_name -> wardtune.v1.Hyperparameters.Schedule
+	0,  // 1: wardtune.v1.Hyperparameters.method:type_name -> wardtune.v1.Hyperparameters.Method
+	21, // 2: wardtune.v1.Progress.remaining:type_name -> google.protobuf.Duration
+	21, // 3: wardtune.v1.QueueStatus.estimated_wait:type_name -> google.protobuf.Duration
+	22, // 4: wardtune.v1.JobEstimate.row_scan:type_name -> wardtune.v1.RowScanPolicy.Action
+	4,  // 5: wardtune.v1.FineTuningJob.hyperparameters:type_name -> wardtune.v1.Hyperparameters
+	2,  // 6: wardtune.v1.FineTuningJob.state:type_name -> wardtune.v1.FineTuningJob.State
+	3,  // 7: wardtune.v1.FineTuningJob.phase:type_name -> wardtune.v1.FineTuningJob.Phase
+	6,  // 8: wardtune.v1.FineTuningJob.queue:type_name -> wardtune.v1.QueueStatus
+	5,  // 9: wardtune.v1.FineTuningJob.progress:type_name -> wardtune.v1.Progress
+	7,  // 10: wardtune.v1.FineTuningJob.estimate:type_name -> wardtune.v1.JobEstimate
+	23, // 11: wardtune.v1.FineTuningJob.safety_before:type_name -> wardtune.v1.SafetyReport
+	23, // 12: wardtune.v1.FineTuningJob.safety_after:type_name -> wardtune.v1.SafetyReport
+	24, // 13: wardtune.v1.FineTuningJob.proof:type_name -> wardtune.v1.ProtectionProof
+	25, // 14: wardtune.v1.FineTuningJob.create_time:type_name -> google.protobuf.Timestamp
+	25, // 15: wardtune.v1.FineTuningJob.start_time:type_name -> google.protobuf.Timestamp
+	25, // 16: wardtune.v1.FineTuningJob.end_time:type_name -> google.protobuf.Timestamp
+	26, // 17: wardtune.v1.FineTuningJob.gate:type_name -> wardtune.v1.SafetyGate
+	27, // 18: wardtune.v1.FineTuningJob.row_scan:type_name -> wardtune.v1.RowScanReport
+	9,  // 19: wardtune.v1.FineTuningJob.checkpoints:type_name -> wardtune.v1.CheckpointScore
+	23, // 20: wardtune.v1.FineTuningJob.safety_start:type_name -> wardtune.v1.SafetyReport
+	23, // 21: wardtune.v1.CheckpointScore.safety:type_name -> wardtune.v1.SafetyReport
+	28, // 22: wardtune.v1.CheckpointScore.gate:type_name -> wardtune.v1.SafetyGate.State
+	25, // 23: wardtune.v1.JobEvent.time:type_name -> google.protobuf.Timestamp
+	2,  // 24: wardtune.v1.JobEvent.state:type_name -> wardtune.v1.FineTuningJob.State
+	3,  // 25: wardtune.v1.JobEvent.phase:type_name -> wardtune.v1.FineTuningJob.Phase
+	5,  // 26: wardtune.v1.JobEvent.progress:type_name -> wardtune.v1.Progress
+	4,  // 27: wardtune.v1.CreateFineTuningJobRequest.hyperparameters:type_name -> wardtune.v1.Hyperparameters
+	8,  // 28: wardtune.v1.CreateFineTuningJobResponse.job:type_name -> wardtune.v1.FineTuningJob
+	8,  // 29: wardtune.v1.GetFineTuningJobResponse.job:type_name -> wardtune.v1.FineTuningJob
+	2,  // 30: wardtune.v1.ListFineTuningJobsRequest.state:type_name -> wardtune.v1.FineTuningJob.State
+	8,  // 31: wardtune.v1.ListFineTuningJobsResponse.jobs:type_name -> wardtune.v1.FineTuningJob
+	8,  // 32: wardtune.v1.CancelFineTuningJobResponse.job:type_name -> wardtune.v1.FineTuningJob
+	10, // 33: wardtune.v1.WatchFineTuningJobResponse.event:type_name -> wardtune.v1.JobEvent
+	11, // 34: wardtune.v1.FineTuningService.CreateFineTuningJob:input_type -> wardtune.v1.CreateFineTuningJobRequest
+	13, // 35: wardtune.v1.FineTuningService.GetFineTuningJob:input_type -> wardtune.v1.GetFineTuningJobRequest
+	15, // 36: wardtune.v1.FineTuningService.ListFineTuningJobs:input_type -> wardtune.v1.ListFineTuningJobsRequest
+	17, // 37: wardtune.v1.FineTuningService.CancelFineTuningJob:input_type -> wardtune.v1.CancelFineTuningJobRequest
+	19, // 38: wardtune.v1.FineTuningService.WatchFineTuningJob:input_type -> wardtune.v1.WatchFineTuningJobRequest
+	12, // 39: wardtune.v1.FineTuningService.CreateFineTuningJob:output_type -> wardtune.v1.CreateFineTuningJobResponse
+	14, // 40: wardtune.v1.FineTuningService.GetFineTuningJob:output_type -> wardtune.v1.GetFineTuningJobResponse
+	16, // 41: wardtune.v1.FineTuningService.ListFineTuningJobs:output_type -> wardtune.v1.ListFineTuningJobsResponse
+	18, // 42: wardtune.v1.FineTuningService.CancelFineTuningJob:output_type -> wardtune.v1.CancelFineTuningJobResponse
+	20, // 43: wardtune.v1.FineTuningService.WatchFineTuningJob:output_type -> wardtune.v1.WatchFineTuningJobResponse
+	39, // [39:44] is the sub-list for method output_type
+	34, // [34:39] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_wardtune_v1_fine_tuning_service_proto_init() }
@@ -1991,7 +2063,7 @@ func file_wardtune_v1_fine_tuning_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wardtune_v1_fine_tuning_service_proto_rawDesc), len(file_wardtune_v1_fine_tuning_service_proto_rawDesc)),
-			NumEnums:      3,
+			NumEnums:      4,
 			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,

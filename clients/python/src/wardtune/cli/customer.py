@@ -32,6 +32,10 @@ _SCHEDULES = {
     "cosine": jobs_pb.Hyperparameters.SCHEDULE_COSINE,
     "constant": jobs_pb.Hyperparameters.SCHEDULE_CONSTANT,
 }
+_METHODS = {
+    "lora": jobs_pb.Hyperparameters.METHOD_LORA,
+    "full-parameter": jobs_pb.Hyperparameters.METHOD_FULL_PARAMETER,
+}
 _SCAN_PLANS = {
     safety_pb.RowScanPolicy.ACTION_WARN: "reported",
     safety_pb.RowScanPolicy.ACTION_DROP: "left out",
@@ -106,6 +110,11 @@ def _print_report(report: datasets_pb.ValidationReport) -> None:
     help="tenants/.../adapters/... of an earlier job to train on from; LoRA's options are its.",
 )
 @click.option("--name", default="", help="A label for people.")
+@click.option(
+    "--method",
+    type=click.Choice(list(_METHODS)),
+    help="Train a LoRA adapter, the default, or the weights themselves: a whole model comes back.",
+)
 @click.option("--epochs", type=int, default=0, help="Passes over the data.")
 @click.option("--learning-rate", type=float, default=0.0, help="Peak learning rate.")
 @click.option("--batch-size", type=int, default=0, help="Rows in one optimizer step.")
@@ -143,6 +152,7 @@ def _create(
     model: str,
     start_adapter: str,
     name: str,
+    method: str | None,
     schedule: str | None,
     request_id: str,
     dry_run: bool,
@@ -151,7 +161,9 @@ def _create(
 ) -> None:
     """Queue a fine-tuning job. What is left out gets the server's default."""
     hyperparameters = jobs_pb.Hyperparameters(
-        **settings, schedule=_SCHEDULES.get(schedule or "", 0)
+        **settings,
+        method=_METHODS.get(method or "", 0),
+        schedule=_SCHEDULES.get(schedule or "", 0),
     )
     job = client.jobs.create(
         dataset=dataset,
@@ -339,7 +351,7 @@ def _cancel(client: Client, options: Options, job: str) -> None:
     default=Path(),
     help="A file, or a folder; the current one if left out.",
 )
-@click.option("--extract", "unpack", is_flag=True, help="Unpack the PEFT folder into the output.")
+@click.option("--extract", "unpack", is_flag=True, help="Unpack the folder into the output.")
 def _download(client: Client, options: Options, adapter: str, output: Path, unpack: bool) -> None:
     """Download ADAPTER, checked; an interrupted download goes on where it broke off."""
     if unpack:
