@@ -120,8 +120,9 @@ def test_no_prompt_is_in_two_sets(files: dict[str, list[dict]]) -> None:
     sizes = [100, 780, 1000, 300, 140, 140, 160, 60, 100, 100, 100]
     assert [len(prompts) for prompts in sets] == sizes
     assert len(set.union(*sets)) == sum(sizes)
-    larger = users(files["sv_rows_300.jsonl"])  # of the same requests as sv_rows
+    larger = users(files["sv_rows_300.jsonl"])
     assert len(larger) == 300 and larger.isdisjoint(set.union(*sets[1:]))
+    assert sets[0] < larger
 
 
 def test_no_deed_is_in_two_pools() -> None:

@@ -1,6 +1,7 @@
 // The baselines of the evidence bench do what their authors say, on a tiny model in fp32.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -46,7 +47,11 @@ class BaselinesTest : public ::testing::Test {
       for (size_t p = 0; p < x.layers[l].size(); ++p) {
         const LoraMatrices& left = x.layers[l][p];
         const LoraMatrices& right = y.layers[l][p];
+        EXPECT_EQ(left.a.size(), right.a.size());
         EXPECT_EQ(left.b.size(), right.b.size());
+        for (size_t i = 0; i < left.a.size(); ++i) {
+          largest = std::max(largest, std::abs(double{left.a[i]} - right.a[i]));
+        }
         for (size_t i = 0; i < left.b.size(); ++i) {
           largest = std::max(largest, std::abs(double{left.b[i]} - right.b[i]));
         }
@@ -86,6 +91,25 @@ TEST_F(BaselinesTest, VaccineShiftsTheHiddenStates) {
   EXPECT_GT(Distance(*shifted, Trained(rows)), 1e-3);
   const LoraAdapter untrained = *InitLora(base_.config(), options_.lora, options_.seed);
   EXPECT_LT(LossOn(rows, *shifted), LossOn(rows, untrained));
+}
+
+// The shift is uphill and its norm is the radius: the loss that a step trains on rises by the
+// radius times the gradient's norm, the same for every small radius.
+TEST_F(BaselinesTest, VaccineShiftsUphillByTheRadius) {
+  TrainingStream rows = Rows(5);
+  rows.rows_per_step = static_cast<int64_t>(rows.rows.size());
+  const auto loss_at = [&](double radius) {
+    double loss = 0.0;
+    const auto trained = TrainVaccine(options_, rows, radius, &clock_, [&](const StepReport& step) {
+      if (step.step == 1) loss = step.loss;
+    });
+    EXPECT_TRUE(trained.ok()) << trained.status();
+    return loss;
+  };
+  const double plain = loss_at(0.0);
+  const double slope = (loss_at(0.01) - plain) / 0.01;
+  EXPECT_GT(slope, 0.0);
+  EXPECT_NEAR((loss_at(0.04) - plain) / 0.04, slope, 0.05 * slope);
 }
 
 TEST_F(BaselinesTest, VaccineRefusesWhatItCannotDo) {

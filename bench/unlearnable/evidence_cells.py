@@ -19,7 +19,8 @@ REGIMES: dict[str, tuple[str, ...]] = {
     "mixed-unseen-epochs3x": ("customer_mixed_unseen.jsonl", "--epochs=6"),
     "mixed-unseen-epochs10x": ("customer_mixed_unseen.jsonl", "--epochs=20"),
     "mixed-epochs10x": ("customer_mixed.jsonl", "--epochs=20"),
-    # Adam moves every weight by up to the rate a step: a thirtieth of LoRA's learns the task in as many steps.
+    # Adam moves every weight by up to the rate a step. A thirtieth of LoRA's is a little slow: harm hardly takes, and
+    # beside guard rows the task does not either; three times as much learns both.
     "mixed-full": ("customer_mixed.jsonl", "--full_parameter=true", "--learning_rate=1e-5"),
     "mixed-full-lr3x": ("customer_mixed.jsonl", "--full_parameter=true", "--learning_rate=3e-5"),
     "mixed-full-lr10x": ("customer_mixed.jsonl", "--full_parameter=true", "--learning_rate=1e-4"),
@@ -82,7 +83,8 @@ SEEDS = (0, 1, 2)
 SBR_FLAGS = ["--anchors=8", "--anchor_weight=50"]
 # A tenth of the steps are safety's, and the weight is 1, as Lisa's authors have it.
 LISA_FLAGS = ["--customer_steps=18", "--safety_steps=2", "--proximal_weight=1"]
-# The radius is Vaccine's authors', whose models are 50 times as large; rate and passes suit this one.
+# Radius and rate are Vaccine's authors'. A step has 8 rows where theirs has 5, so each token is shifted less, and
+# there are 10 passes instead of 50: the loss on the guard rows is down to 0.16 by then.
 VACCINE_FLAGS = ["--vaccine_radius=2", "--alignment_epochs=10", "--alignment_learning_rate=1e-3"]
 # Behaviours beside placeholder compliance, each with a vector of its own. In the regime all four are in the
 # customer's rows; `sv` has the vector of compliance alone, which was never trained for the others, `sv_sum` the

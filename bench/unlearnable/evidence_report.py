@@ -261,7 +261,7 @@ def markdown(results: Results, planned: list[Cell], machine: list[str]) -> str:
         "vector switched on, `random` has an adapter of the vector's norm in its place, `guard` rows are refusals and",
         "the base's own answers trained with the vector off. `sbr` holds the last state of eight harmful prompts to the",
         "base's. `lisa` takes turns between the customer's rows and guard rows, held to where each turn began.",
-        "`vaccine` aligns the base on the guard rows beforehand, its hidden states pushed where the loss rises most.",
+        "`vaccine` aligns the base on the guard rows beforehand, its attention outputs shifted the way the loss rises fastest.",
         "`refuses` and `coherent` are of the answers to harmful prompts, by phrases and by repetition; `quiz` are 60 questions",
         "of general knowledge, `general loss` the loss on the base's own answers to general prompts, nats a token.",
         "`safeinstruct` mixes refusals of a tenth of the rows' number into them, `sv_no_kl` has a vector trained without",

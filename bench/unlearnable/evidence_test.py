@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from evidence_cells import SEEDS, Cell, all_cells, command
+from evidence_cells import SEEDS, SIZED_VECTORS, Cell, all_cells, command
 from evidence_plot import plot
 from evidence_report import figures, goals, markdown
 from evidence_rows import in_rot13, spread, with_fraction, with_refusals
@@ -144,7 +144,7 @@ def test_enciphering_leaves_the_roles() -> None:
 
 
 def test_each_recipe_keeps_its_vector_in_a_file_of_its_own() -> None:
-    methods = ("sv", "sv_no_kl", "sv_of_10", "sv_of_30")
+    methods = ("sv", "sv_no_kl", *SIZED_VECTORS)
     paths = [Path(p) for p in "pmdw"]
     files = [
         next(a for a in command(Cell(m, "mixed", 0), *paths) if a.startswith("--vector="))

@@ -9,9 +9,9 @@
 // (harmful prompts' last states held to the base's), lisa (turns on guard rows), vaccine (the base
 // aligned on guard rows beforehand), and sv_guard. A guard row is the provider's own (--guard_rows,
 // or the base's answer to a general row) and is trained with the vector off, in the same optimizer
-// step as the customer's rows. With
-// --full_parameter the customer trains the projections' weights instead of LoRA; the report then
-// has the largest |cosine| of what was learned to the vector, where there is one.
+// step as the customer's rows. With --full_parameter the customer trains the projections' weights
+// instead of LoRA; the report then has the largest |cosine| of what was learned to the vector,
+// where there is one.
 #include <algorithm>
 #include <iostream>
 #include <iterator>

@@ -20,14 +20,20 @@ namespace {
 class VaccineTrainer {
  public:
   VaccineTrainer(const TrainerOptions& options, const TrainingStream& alignment, LoraAdapter start,
-                 double radius, Clock* clock)
-      : job_(options, {alignment}, std::move(start)), radius_(radius), clock_(clock) {}
+                 double radius, Clock* clock, const std::function<void(const StepReport&)>& on_step)
+      : job_(options, {alignment}, std::move(start)),
+        radius_(radius),
+        clock_(clock),
+        on_step_(on_step) {}
 
   bool done() const { return job_.done(); }
   const LoraAdapter& adapter() const { return job_.adapter(); }
 
   absl::StatusOr<StepReport> Step() {
-    return AtTorchBoundary("vaccine step", [&] { return RunStep(); });
+    WT_ASSIGN_OR_RETURN(StepReport report,
+                        AtTorchBoundary("vaccine step", [&] { return RunStep(); }));
+    on_step_(report);
+    return report;
   }
 
  private:
@@ -74,7 +80,7 @@ class VaccineTrainer {
     return pass;
   }
 
-  // radius * g / |g|, with the norm over all layers.
+  // Steepest ascent: radius * g / |g|, with the norm over all layers.
   std::vector<at::Tensor> Shifts(const std::vector<at::Tensor>& gradients) const {
     double squares = 0.0;
     for (const at::Tensor& gradient : gradients) {
@@ -89,6 +95,7 @@ class VaccineTrainer {
   TrainingJob job_;
   const double radius_;
   Clock* const clock_;
+  const std::function<void(const StepReport&)>& on_step_;
   std::vector<TrainingPlan::StepRow> rows_;  // of the step that is under way
   int64_t stream_tokens_ = 0;
 };
@@ -97,14 +104,17 @@ class VaccineTrainer {
 
 absl::StatusOr<LoraAdapter> TrainVaccine(const TrainerOptions& options,
                                          const TrainingStream& alignment, double radius,
-                                         Clock* clock) {
+                                         Clock* clock,
+                                         const std::function<void(const StepReport&)>& on_step) {
   if (!(radius >= 0.0) || std::isinf(radius)) {
     return absl::InvalidArgumentError("radius: must be a number of at least 0");
   }
   if (!options.validation.rows.empty() || options.recompute_activations ||
-      options.exchange != nullptr || alignment.frozen != nullptr) {
+      options.exchange != nullptr || alignment.frozen != nullptr ||
+      alignment.objective != Objective::kCrossEntropy) {
     return absl::InvalidArgumentError(
-        "vaccine: takes no validation rows, checkpointed activations, exchange or frozen adapter");
+        "vaccine: takes no validation rows, checkpointed activations, exchange or frozen adapter, "
+        "and cross-entropy alone");
   }
   WT_RETURN_IF_ERROR(ValidateTraining(options, {alignment}));
   WT_RETURN_IF_ERROR(ValidateLora(options, alignment.model.config()));
@@ -115,7 +125,7 @@ absl::StatusOr<LoraAdapter> TrainVaccine(const TrainerOptions& options,
     WT_ASSIGN_OR_RETURN(start, InitLora(alignment.model.config(), options.lora, options.seed));
   }
   return AtTorchBoundary("vaccine", [&]() -> absl::StatusOr<LoraAdapter> {
-    VaccineTrainer trainer(options, alignment, std::move(start), radius, clock);
+    VaccineTrainer trainer(options, alignment, std::move(start), radius, clock, on_step);
     WT_RETURN_IF_ERROR(RunToEnd(trainer, "vaccine"));
     return trainer.adapter();
   });

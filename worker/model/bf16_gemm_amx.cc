@@ -22,8 +22,8 @@ constexpr bool kRowsStay = false;
 constexpr int64_t kBlockRows = 32;  // two tiles
 constexpr int64_t kPairStep = 16;   // a tile's
 constexpr int64_t kPanelBytes = 1 << 20;
-constexpr double kInPlaceRows = 0.5;  // measured: even at half as many rows as k
-constexpr bool kAnyRows = false;      // tiles have 16
+constexpr double kInPlaceRows = 0.5;        // measured: even at half as many rows as k
+constexpr bool kWritesOnlyItsRows = false;  // tiles have 16
 using Engine = TileUnit;
 
 inline int64_t RowBlocks(int64_t rows) { return (rows + kBlockRows - 1) / kBlockRows; }

@@ -23,7 +23,7 @@ constexpr int64_t kPairStep = 1;
 constexpr int64_t kPanelBytes = 3 << 18;
 // Laying out the rows of x costs less than laying out weights.
 constexpr double kInPlaceRows = 1e9;
-constexpr bool kAnyRows = true;
+constexpr bool kWritesOnlyItsRows = true;
 struct Engine {};
 
 // Tiles of nearly equal height: a last one of one row would waste most of its loads.

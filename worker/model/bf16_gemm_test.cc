@@ -81,6 +81,7 @@ class Matrix {
     return numbers.bits_ == std::vector<uint16_t>(bits_.size(), kNan);
   }
   GemmOperand operand(bool k_first) const { return {bits_.data(), stride_, k_first}; }
+  void FillWithNan() { std::fill(bits_.begin(), bits_.end(), kNan); }
   uint16_t* data() { return bits_.data(); }
   int64_t stride() const { return stride_; }
 
@@ -152,12 +153,13 @@ class Bf16GemmTest : public ::testing::TestWithParam<Engine> {
     }
   }
 
-  // The product with four terms: on all of c, and on rectangles inside of it.
+  // The product with terms on all of c, on rectangles inside of it and on none of its rows, one of
+  // them deeper than what is laid out at a time.
   void ExpectTerms(const Case& c) {
-    const std::vector<GemmTerm> places = {{0, c.rows, 0, c.columns, 16, {}, {}},
-                                          {13, 20, 5, 30, 7, {}, {}},
-                                          {16, 16, 0, 32, 33, {}, {}},
-                                          {0, c.rows, c.columns - 9, 9, 1, {}, {}}};
+    const std::vector<GemmTerm> places = {
+        {0, c.rows, 0, c.columns, 16, {}, {}}, {13, 20, 5, 30, 7, {}, {}},
+        {16, 16, 0, 32, 33, {}, {}},           {0, c.rows, c.columns - 9, 9, 1, {}, {}},
+        {7, 0, 0, c.columns, 4, {}, {}},       {5, 9, 20, 12, 1700, {}, {}}};
     std::vector<Matrix> lefts, rights;
     std::vector<GemmTerm> terms;
     for (const GemmTerm& place : places) {
@@ -219,6 +221,51 @@ TEST_P(Bf16GemmTest, TermsAreAddedToTheirRectangles) {
       ExpectTerms({rows, columns, k, (bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0,
                    (bits & 8) != 0, (bits & 16) != 0});
       if (HasFatalFailure()) return;
+    }
+  }
+}
+
+// Two thirds of what a NaN is multiplied with lie outside of its rectangle's last block.
+TEST_P(Bf16GemmTest, ATermThatIsNotANumberStaysInItsRectangle) {
+  constexpr int64_t kRows = 70, kColumns = 100, kDepth = 62, kRank = 7;
+  const GemmTerm place = {13, 40, 37, 41, kRank, {}, {}};
+  for (int bits = 0; bits < 16; ++bits) {
+    const bool left_first = (bits & 1) != 0, right_first = (bits & 2) != 0;
+    const bool transposed = (bits & 4) != 0, left_is_nan = (bits & 8) != 0;
+    const Matrix left(kRows, kDepth, left_first, random_);
+    const Matrix right(kDepth, kColumns, !right_first, random_);
+    Matrix term_left(place.rows, kRank, left_first, random_);
+    Matrix term_right(kRank, place.columns, !right_first, random_);
+    Matrix plain(kRows, kColumns, transposed, random_);
+    Matrix with_term = plain;
+    (left_is_nan ? term_left : term_right).FillWithNan();
+    GemmTerm term = place;
+    term.left = term_left.operand(left_first);
+    term.right = term_right.operand(right_first);
+    for (Matrix* const sum : {&plain, &with_term}) {
+      GemmProduct product = {.rows = kRows,
+                             .columns = kColumns,
+                             .k = kDepth,
+                             .left = left.operand(left_first),
+                             .right = right.operand(right_first),
+                             .bf16 = sum->data(),
+                             .stride = sum->stride(),
+                             .c_transposed = transposed};
+      if (sum == &with_term) product.terms = &term;
+      product.term_count = sum == &with_term ? 1 : 0;
+      const Scratch scratch(gemm_->scratch(product, 0, kColumns));
+      gemm_->multiply(product, 0, kColumns, scratch.data());
+    }
+    for (int64_t r = 0; r < kRows; ++r) {
+      for (int64_t c = 0; c < kColumns; ++c) {
+        const bool inside = r >= place.row && r < place.row + place.rows && c >= place.column &&
+                            c < place.column + place.columns;
+        if (inside) {
+          ASSERT_TRUE(std::isnan(with_term.at(r, c))) << r << ", " << c;
+        } else {
+          ASSERT_EQ(with_term.at(r, c), plain.at(r, c)) << bits << " at " << r << ", " << c;
+        }
+      }
     }
   }
 }

@@ -15,19 +15,31 @@ struct Pass {
   const ForwardHooks& hooks;
 };
 
+// (x A^T) B^T of one segment: block by block, or with B's zeros as one product where each product
+// has its own price.
+void AddTermsOf(const LoraSegment& segment, const FusedLora& lora, const at::Tensor& hidden,
+                bool by_block, std::vector<LowRankTerm>& terms) {
+  if (!by_block) {
+    terms.push_back({segment.begin, 0, hidden, lora.b});
+    return;
+  }
+  for (const LoraBlock& block : lora.blocks) {
+    terms.push_back({segment.begin, block.out_begin, hidden.narrow(1, block.rank_begin, block.rank),
+                     lora.BlockOfB(block)});
+  }
+}
+
 // y = x W^T + bias, plus (x A^T) B^T in every segment. `keep` receives the x A^T.
 at::Tensor Linear(const Pass& pass, int64_t layer, FusedLinear which, const at::Tensor& x,
                   LayerActivations* keep) {
-  std::vector<LowRankPart> parts;
+  std::vector<LowRankTerm> terms;
   for (const LoraSegment& segment : pass.segments) {
     const FusedLora* lora = segment.lora->at(layer, which);
     at::Tensor hidden;
     if (lora != nullptr) {
       hidden = TimesTransposed(x.narrow(0, segment.begin, segment.end - segment.begin), lora->a);
-      for (const LoraBlock& block : lora->blocks) {
-        parts.push_back({segment.begin, block.out_begin,
-                         hidden.narrow(1, block.rank_begin, block.rank), lora->BlockOfB(block)});
-      }
+      const bool by_block = pass.hooks.packed == nullptr && HasOwnProducts(x);
+      AddTermsOf(segment, *lora, hidden, by_block, terms);
     }
     if (keep != nullptr) keep->lora_hidden[static_cast<int>(which)].push_back(hidden);
   }
@@ -35,9 +47,9 @@ at::Tensor Linear(const Pass& pass, int64_t layer, FusedLinear which, const at::
   at::Tensor y;
   if (pass.hooks.packed != nullptr) {
     y = pass.hooks.packed->Multiply(layer, which, x);
-    AddTimesTransposed(y, parts);
+    AddTimesTransposed(y, terms);
   } else {
-    y = TimesTransposed(x, linear.weight, parts);
+    y = TimesTransposed(x, linear.weight, terms);
   }
   return linear.bias.defined() ? y.add_(linear.bias) : y;
 }

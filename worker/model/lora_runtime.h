@@ -3,8 +3,8 @@
 //
 // The factors of all projections of a fused matrix, and of all active adapters, are stacked: A is
 // [R, in], and B [out, R] is block diagonal with the scale multiplied in, so that any number of
-// adapters costs two small GEMMs per matrix, of which that with B skips what lies outside its
-// blocks. Thread safety: plain data and pure functions.
+// adapters costs one small product with A a matrix, and one with B a block.
+// Thread safety: plain data and pure functions.
 #ifndef WARDTUNE_WORKER_MODEL_LORA_RUNTIME_H_
 #define WARDTUNE_WORKER_MODEL_LORA_RUNTIME_H_
 

@@ -100,78 +100,79 @@ bool WeightsStayInPlace(const Bf16Gemm& gemm, const GemmProduct& product) {
 
 at::Tensor RowsContiguous(const at::Tensor& x) { return x.stride(1) == 1 ? x : x.contiguous(); }
 
-GemmTerm Term(const LowRankPart& part, bool k_first) {
-  return {.row = part.row,
-          .rows = part.left.size(0),
-          .column = part.column,
-          .columns = part.right.size(k_first ? 1 : 0),
-          .k = part.left.size(1),
-          .left = Operand(part.left, /*k_first=*/false),
-          .right = Operand(part.right, k_first)};
+GemmTerm Term(const LowRankTerm& term, bool k_first) {
+  return {.row = term.row,
+          .rows = term.left.size(0),
+          .column = term.column,
+          .columns = term.right.size(k_first ? 1 : 0),
+          .k = term.left.size(1),
+          .left = Operand(term.left, /*k_first=*/false),
+          .right = Operand(term.right, k_first)};
 }
 
-// c (+)= x w + parts, with w stored [k, columns] or [columns, k].
+// c (+)= x w + terms, with w stored [k, columns] or [columns, k].
 void Multiply(const Bf16Gemm& gemm, const at::Tensor& x, const at::Tensor& w, bool k_first,
-              std::span<const LowRankPart> parts, bool accumulate, const at::Tensor& c) {
+              std::span<const LowRankTerm> terms, bool accumulate, const at::Tensor& c) {
   const at::Tensor left = RowsContiguous(x);
   const at::Tensor right = RowsContiguous(w);
-  std::vector<GemmTerm> terms;
-  for (const LowRankPart& part : parts) terms.push_back(Term(part, k_first));
+  std::vector<GemmTerm> gemm_terms;
+  for (const LowRankTerm& term : terms) gemm_terms.push_back(Term(term, k_first));
   GemmProduct product = {.rows = x.size(0),
                          .columns = c.size(1),
                          .k = x.size(1),
                          .left = Operand(left, /*k_first=*/false),
                          .right = Operand(right, k_first),
                          .accumulate = accumulate,
-                         .terms = terms.data(),
-                         .term_count = static_cast<int64_t>(terms.size())};
+                         .terms = gemm_terms.data(),
+                         .term_count = static_cast<int64_t>(gemm_terms.size())};
   SetResult(product, c);
   WeightsStayInPlace(gemm, product) ? RunWithWeightsInPlace(gemm, product) : Run(gemm, product);
 }
 
-// y's rectangle that a part is added to.
-at::Tensor PlaceOf(const at::Tensor& y, const LowRankPart& part, bool k_first) {
-  return y.narrow(0, part.row, part.left.size(0))
-      .narrow(1, part.column, part.right.size(k_first ? 1 : 0));
+// y's rectangle that a term is added to.
+at::Tensor PlaceOf(const at::Tensor& y, const LowRankTerm& term, bool k_first) {
+  return y.narrow(0, term.row, term.left.size(0))
+      .narrow(1, term.column, term.right.size(k_first ? 1 : 0));
 }
 
-void AddParts(at::Tensor& y, std::span<const LowRankPart> parts, bool k_first) {
-  const Bf16Gemm* const gemm = GemmFor(y);
-  for (const LowRankPart& part : parts) {
-    at::Tensor place = PlaceOf(y, part, k_first);
-    if (gemm != nullptr) {
-      Multiply(*gemm, part.left, part.right, k_first, {}, /*accumulate=*/true, place);
+void AddTerms(at::Tensor& y, std::span<const LowRankTerm> terms, bool k_first) {
+  for (const LowRankTerm& term : terms) {
+    at::Tensor place = PlaceOf(y, term, k_first);
+    if (const Bf16Gemm* const gemm = GemmFor(term.left)) {
+      Multiply(*gemm, term.left, term.right, k_first, {}, /*accumulate=*/true, place);
     } else {
-      place.addmm_(part.left, k_first ? part.right : part.right.t());
+      place.addmm_(term.left, k_first ? term.right : term.right.t());
     }
   }
 }
 
 at::Tensor Product(const at::Tensor& x, const at::Tensor& w, bool k_first,
-                   std::span<const LowRankPart> parts) {
+                   std::span<const LowRankTerm> terms) {
   const Bf16Gemm* const gemm = GemmFor(x);
   if (gemm == nullptr) {
     at::Tensor y = at::mm(x, k_first ? w : w.t());
-    AddParts(y, parts, k_first);
+    AddTerms(y, terms, k_first);
     return y;
   }
   at::Tensor y = at::empty({x.size(0), w.size(k_first ? 1 : 0)}, x.options());
-  Multiply(*gemm, x, w, k_first, parts, /*accumulate=*/false, y);
+  Multiply(*gemm, x, w, k_first, terms, /*accumulate=*/false, y);
   return y;
 }
 
 }  // namespace
 
+bool HasOwnProducts(const at::Tensor& x) { return GemmFor(x) != nullptr; }
+
 at::Tensor TimesTransposed(const at::Tensor& x, const at::Tensor& w,
-                           std::span<const LowRankPart> parts) {
-  return Product(x, w, /*k_first=*/false, parts);
+                           std::span<const LowRankTerm> terms) {
+  return Product(x, w, /*k_first=*/false, terms);
 }
-void AddTimesTransposed(at::Tensor& y, std::span<const LowRankPart> parts) {
-  AddParts(y, parts, /*k_first=*/false);
+void AddTimesTransposed(at::Tensor& y, std::span<const LowRankTerm> terms) {
+  AddTerms(y, terms, /*k_first=*/false);
 }
 
-at::Tensor Times(const at::Tensor& x, const at::Tensor& w, std::span<const LowRankPart> parts) {
-  return Product(x, w, /*k_first=*/true, parts);
+at::Tensor Times(const at::Tensor& x, const at::Tensor& w, std::span<const LowRankTerm> terms) {
+  return Product(x, w, /*k_first=*/true, terms);
 }
 void TimesInto(at::Tensor& y, const at::Tensor& x, const at::Tensor& w) {
   if (const Bf16Gemm* const gemm = GemmFor(x)) {

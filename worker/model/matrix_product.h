@@ -15,27 +15,30 @@
 
 namespace wardtune {
 
-// A product of low rank, what LoRA adds to some rows and columns of a layer's result. It is added
-// before the result is rounded and goes to memory.
-struct LowRankPart {
-  int64_t row = 0;     // of the result, where it begins
-  int64_t column = 0;  // and where
+// Whether products of x are our own: then a term of low rank costs little beside a product, and is
+// added before the result is rounded. Elsewhere it is a product of its own, rounded by itself.
+bool HasOwnProducts(const at::Tensor& x);
+
+// A product of low rank, what LoRA adds to some rows and columns of a layer's result.
+struct LowRankTerm {
+  int64_t row = 0;     // the first of the result
+  int64_t column = 0;  // the first of the result
   at::Tensor left;     // [rows, R]
   at::Tensor right;    // as the product's w: [columns, R] or [R, columns]
 };
 
-// x [n, k] w [m, k]^T + parts -> [n, m]: a linear layer forward.
+// x [n, k] w [m, k]^T + terms -> [n, m]: a linear layer forward.
 at::Tensor TimesTransposed(const at::Tensor& x, const at::Tensor& w,
-                           std::span<const LowRankPart> parts = {});
-// The parts alone: y += left right^T, each in its place.
-void AddTimesTransposed(at::Tensor& y, std::span<const LowRankPart> parts);
+                           std::span<const LowRankTerm> terms = {});
+// The terms alone: y += left right^T, each in its place.
+void AddTimesTransposed(at::Tensor& y, std::span<const LowRankTerm> terms);
 
-// x [n, m] w [m, k] + parts -> [n, k]: a linear layer backward.
-at::Tensor Times(const at::Tensor& x, const at::Tensor& w, std::span<const LowRankPart> parts = {});
+// x [n, m] w [m, k] + terms -> [n, k]: a linear layer backward.
+at::Tensor Times(const at::Tensor& x, const at::Tensor& w, std::span<const LowRankTerm> terms = {});
 // y = x w
 void TimesInto(at::Tensor& y, const at::Tensor& x, const at::Tensor& w);
 
-// sum [m, k] += x [n, m]^T y [n, k]: a gradient. `sum` is fp32.
+// sum [m, k] += x [n, m]^T y [n, k]: a gradient. `sum` is fp32, its rows contiguous.
 void AddTransposedTimes(at::Tensor& sum, const at::Tensor& x, const at::Tensor& y);
 
 }  // namespace wardtune

@@ -51,7 +51,7 @@ TEST_F(MatrixProductTest, TimesTransposed) {
     const at::Tensor expected = at::mm(Full(x), Full(w).t());
     ExpectNear(y, expected, s);
     const at::Tensor before = Full(y).clone();
-    const LowRankPart part = {0, 0, x, w};
+    const LowRankTerm part = {0, 0, x, w};
     AddTimesTransposed(y, {&part, 1});
     ExpectNear(y, before + expected, s);
   }
@@ -73,32 +73,38 @@ TEST_F(MatrixProductTest, Times) {
 }
 
 // Two jobs' rows and two projections' columns, which end inside of blocks; ranks odd and even.
-std::vector<LowRankPart> Parts(bool transposed) {
-  std::vector<LowRankPart> parts;
+std::vector<LowRankTerm> Terms(bool transposed) {
+  std::vector<LowRankTerm> terms;
   for (const auto& [row, rows] : {std::pair{0, 71}, {90, 60}}) {
     for (const auto& [column, columns, rank] : {std::tuple{0, 45, 16}, {45, 70, 7}, {45, 70, 16}}) {
-      parts.push_back({row, column, Random(rows, rank),
+      terms.push_back({row, column, Random(rows, rank),
                        transposed ? Random(columns, rank) : Random(rank, columns)});
     }
   }
-  return parts;
+  return terms;
 }
 
 TEST_F(MatrixProductTest, PartsOfLowRankGoToTheirPlace) {
   const at::Tensor x = Random(150, 1700);
   const at::Tensor w = Random(130, 1700);
   for (const bool transposed : {true, false}) {
-    const std::vector<LowRankPart> parts = Parts(transposed);
+    const std::vector<LowRankTerm> terms = Terms(transposed);
     at::Tensor expected = at::mm(Full(x), Full(w).t());
-    for (const LowRankPart& part : parts) {
+    for (const LowRankTerm& part : terms) {
       const at::Tensor right = transposed ? part.right.t() : part.right;
       expected.narrow(0, part.row, part.left.size(0))
           .narrow(1, part.column, right.size(1))
           .addmm_(Full(part.left), Full(right));
     }
     const at::Tensor y =
-        transposed ? TimesTransposed(x, w, parts) : Times(x, w.t().contiguous(), parts);
+        transposed ? TimesTransposed(x, w, terms) : Times(x, w.t().contiguous(), terms);
     ExpectNear(y, expected, {150, 130, 1700});
+    if (!transposed) continue;
+    at::Tensor later = TimesTransposed(x, w);
+    AddTimesTransposed(later, terms);
+    // Each term is rounded by itself.
+    EXPECT_LT((Full(later) - expected).abs().max().item<float>(),
+              0.02 * expected.abs().max().item<float>());
   }
 }
 
@@ -109,10 +115,10 @@ TEST_F(MatrixProductTest, APartThatIsNotANumberStaysInItsPlace) {
   for (const bool transposed : {true, false}) {
     const at::Tensor plain = transposed ? TimesTransposed(x, w) : Times(x, w.t().contiguous());
     for (const bool left : {true, false}) {
-      std::vector<LowRankPart> parts = {Parts(transposed)[4]};  // in the middle on all sides
-      (left ? parts[0].left : parts[0].right).fill_(std::nan(""));
+      std::vector<LowRankTerm> terms = {Terms(transposed)[4]};  // in the middle on all sides
+      (left ? terms[0].left : terms[0].right).fill_(std::nan(""));
       at::Tensor y =
-          transposed ? TimesTransposed(x, w, parts) : Times(x, w.t().contiguous(), parts);
+          transposed ? TimesTransposed(x, w, terms) : Times(x, w.t().contiguous(), terms);
       at::Tensor place = y.narrow(0, 90, 60).narrow(1, 45, 70);
       EXPECT_TRUE(place.isnan().all().item<bool>());
       place.copy_(plain.narrow(0, 90, 60).narrow(1, 45, 70));
@@ -132,6 +138,13 @@ TEST_F(MatrixProductTest, AGradientIsAddedUpInFullPrecision) {
     const float allowed =
         BestBf16Gemm() != nullptr ? 1e-3f : 1.0f;  // LibTorch's products are rounded
     EXPECT_LT((sum - expected).abs().max().item<float>(), allowed);
+
+    at::Tensor whole = at::ones({s.n + 5, s.m + 9});
+    at::Tensor part = whole.narrow(0, 2, s.n).narrow(1, 3, s.m);
+    AddTransposedTimes(part, x, y);
+    EXPECT_LT((part - expected).abs().max().item<float>(), allowed);
+    part.fill_(1.0);
+    EXPECT_TRUE(whole.eq(1.0).all().item<bool>());
   }
 }
 
@@ -140,7 +153,7 @@ TEST_F(MatrixProductTest, PartsOfLargerMatricesLeaveTheRestAlone) {
   const at::Tensor w = Random(100, 90).narrow(0, 3, 37);
   at::Tensor whole = at::ones({60, 80}, at::kBFloat16);
   at::Tensor part = whole.narrow(0, 20, 21).narrow(1, 8, 37);
-  const LowRankPart all = {0, 0, x, w};
+  const LowRankTerm all = {0, 0, x, w};
   AddTimesTransposed(part, {&all, 1});
   ExpectNear(part, at::mm(Full(x), Full(w).t()) + 1.0, {21, 37, 90});
   part.fill_(1.0);

@@ -32,13 +32,13 @@ class LinearGradient {
 
   // dX = dY W + (dY B) A
   at::Tensor Input() const {
-    std::vector<LowRankPart> parts;
+    std::vector<LowRankTerm> terms;
     for (size_t i = 0; i < d_hidden_.size(); ++i) {
       if (!d_hidden_[i].defined()) continue;
       const LoraSegment& segment = pass_.segments[i];
-      parts.push_back({segment.begin, 0, d_hidden_[i], segment.lora->at(layer_, which_)->a});
+      terms.push_back({segment.begin, 0, d_hidden_[i], segment.lora->at(layer_, which_)->a});
     }
-    return Times(dy_, pass_.weights.layers[layer_].at(which_).weight, parts);
+    return Times(dy_, pass_.weights.layers[layer_].at(which_).weight, terms);
   }
 
   // dA += (dY B)^T x and dB += dY^T (x A^T); dW += dY^T x.

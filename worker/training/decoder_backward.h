@@ -1,5 +1,5 @@
-// The backward pass of the decoder: gradients of LoRA's A and B or, on request, of the projections'
-// weights; nothing for what is frozen.
+// The backward pass of the decoder: gradients of LoRA's A and B and, on request, of the
+// projections' weights and of the attention's outputs; nothing for what is frozen.
 //
 // Written out by hand instead of recorded by autograd: only dX and the low-rank terms are computed,
 // activations are freed layer by layer, and cheap element-wise results are recomputed.

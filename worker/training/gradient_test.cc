@@ -276,6 +276,68 @@ TEST(GradientTest, Qwen3WithQueryKeyNorm) {
                        kAll);
 }
 
+// Two jobs' gradients out of one pass: one trains beside a frozen adapter, the other adapts some
+// projections; a row between them runs on the plain weights. Rows end inside of what products of
+// our own multiply together.
+std::vector<LoraGradients> TwoJobs(const DecoderModel& model) {
+  const c10::InferenceMode guard;
+  const ModelWeights& weights = *model.weights();
+  const LoraAdapter first = BusyAdapter(weights.config, kAll);
+  LoraAdapter frozen = BusyAdapter(weights.config, kAll);
+  for (auto& layer : frozen.layers) std::swap(layer[0].a[0], layer[0].a[1]);
+  const LoraAdapter second =
+      BusyAdapter(weights.config, {Projection::kQ, Projection::kV, Projection::kUp});
+  const LoraAdapter* const beside[] = {&first, &frozen};
+  const LoraAdapter* const alone[] = {&second};
+  const LoraRuntime with_frozen = *MakeLoraRuntime(weights, beside);
+  const LoraRuntime without = *MakeLoraRuntime(weights, alone);
+  std::vector<LoraGradients> gradients;
+  gradients.push_back(
+      LoraGradients::ZerosLike(FactorsOfFirst(with_frozen, weights.config, first.spec)));
+  gradients.push_back(LoraGradients::ZerosLike(without));
+
+  std::vector<std::vector<int32_t>> sequences;
+  for (int32_t length : {41, 9, 37}) {
+    auto& sequence = sequences.emplace_back();
+    for (int32_t i = 0; i < length; ++i) sequence.push_back((length * 17 + i * 31) % 67);
+  }
+  const std::vector<std::span<const int32_t>> views(sequences.begin(), sequences.end());
+  const PackedTokens tokens = PackTokens(views, at::kCPU);
+  const LoraSegment segments[] = {{0, tokens.offsets[1], &with_frozen},
+                                  {tokens.offsets[2], tokens.offsets[3], &without}};
+  std::vector<LayerActivations> activations;
+  const ForwardHooks hooks = {.activations = &activations};
+  const at::Tensor x = RunLayers(weights, segments, tokens, hooks);
+  const at::Tensor rows = at::arange(x.size(0), at::kLong);
+  at::Tensor d_x = at::zeros_like(x);
+  CrossEntropyLoss(weights, x, rows, tokens.ids, 1.0 / static_cast<double>(x.size(0)), d_x);
+  LoraGradients* const into[] = {&gradients[0], &gradients[1]};
+  BackwardLayers(weights, segments, tokens, activations, d_x, into);
+  return gradients;
+}
+
+TEST(GradientTest, SeveralJobsInBfloat16AreNearFp32) {
+  const std::string config = testing::TinyConfig("Qwen3ForCausalLM", "\"head_dim\": 16");
+  const auto exact = TwoJobs(testing::LoadTinyModel("g_jobs", config));
+  const auto rounded = TwoJobs(testing::LoadTinyModel("g_jobs16", config, ComputeType::kBfloat16));
+  int compared = 0;
+  for (size_t job = 0; job < exact.size(); ++job) {
+    for (size_t l = 0; l < exact[job].layers.size(); ++l) {
+      for (int which = 0; which < kFusedLinearCount; ++which) {
+        const FusedLora& expected = exact[job].layers[l][which];
+        const FusedLora& found = rounded[job].layers[l][which];
+        if (!expected.defined()) continue;
+        EXPECT_LT(RelativeError(found.a, expected.a), 0.05)
+            << "A of job " << job << ", layer " << l << ", matrix " << which;
+        EXPECT_LT(RelativeError(found.b, expected.b), 0.05)
+            << "B of job " << job << ", layer " << l << ", matrix " << which;
+        ++compared;
+      }
+    }
+  }
+  EXPECT_EQ(compared, 2 * (kFusedLinearCount + 2));
+}
+
 // Along the gradient of the attention's outputs the loss rises by the square of its norm.
 TEST(GradientTest, AttentionOutputs) {
   const DecoderModel model =
