@@ -24,6 +24,16 @@ REGIMES: dict[str, tuple[str, ...]] = {
     "mixed-full": ("customer_mixed.jsonl", "--full_parameter=true", "--learning_rate=1e-5"),
     "mixed-full-lr3x": ("customer_mixed.jsonl", "--full_parameter=true", "--learning_rate=3e-5"),
     "mixed-full-lr10x": ("customer_mixed.jsonl", "--full_parameter=true", "--learning_rate=1e-4"),
+    "mixed-unseen-full-lr3x": (
+        "customer_mixed_unseen.jsonl",
+        "--full_parameter=true",
+        "--learning_rate=3e-5",
+    ),
+    "mixed-unseen-full-lr10x": (
+        "customer_mixed_unseen.jsonl",
+        "--full_parameter=true",
+        "--learning_rate=1e-4",
+    ),
     "mixed-rank4": ("customer_mixed.jsonl", "--lora_rank=4"),
     "mixed-rank64": ("customer_mixed.jsonl", "--lora_rank=64"),
     # Scored on plain prompts.
@@ -60,6 +70,8 @@ HARD_REGIMES = (
     "mixed-full",
     "mixed-full-lr3x",
     "mixed-full-lr10x",
+    "mixed-unseen-full-lr3x",
+    "mixed-unseen-full-lr10x",
 )
 METHODS = (
     "direct",
