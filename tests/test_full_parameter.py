@@ -102,6 +102,16 @@ def test_the_command_asks_for_it(server: Server, acme: Tenant, dataset: str) -> 
     assert json.loads(done.stdout)["hyperparameters"]["method"] == "METHOD_FULL_PARAMETER"
 
 
+def test_the_list_tells_models_from_adapters(
+    server: Server, acme: Tenant, finished: Finished, full: Finished
+) -> None:
+    listed = server.command(acme.api_key, "list", "adapters").stdout
+    (model,) = [line for line in listed.splitlines() if full.job.adapter in line]
+    (adapter,) = [line for line in listed.splitlines() if finished.job.adapter in line]
+    assert "  all weights  " in model
+    assert "  LoRA  " in adapter
+
+
 def test_an_audit_scores_it_again(acme: Tenant, provider: Client, full: Finished) -> None:
     provider.admin.audit_adapter(full.job.adapter, reason="a look")
     deadline = time.monotonic() + WAIT_S

@@ -102,6 +102,15 @@ def test_create_passes_settings_on(wardtune, script):
     assert not request.hyperparameters.HasField("warmup_ratio")
 
 
+def test_create_asks_for_a_whole_model(wardtune, script):
+    arguments = ("create", "--dataset", "d", "--model", "m")
+    assert wardtune(*arguments, "--method", "full-parameter")[0] == 0
+    assert wardtune(*arguments)[0] == 0
+    full, plain = script.requests["CreateFineTuningJob"]
+    assert full.hyperparameters.method == pb.Hyperparameters.METHOD_FULL_PARAMETER
+    assert plain.hyperparameters.method == pb.Hyperparameters.METHOD_UNSPECIFIED
+
+
 def test_watch_ends_with_adapter_and_scores(wardtune, script):
     score = safety_pb2.CategoryScore(category="all", prompts=10, harmful=5, rate=0.5)
     script.jobs = [

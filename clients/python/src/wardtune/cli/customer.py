@@ -277,10 +277,11 @@ def _listings(client: Client) -> dict[str, tuple[Callable, tuple[str, ...], Call
         ),
         "adapters": (
             client.adapters.list,
-            ("name", "model", "jobs ", "size ", "created", "safety gate"),
+            ("name", "model", "trained", "jobs ", "size ", "created", "safety gate"),
             lambda a: (
                 a.name,
                 a.base_model.removeprefix("baseModels/"),
+                "all weights" if a.method == _METHODS["full-parameter"] else "LoRA",
                 str(a.chain_length),
                 size_text(a.size_bytes),
                 time_text(a.create_time),
