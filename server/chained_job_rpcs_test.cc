@@ -67,6 +67,25 @@ class ChainedJobRpcsTest : public testing::ServerFixture {
   }
 };
 
+TEST_F(ChainedJobRpcsTest, AWholeModelIsNoStart) {
+  Start();
+  v1::CreateFineTuningJobRequest request = JobRequest(AddReadyDataset(acme_key_));
+  request.mutable_hyperparameters()->set_method(v1::Hyperparameters::METHOD_FULL_PARAMETER);
+  ASSERT_THAT(Create(request), Succeeds());
+  const std::string model = End().adapter();
+  EXPECT_EQ(GetAdapter(model).method(), v1::Hyperparameters::METHOD_FULL_PARAMETER);
+  const Outcome refused = Create(RequestFrom(model));
+  EXPECT_THAT(refused, FailsWith(grpc::StatusCode::INVALID_ARGUMENT));
+  EXPECT_THAT(refused.message, HasSubstr("start_adapter: is a whole model"));
+
+  ASSERT_THAT(Create(JobRequest(AddReadyDataset(acme_key_))), Succeeds());
+  const std::string adapter = End().adapter();
+  EXPECT_EQ(GetAdapter(adapter).method(), v1::Hyperparameters::METHOD_LORA);
+  request = RequestFrom(adapter);
+  request.mutable_hyperparameters()->set_method(v1::Hyperparameters::METHOD_FULL_PARAMETER);
+  EXPECT_THAT(Create(request).message, HasSubstr("must be METHOD_LORA with a start adapter"));
+}
+
 TEST_F(ChainedJobRpcsTest, AJobTakesOverTheShapeOfItsStartAndShowsTheChain) {
   Start();
   v1::CreateFineTuningJobRequest first = JobRequest(AddReadyDataset(acme_key_));

@@ -156,6 +156,16 @@ TEST_F(SecurityVectorRpcsTest, RefusesAJudgeThatCannotJudge) {
   const Outcome outcome = AddSuite("ruled", R"({"version": 1, "judge": "refusal"})", own);
   EXPECT_THAT(outcome, FailsWith(grpc::StatusCode::INVALID_ARGUMENT));
   EXPECT_THAT(outcome.message, HasSubstr("judge_adapter"));
+
+  v1::CreateFineTuningJobRequest request = JobRequest(AddReadyDataset(provider_key_));
+  request.mutable_hyperparameters()->set_method(v1::Hyperparameters::METHOD_FULL_PARAMETER);
+  v1::CreateFineTuningJobResponse response;
+  ASSERT_THAT(
+      Call(&v1::FineTuningService::Stub::CreateFineTuningJob, provider_key_, request, response),
+      Succeeds());
+  DoWork("a whole model");
+  const std::string model = GetJob(provider_key_, response.job().name()).adapter();
+  EXPECT_THAT(AddSuite("whole", lm_rules_, model).message, HasSubstr("judge_adapter: is a whole"));
 }
 
 }  // namespace
