@@ -34,7 +34,8 @@ ABSL_FLAG(std::string, device, "auto", "cpu, cuda, cuda:N, or auto (cuda where t
 ABSL_FLAG(std::string, dtype, "auto", "float32, bfloat16, or auto (bfloat16 where it is fast)");
 ABSL_FLAG(int, threads, 0, "threads that compute; 0: one per core");
 ABSL_FLAG(int, score_tokens, 48, "most tokens of an answer that is scored");
-ABSL_FLAG(int, score_batch, 64, "prompts that are answered together");
+ABSL_FLAG(int, score_batch, static_cast<int>(wardtune::SamplingOptions().batch),
+          "prompts that are answered together");
 ABSL_FLAG(int, checkpoint_steps, 50, "steps between checkpoints, at most");
 ABSL_FLAG(absl::Duration, checkpoint_interval, absl::Minutes(1),
           "time between checkpoints, at most");

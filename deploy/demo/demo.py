@@ -117,7 +117,7 @@ def find_version(provider: Client, data: Path) -> SecurityVectorVersion | None:
 
 
 def queue_version(provider: Client, data: Path) -> SecurityVectorVersion:
-    step("Provider: uploading 100 harmful and 250 general rows, and the held-out suite")
+    step("Provider: uploading 100 harmful and 780 general rows, and the held-out suite")
     harmful = upload_once(provider, data / "sv_rows.jsonl")
     general = upload_once(provider, data / "general_prompts.jsonl")
     suite = make_suite(provider, data)

@@ -14,8 +14,9 @@
 // A job of METHOD_FULL_PARAMETER trains a change of the weights instead of an adapter
 // (worker/training/full_parameter_trainer.h); its one result is base + change as a model.
 //
-// There is no way around the vector: training takes the folded weights, and only the stages before
-// make them. Scoring takes the plain base, and the folded weights are gone by then.
+// There is no way around the vector: training takes the folded weights, or the base with the vector
+// as a frozen adapter, and only the stages before make them. Scoring takes the plain base; vector and
+// folded weights are gone by then.
 // Thread safety: belongs to the attempt's thread.
 #ifndef WARDTUNE_WORKER_AGENT_FINE_TUNING_RUN_H_
 #define WARDTUNE_WORKER_AGENT_FINE_TUNING_RUN_H_
