@@ -15,8 +15,8 @@
 // (worker/training/full_parameter_trainer.h); its one result is base + change as a model.
 //
 // There is no way around the vector: training takes the folded weights, or the base with the vector
-// as a frozen adapter, and only the stages before make them. Scoring takes the plain base; vector and
-// folded weights are gone by then.
+// as a frozen adapter, and only the stages before make them. Scoring takes the plain base; the
+// vector is gone by then.
 // Thread safety: belongs to the attempt's thread.
 #ifndef WARDTUNE_WORKER_AGENT_FINE_TUNING_RUN_H_
 #define WARDTUNE_WORKER_AGENT_FINE_TUNING_RUN_H_

@@ -279,7 +279,7 @@ func (FineTuningJob_Phase) EnumDescriptor() ([]byte, []int) {
 // they are taken from it, and others are refused.
 type Hyperparameters struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Passes over the data, 1 to the provider's cap (20 unless set otherwise). Default 2.
+	// Passes over the data, 1 to the provider's cap (6 unless set otherwise). Default 2.
 	Epochs int32 `protobuf:"varint,1,opt,name=epochs,proto3" json:"epochs,omitempty"`
 	// Peak learning rate of AdamW, above 0 and at most the provider's cap, which is lower for
 	// METHOD_FULL_PARAMETER. Default 3e-4, and 3e-5 for METHOD_FULL_PARAMETER.
