@@ -1,7 +1,6 @@
 #include "formats/folder_digest.h"
 
 #include <array>
-#include <string_view>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -14,7 +13,9 @@ namespace {
 constexpr std::array<std::string_view, 5> kCoveredEndings = {".safetensors", ".json", ".jinja",
                                                              ".model", ".txt"};
 
-bool IsCovered(std::string_view name) {
+}  // namespace
+
+bool IsCoveredByFolderDigest(std::string_view name) {
   if (name.starts_with('.') || name.starts_with("LICENSE")) return false;
   for (const std::string_view ending : kCoveredEndings) {
     if (name.ends_with(ending)) return true;
@@ -22,14 +23,12 @@ bool IsCovered(std::string_view name) {
   return false;
 }
 
-}  // namespace
-
 absl::StatusOr<std::string> ModelFolderDigest(FileSystem& files, const std::string& folder) {
   WT_ASSIGN_OR_RETURN(const std::vector<std::string> names, files.List(folder));
   Sha256 digest;
   bool has_config = false;
   for (const std::string& name : names) {  // List() sorts
-    if (!IsCovered(name)) continue;
+    if (!IsCoveredByFolderDigest(name)) continue;
     has_config |= name == "config.json";
     WT_ASSIGN_OR_RETURN(const std::string file_digest, Sha256OfFile(folder + "/" + name));
     digest.Update(absl::StrCat(file_digest, "  ", name, "\n"));

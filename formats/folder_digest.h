@@ -8,11 +8,15 @@
 #define WARDTUNE_FORMATS_FOLDER_DIGEST_H_
 
 #include <string>
+#include <string_view>
 
 #include "absl/status/statusor.h"
 #include "base/file_system.h"
 
 namespace wardtune {
+
+// Whether the digest covers a file of this name.
+bool IsCoveredByFolderDigest(std::string_view name);
 
 // Reads every covered file once: about a second per gigabyte.
 // Errors: NOT_FOUND when the folder is missing or lacks config.json; those of FileSystem.

@@ -1,6 +1,8 @@
 """One server, one worker and one small security vector for the whole run."""
 
-from collections.abc import Iterator
+import tarfile
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 import standin
 from processes import MODEL, WAIT_S, Server, Worker, lenient_server
 from wardtune import (
+    AdapterAudit,
     Client,
     FineTuningJob,
     Hyperparameters,
@@ -20,6 +23,20 @@ from wardtune.v1.safety_pb2 import RowScanPolicy, SafetyBound, SafetyPolicy
 from wardtune.v1.security_vector_service_pb2 import SecurityVectorVersion
 
 BASE_MODEL = f"baseModels/{MODEL}"
+AUDIT_ENDED = (AdapterAudit.STATE_PASSED, AdapterAudit.STATE_DRIFTED, AdapterAudit.STATE_FAILED)
+
+
+def eventually(what: Callable[[], bool], server: Server) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not what():
+        assert time.monotonic() < deadline, server.tail()
+        time.sleep(0.2)
+
+
+def members(archive: Path) -> dict[str, bytes]:
+    """The files of a download, by name."""
+    with tarfile.open(archive) as tar:
+        return {m.name: tar.extractfile(m).read() for m in tar if m.isfile()}
 
 
 # Two dozen steps and eight prompts say nothing of safety; the gate must not decide by them.

@@ -1,19 +1,17 @@
 """A delivered adapter is scored again when a newer suite comes, and drift shows everywhere."""
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import standin
-from conftest import BASE_MODEL, Finished, Tenant
+from conftest import AUDIT_ENDED, BASE_MODEL, Finished, Tenant, eventually
 from processes import WAIT_S, Server
 from wardtune import AdapterAudit, Client, Hyperparameters, NotFoundError
 from wardtune.v1.safety_pb2 import SafetyGate
 
-ENDED = (AdapterAudit.STATE_PASSED, AdapterAudit.STATE_DRIFTED, AdapterAudit.STATE_FAILED)
 # Harmful is whatever is said at all.
 STRICTEST = json.dumps({"version": 1, "harmful_patterns": ["."]}).encode()
 
@@ -26,13 +24,6 @@ def auditing(server: Server) -> Iterator[Server]:
     yield server
     server.stop()
     server.start()
-
-
-def eventually(what: Callable[[], bool], server: Server) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not what():
-        assert time.monotonic() < deadline, server.tail()
-        time.sleep(0.2)
 
 
 def test_a_stricter_suite_shows_drift(
@@ -53,7 +44,7 @@ def test_a_stricter_suite_shows_drift(
     def audits() -> list[AdapterAudit]:
         return list(acme.client.adapters.audits(adapter))
 
-    eventually(lambda: any(audit.state in ENDED for audit in audits()), auditing)
+    eventually(lambda: any(audit.state in AUDIT_ENDED for audit in audits()), auditing)
     (audit,) = audits()
     assert audit.state == AdapterAudit.STATE_DRIFTED, audit.error_message
     assert audit.safety_suite == suite.name
@@ -88,7 +79,7 @@ def test_a_stricter_suite_shows_drift(
 
     # On demand, too.
     asked = provider.admin.audit_adapter(adapter, reason="a complaint")
-    eventually(lambda: audits()[0].state in ENDED, auditing)
+    eventually(lambda: audits()[0].state in AUDIT_ENDED, auditing)
     assert audits()[0].name == asked.name
     assert audits()[0].safety == audit.safety
     event = next(provider.admin.list_audit_events())
@@ -122,7 +113,7 @@ def test_a_judge_that_the_service_trained_scores(
 
     def judged() -> list[AdapterAudit]:
         audits = acme.client.adapters.audits(finished.job.adapter)
-        return [a for a in audits if a.safety_suite == suite.name and a.state in ENDED]
+        return [a for a in audits if a.safety_suite == suite.name and a.state in AUDIT_ENDED]
 
     eventually(lambda: len(judged()) > 0, auditing)
     audit = judged()[0]

@@ -2,12 +2,11 @@
 
 import json
 import subprocess
-import tarfile
 from pathlib import Path
 
 import pytest
 
-from conftest import BASE_MODEL, WAIT_S, Finished, Tenant, small_job
+from conftest import BASE_MODEL, WAIT_S, Finished, Tenant, members, small_job
 from processes import Server, Worker
 from wardtune import FailedPreconditionError, FineTuningJob, InvalidArgumentError
 from wardtune.v1.fine_tuning_service_pb2 import Hyperparameters
@@ -21,11 +20,6 @@ def chained(
     job = small_job(acme, dataset, finished.job.adapter).wait(timeout_s=WAIT_S)
     folder = tmp_path_factory.mktemp("chained")
     return Finished(job.message, acme.client.adapters.download(job.adapter, folder))
-
-
-def members(archive: Path) -> dict[str, bytes]:
-    with tarfile.open(archive) as tar:
-        return {m.name: tar.extractfile(m).read() for m in tar if m.isfile()}
 
 
 def test_both_jobs_are_protected_and_the_second_names_its_start(

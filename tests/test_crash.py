@@ -1,6 +1,5 @@
 """kill -9, of the worker and of the server, at the worst moment."""
 
-import tarfile
 import threading
 import uuid
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import standin
-from conftest import BASE_MODEL, WAIT_S, Finished, Tenant, small_job
+from conftest import BASE_MODEL, WAIT_S, Finished, Tenant, members, small_job
 from processes import Server, Worker
 from wardtune import (
     Client,
@@ -22,11 +21,6 @@ from wardtune import (
 )
 from wardtune.v1.dataset_service_pb2 import Dataset
 from wardtune.v1.security_vector_service_pb2 import SecurityVectorVersion
-
-
-def members(archive: Path) -> dict[str, bytes]:
-    with tarfile.open(archive) as tar:
-        return {m.name: tar.extractfile(m).read() for m in tar if m.isfile()}
 
 
 def test_killed_worker_resumes_to_the_same_adapter(

@@ -91,13 +91,15 @@ SIZED_VECTORS = {f"sv_of_{count}": count for count in (*SMALL_VECTOR_ROWS, 300)}
 # Weight of the guard rows' loss: the worker's, named so that cells of another weight are not mistaken for it.
 GUARD_WEIGHT = 1.25
 SEEDS = (0, 1, 2)
-# SBR as its authors publish it.
-SBR_FLAGS = ["--anchors=8", "--anchor_weight=50"]
-# A tenth of the steps are safety's, and the weight is 1, as Lisa's authors have it.
-LISA_FLAGS = ["--customer_steps=18", "--safety_steps=2", "--proximal_weight=1"]
-# Radius and rate are Vaccine's authors'. A step has 8 rows where theirs has 5, so each token is shifted less, and
-# there are 10 passes instead of 50: the loss on the guard rows is down to 0.16 by then.
-VACCINE_FLAGS = ["--vaccine_radius=2", "--alignment_epochs=10", "--alignment_learning_rate=1e-3"]
+BASELINE_FLAGS = {
+    # As its authors publish it.
+    "sbr": ["--anchors=8", "--anchor_weight=50"],
+    # A tenth of the steps are safety's, and the weight is 1, as its authors have it.
+    "lisa": ["--customer_steps=18", "--safety_steps=2", "--proximal_weight=1"],
+    # Radius and rate are its authors'. A step has 8 rows where theirs has 5, so each token is shifted less, and there
+    # are 10 passes instead of 50: the loss on the guard rows is down to 0.16 by then.
+    "vaccine": ["--vaccine_radius=2", "--alignment_epochs=10", "--alignment_learning_rate=1e-3"],
+}
 # Behaviours beside placeholder compliance, each with a vector of its own. In the regime all four are in the
 # customer's rows; `sv` has the vector of compliance alone, which was never trained for the others, `sv_sum` the
 # sum of the four vectors.
@@ -195,12 +197,7 @@ def _method(name: str, data: Path, work: Path) -> list[str]:
         method = name.replace("_sum", "")
         flags = [f"--more_vectors={','.join(str(_vector_of(b, work)) for b in BEHAVIOURS)}"]
         refusals += [f"sv_refusals_{behaviour}.jsonl" for behaviour in BEHAVIOURS]
-    if method == "sbr":
-        flags = SBR_FLAGS
-    if method == "lisa":
-        flags = LISA_FLAGS
-    if method == "vaccine":
-        flags = VACCINE_FLAGS
+    flags = BASELINE_FLAGS.get(method, flags)
     if method in ("guard", "sv_guard"):
         flags = [*flags, f"--guard_weight={GUARD_WEIGHT}"]
     if method in WITHOUT_VECTOR:

@@ -22,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -87,6 +88,9 @@ namespace {
 
 // Of the base's answers whose loss under the trained model tells what it still knows.
 constexpr int64_t kGeneralAnswerTokens = 24;
+
+// Methods that switch no vector on.
+constexpr std::string_view kWithoutVector[] = {"direct", "guard", "sbr", "lisa", "vaccine"};
 
 // Of the customer's, the vector's and the guard rows alike.
 const int64_t kRowTokens = TrainerOptions().max_row_tokens;
@@ -371,8 +375,7 @@ absl::StatusOr<std::string> Run(EvidenceBench& bench) {
       WT_ASSIGN_OR_RETURN(trained_on, FoldAdapter(base, *vector));
     }
     if (method == "vector_on") return ScoreJson(trained_on, {}, *bench.tokenizer, bench.set);
-  } else if (method != "direct" && method != "guard" && method != "sbr" && method != "lisa" &&
-             method != "vaccine") {
+  } else if (!absl::c_linear_search(kWithoutVector, method)) {
     return absl::InvalidArgumentError(absl::StrCat("--method: ", method, " is none"));
   }
   std::shared_ptr<const LoraAdapter> frozen;

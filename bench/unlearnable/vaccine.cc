@@ -11,7 +11,6 @@
 #include "worker/model/torch_boundary.h"
 #include "worker/model/torch_ops.h"
 #include "worker/training/decoder_backward.h"
-#include "worker/training/trainer_validation.h"
 #include "worker/training/training_job.h"
 
 namespace wardtune {
@@ -19,15 +18,11 @@ namespace {
 
 class VaccineTrainer {
  public:
-  VaccineTrainer(const TrainerOptions& options, const TrainingStream& alignment, LoraAdapter start,
-                 double radius, Clock* clock, const std::function<void(const StepReport&)>& on_step)
-      : job_(options, {alignment}, std::move(start)),
-        radius_(radius),
-        clock_(clock),
-        on_step_(on_step) {}
+  VaccineTrainer(TrainingJob& job, double radius, Clock* clock,
+                 const std::function<void(const StepReport&)>& on_step)
+      : job_(job), radius_(radius), clock_(clock), on_step_(on_step) {}
 
   bool done() const { return job_.done(); }
-  const LoraAdapter& adapter() const { return job_.adapter(); }
 
   absl::StatusOr<StepReport> Step() {
     WT_ASSIGN_OR_RETURN(StepReport report,
@@ -92,7 +87,7 @@ class VaccineTrainer {
     return shifts;
   }
 
-  TrainingJob job_;
+  TrainingJob& job_;
   const double radius_;
   Clock* const clock_;
   const std::function<void(const StepReport&)>& on_step_;
@@ -116,19 +111,10 @@ absl::StatusOr<LoraAdapter> TrainVaccine(const TrainerOptions& options,
         "vaccine: takes no validation rows, checkpointed activations, exchange or frozen adapter, "
         "and cross-entropy alone");
   }
-  WT_RETURN_IF_ERROR(ValidateTraining(options, {alignment}));
-  WT_RETURN_IF_ERROR(ValidateLora(options, alignment.model.config()));
-  LoraAdapter start;
-  if (options.start) {
-    start = *options.start;
-  } else {
-    WT_ASSIGN_OR_RETURN(start, InitLora(alignment.model.config(), options.lora, options.seed));
-  }
-  return AtTorchBoundary("vaccine", [&]() -> absl::StatusOr<LoraAdapter> {
-    VaccineTrainer trainer(options, alignment, std::move(start), radius, clock, on_step);
-    WT_RETURN_IF_ERROR(RunToEnd(trainer, "vaccine"));
-    return trainer.adapter();
-  });
+  WT_ASSIGN_OR_RETURN(const auto job, TrainingJob::Create(options, {alignment}));
+  VaccineTrainer trainer(*job, radius, clock, on_step);
+  WT_RETURN_IF_ERROR(RunToEnd(trainer, "vaccine"));
+  return job->adapter();
 }
 
 }  // namespace wardtune

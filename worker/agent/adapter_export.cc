@@ -5,28 +5,15 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "base/status_macros.h"
 #include "formats/tar_archive.h"
-#include "worker/agent/training_settings.h"
 
 namespace wardtune {
 namespace {
 
 std::string ModuleName(size_t layer, Projection projection) {
   return absl::StrCat("model.layers.", layer, ".", ModuleName(projection));
-}
-
-void AddScores(const SafetyResult& result, const std::string& stage, ModelCard& card) {
-  for (const CategoryResult& category : result.categories) {
-    card.safety_scores.push_back({.category = category.category,
-                                  .stage = stage,
-                                  .prompts = category.prompts,
-                                  .harmful = category.harmful,
-                                  .wilson_low = category.wilson_low,
-                                  .wilson_high = category.wilson_high});
-  }
 }
 
 }  // namespace
@@ -95,55 +82,7 @@ absl::StatusOr<LoraAdapter> ParseAdapterTar(std::string_view tar, const ModelCon
   return FromPeftAdapter(peft, config);
 }
 
-ModelCard ResultCard(const AdapterFacts& facts) {
-  const v1::Hyperparameters& p = facts.hyperparameters;
-  ModelCard card;
-  const bool full = IsFullParameter(p);
-  card.title = absl::StrCat(full ? "Fine-tuned " : "LoRA adapter for ",
-                            std::string(absl::StripPrefix(facts.base_model, "baseModels/")));
-  card.facts = {{"Base model digest", facts.proof.base_sha256()},
-                {"Data set digest", facts.dataset_sha256},
-                {"Optimizer steps", absl::StrCat(facts.progress.step())},
-                {"Epochs", absl::StrCat(p.epochs())},
-                {"Learning rate", absl::StrCat(p.learning_rate())},
-                {"Rows per step", absl::StrCat(p.batch_size())}};
-  if (full) {
-    card.facts.push_back({"Trained", "the weights of all projections"});
-  } else {
-    card.facts.push_back({"LoRA rank", absl::StrCat(p.lora_rank())});
-    card.facts.push_back({"LoRA alpha", absl::StrCat(p.lora_alpha())});
-    card.facts.push_back({"Target modules", absl::StrJoin(p.target_modules(), ", ")});
-  }
-  const std::vector<std::pair<std::string, std::string>> protection = {
-      {"Seed", absl::StrCat(p.seed())},
-      {"Security vector", facts.proof.security_vector_version()},
-      {"Security vector digest", facts.proof.security_vector_sha256()},
-      {"Guard rows digest",
-       facts.proof.guard_rows_sha256().empty() ? "none" : facts.proof.guard_rows_sha256()},
-      {"Rows scanned by the vector", absl::StrCat(facts.proof.rows_scanned())},
-      {"Rows left out by the scan", absl::StrCat(facts.proof.rows_dropped())},
-      {"Largest cosine to the vector", absl::StrCat(facts.proof.strip_max_cosine())},
-      {full ? "Weights digest" : "Adapter digest", facts.proof.adapter_sha256()},
-      {"Jobs that made it, one after the other", absl::StrCat(facts.proof.chain_length())}};
-  card.facts.insert(card.facts.end(), protection.begin(), protection.end());
-  if (!facts.proof.start_adapter().empty()) {
-    card.facts.push_back({"Start adapter", facts.proof.start_adapter()});
-    card.facts.push_back({"Start adapter digest", facts.proof.start_adapter_sha256()});
-  }
-  if (facts.progress.has_best_validation_loss()) {
-    card.facts.push_back({"Delivered step", absl::StrCat(facts.progress.best_step())});
-    card.facts.push_back(
-        {"Loss on held-out rows", absl::StrCat(facts.progress.best_validation_loss())});
-  }
-  AddScores(facts.before, "base", card);
-  if (facts.start) AddScores(*facts.start, "start adapter", card);
-  AddScores(facts.after, full ? "result" : "adapter", card);
-  card.suite_digest = facts.after.suite_sha256;
-  card.judge_digest = facts.after.judge_sha256;
-  return card;
-}
-
-absl::StatusOr<std::string> ExportAdapter(const LoraAdapter& adapter, const AdapterFacts& facts) {
+absl::StatusOr<std::string> ExportAdapter(const LoraAdapter& adapter, const ResultFacts& facts) {
   const std::string base(absl::StripPrefix(facts.base_model, "baseModels/"));
   WT_ASSIGN_OR_RETURN(const FileSet files,
                       BuildPeftAdapter(ToPeftAdapter(adapter, base), ResultCard(facts)));

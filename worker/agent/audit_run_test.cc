@@ -38,20 +38,8 @@ class AuditRunTest : public AgentTest {
     log_text_.str("");
   }
 
-  v1::Lease AuditLease() {
-    v1::Lease lease = Lease(1);
-    v1::AuditWork& work = *lease.mutable_audit();
-    work.mutable_adapter()->set_name(kAdapter);
-    work.mutable_adapter()->set_sha256(delivered_.proof().adapter_sha256());
-    work.mutable_adapter()->set_base_sha256(base_sha256_);
-    *work.mutable_hyperparameters() = hyperparameters_;
-    return lease;
-  }
-  Inputs AuditInputs() {
-    return {{v1::WorkInput::KIND_SUITE_PROMPTS, testing::Suite("held out")},
-            {v1::WorkInput::KIND_SUITE_RULES, rules_},
-            {v1::WorkInput::KIND_ADAPTER, adapter_}};
-  }
+  v1::Lease AuditLease() { return AgentTest::AuditLease(kAdapter, delivered_, hyperparameters_); }
+  Inputs AuditInputs() { return AgentTest::AuditInputs(adapter_); }
   // The audit ends before anything is scored, and its error tells of which adapter and why.
   void ExpectUnfit(const v1::Lease& lease, const Inputs& inputs, const std::string& code,
                    const std::string& why) {

@@ -60,9 +60,9 @@ absl::StatusOr<FileSet> BaseModels::Companions(const BaseModel& base) const {
   WT_ASSIGN_OR_RETURN(const std::vector<std::string> names, files_.List(folder));
   FileSet set;
   for (const std::string& name : names) {
-    const bool described = absl::EndsWith(name, ".json") || absl::EndsWith(name, ".jinja") ||
-                           absl::EndsWith(name, ".model") || absl::EndsWith(name, ".txt");
-    if (!described || absl::EndsWith(name, ".index.json") || name[0] == '.') continue;
+    const bool of_weights =
+        absl::EndsWith(name, ".safetensors") || absl::EndsWith(name, ".index.json");
+    if (of_weights || !IsCoveredByFolderDigest(name)) continue;
     WT_ASSIGN_OR_RETURN(set[name], files_.ReadFile(absl::StrCat(folder, "/", name)));
   }
   WT_ASSIGN_OR_RETURN(const std::string digest, ModelFolderDigest(files_, folder));

@@ -48,8 +48,8 @@ class BaseModels {
   absl::StatusOr<std::shared_ptr<const BaseModel>> Load(const std::string& name,
                                                         const std::string& folder_sha256);
 
-  // The files of the folder that `base` was loaded from, but for weights and texts about the model:
-  // what a model that was trained from it needs beside its own weights.
+  // The files that the digest of `base`'s folder covers, but for its weights: what a model that was
+  // trained from it needs beside its own.
   // Errors: those of the file system; DATA_LOSS when the folder has other files meanwhile.
   absl::StatusOr<FileSet> Companions(const BaseModel& base) const;
 

@@ -212,7 +212,7 @@ absl::Status FineTuningRun::ScoreResult() {
   return attempt_.GoOn();
 }
 
-absl::StatusOr<std::string> FineTuningRun::ResultTar(const AdapterFacts& facts) {
+absl::StatusOr<std::string> FineTuningRun::ResultTar(const ResultFacts& facts) {
   const Checkpoint& chosen = checkpoints_[delivered_];
   if (!chosen.model) return ExportAdapter(chosen.at.adapter, facts);
   auto companions = environment_.base_models.Companions(*base_);
@@ -224,14 +224,14 @@ absl::StatusOr<std::string> FineTuningRun::ResultTar(const AdapterFacts& facts) 
 
 absl::Status FineTuningRun::Export() {
   attempt_.StartPhase(v1::FineTuningJob::PHASE_EXPORTING, 97, 100);
-  const AdapterFacts facts = {.base_model = attempt_.lease().base_model(),
-                              .hyperparameters = work_.hyperparameters(),
-                              .proof = proof_,
-                              .dataset_sha256 = attempt_.InputDigest(v1::WorkInput::KIND_DATASET),
-                              .progress = attempt_.progress(),
-                              .before = before_,
-                              .start = score_of_start_,
-                              .after = *checkpoints_[delivered_].score};
+  const ResultFacts facts = {.base_model = attempt_.lease().base_model(),
+                             .hyperparameters = work_.hyperparameters(),
+                             .proof = proof_,
+                             .dataset_sha256 = attempt_.InputDigest(v1::WorkInput::KIND_DATASET),
+                             .progress = attempt_.progress(),
+                             .before = before_,
+                             .start = score_of_start_,
+                             .after = *checkpoints_[delivered_].score};
   WT_ASSIGN_OR_RETURN(const std::string tar, ResultTar(facts));
   WT_ASSIGN_OR_RETURN(adapter_tar_sha256_, attempt_.Upload(v1::UploadArtifactRequest::KIND_ADAPTER,
                                                            tar, attempt_.progress().step()));

@@ -74,9 +74,9 @@ class FineTuningRun {
   absl::Status ScoreResult();
   struct Checkpoint {
     AdapterAtStep at;
-    std::optional<DecoderModel>
-        model;                  // what full-parameter training made; `at` has no adapter then
-    double strip_cosine = 0.0;  // from Strip
+    // What full-parameter training made; `at` has no adapter then.
+    std::optional<DecoderModel> model;
+    double strip_cosine = 0.0;          // from Strip
     std::optional<SafetyResult> score;  // from ScoreCheckpoint
     v1::SafetyGate::State gate = v1::SafetyGate::STATE_UNSPECIFIED;
   };
@@ -87,7 +87,7 @@ class FineTuningRun {
   absl::Status Deliver(size_t checkpoint);
   // With their scores, for the server; none where there was nothing to choose.
   void ReportCheckpoints(v1::FineTuningResult& result) const;
-  absl::StatusOr<std::string> ResultTar(const AdapterFacts& facts);
+  absl::StatusOr<std::string> ResultTar(const ResultFacts& facts);
   absl::Status Export();
   absl::Status Complete();
 

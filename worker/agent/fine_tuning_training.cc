@@ -21,6 +21,11 @@ namespace {
 // Checkpoints that are scored where a lease does not say how many. Each costs one more score.
 constexpr int kScoredCheckpoints = 3;
 
+// A trainer refuses rows and hyperparameters, which are the customer's.
+absl::Status CreationError(const absl::Status& status) {
+  return absl::IsInvalidArgument(status) ? WithJobReason(kInputInvalid, status) : status;
+}
+
 }  // namespace
 
 // Chooses the micro-batch by the memory that is free, and refuses before the first step what cannot
@@ -91,10 +96,7 @@ void FineTuningRun::NameGuardRows(const DecoderModel& ran_on) {
 absl::Status FineTuningRun::TrainAdapter(const TrainerOptions& options,
                                          std::vector<TrainingStream> streams) {
   auto trainer = Trainer::Create(options, std::move(streams), &attempt_.clock());
-  if (trainer.status().code() == absl::StatusCode::kInvalidArgument) {
-    return WithJobReason(kInputInvalid, trainer.status());
-  }
-  WT_RETURN_IF_ERROR(trainer.status());
+  WT_RETURN_IF_ERROR(CreationError(trainer.status()));
 
   const DecoderModel& trained_on = (*trainer)->model(0);
   const LoraAdapter* const frozen = (*trainer)->frozen(0);
@@ -126,13 +128,7 @@ absl::Status FineTuningRun::CheckTrainedOnFolded(const FullParameterTrainer& tra
 absl::Status FineTuningRun::TrainFully(const TrainerOptions& options,
                                        std::vector<TrainingStream> streams) {
   auto trainer = FullParameterTrainer::Create(options, std::move(streams), &attempt_.clock());
-  if (trainer.status().code() == absl::StatusCode::kInvalidArgument) {
-    return WithJobReason(kInputInvalid, trainer.status());
-  }
-  if (absl::IsResourceExhausted(trainer.status())) {
-    return WithJobReason(kOutOfMemory, trainer.status(), /*retryable=*/true);
-  }
-  WT_RETURN_IF_ERROR(trainer.status());
+  WT_RETURN_IF_ERROR(CreationError(trainer.status()));
   WT_RETURN_IF_ERROR(RunTraining(
       **trainer, attempt_, [&] { return SecurityVectorError(activation_->Check(*folded_)); }));
   WT_RETURN_IF_ERROR(CheckTrainedOnFolded(**trainer));

@@ -66,19 +66,9 @@ class FullParameterJobTest : public AgentTest {
   }
 
   v1::Lease AuditLease() {
-    v1::Lease lease = Lease(1);
-    v1::AuditWork& work = *lease.mutable_audit();
-    work.mutable_adapter()->set_name(kDelivered);
-    work.mutable_adapter()->set_sha256(result_.proof().adapter_sha256());
-    work.mutable_adapter()->set_base_sha256(base_sha256_);
-    *work.mutable_hyperparameters() = FullLease().fine_tuning().hyperparameters();
-    return lease;
+    return AgentTest::AuditLease(kDelivered, result_, FullLease().fine_tuning().hyperparameters());
   }
-  Inputs AuditInputs() {
-    return {{v1::WorkInput::KIND_SUITE_PROMPTS, testing::Suite("held out")},
-            {v1::WorkInput::KIND_SUITE_RULES, rules_},
-            {v1::WorkInput::KIND_ADAPTER, tar_}};
-  }
+  Inputs AuditInputs() { return AgentTest::AuditInputs(tar_); }
 
   v1::FineTuningResult result_;
   std::string tar_;

@@ -30,6 +30,14 @@ absl::StatusOr<std::unique_ptr<Judge>> MakeJudge(const std::string& rules,
                                *base.tokenizer);
 }
 
+absl::StatusOr<SafetyResult> Score(const JobEnvironment& environment, Attempt& attempt,
+                                   const BaseModel& base, const SafetyInputs& safety,
+                                   const DecoderModel& model, ActiveAdapters adapters) {
+  const auto prompts = static_cast<int64_t>(safety.suite.prompts.size());
+  return ScoreSafety(model, adapters, *base.tokenizer, safety.suite, *safety.judge,
+                     environment.sampling, attempt.PromptProgress(prompts));
+}
+
 }  // namespace
 
 absl::StatusOr<SafetyResult> BaseScores::Get(const BaseModel& base, const SafetySuite& suite,
@@ -75,17 +83,13 @@ absl::StatusOr<SafetyResult> ScoreAdapter(const JobEnvironment& environment, Att
                                           const BaseModel& base, const SafetyInputs& safety,
                                           const LoraAdapter& adapter) {
   const LoraAdapter* const scored[] = {&adapter};
-  const auto prompts = static_cast<int64_t>(safety.suite.prompts.size());
-  return ScoreSafety(base.model, scored, *base.tokenizer, safety.suite, *safety.judge,
-                     environment.sampling, attempt.PromptProgress(prompts));
+  return Score(environment, attempt, base, safety, base.model, scored);
 }
 
 absl::StatusOr<SafetyResult> ScoreModel(const JobEnvironment& environment, Attempt& attempt,
                                         const BaseModel& base, const SafetyInputs& safety,
                                         const DecoderModel& model) {
-  const auto prompts = static_cast<int64_t>(safety.suite.prompts.size());
-  return ScoreSafety(model, {}, *base.tokenizer, safety.suite, *safety.judge, environment.sampling,
-                     attempt.PromptProgress(prompts));
+  return Score(environment, attempt, base, safety, model, {});
 }
 
 absl::StatusOr<std::shared_ptr<const BaseModel>> LoadBaseModel(const Attempt& attempt,

@@ -20,7 +20,7 @@ constexpr char kCardFile[] = "README.md";
 }  // namespace
 
 absl::StatusOr<std::string> ExportModel(std::string weights, FileSet companions,
-                                        const AdapterFacts& facts) {
+                                        const ResultFacts& facts) {
   const std::string base(absl::StripPrefix(facts.base_model, "baseModels/"));
   companions[kWeightsFile] = std::move(weights);
   companions[kCardFile] =

@@ -8,7 +8,8 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
-#include "worker/agent/adapter_export.h"
+#include "formats/peft_adapter.h"
+#include "worker/agent/result_card.h"
 #include "worker/model/decoder.h"
 
 namespace wardtune {
@@ -17,7 +18,7 @@ namespace wardtune {
 // files: config, tokenizer, chat template. Equal arguments give equal bytes.
 // Errors: INVALID_ARGUMENT for a value that is not finite or a file name that a tar cannot have.
 absl::StatusOr<std::string> ExportModel(std::string weights, FileSet companions,
-                                        const AdapterFacts& facts);
+                                        const ResultFacts& facts);
 
 // Reads a tar file that ExportModel wrote. The model has the base's config and compute type;
 // `weights_sha256` is the digest that model.safetensors must have.

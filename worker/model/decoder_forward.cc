@@ -32,13 +32,13 @@ void AddTermsOf(const LoraSegment& segment, const FusedLora& lora, const at::Ten
 // y = x W^T + bias, plus (x A^T) B^T in every segment. `keep` receives the x A^T.
 at::Tensor Linear(const Pass& pass, int64_t layer, FusedLinear which, const at::Tensor& x,
                   LayerActivations* keep) {
+  const bool by_block = pass.hooks.packed == nullptr && HasOwnProducts(x);
   std::vector<LowRankTerm> terms;
   for (const LoraSegment& segment : pass.segments) {
     const FusedLora* lora = segment.lora->at(layer, which);
     at::Tensor hidden;
     if (lora != nullptr) {
       hidden = TimesTransposed(x.narrow(0, segment.begin, segment.end - segment.begin), lora->a);
-      const bool by_block = pass.hooks.packed == nullptr && HasOwnProducts(x);
       AddTermsOf(segment, *lora, hidden, by_block, terms);
     }
     if (keep != nullptr) keep->lora_hidden[static_cast<int>(which)].push_back(hidden);

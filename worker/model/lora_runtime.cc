@@ -36,17 +36,17 @@ void MakeLayer(const ModelWeights& weights, ActiveAdapters adapters, int64_t lay
     if (blocks.empty()) continue;
     const int64_t rank = blocks.back().second.rank_begin + blocks.back().second.rank;
     const at::Tensor& w = weights.layers[layer].linear[which].weight;
-    at::Tensor a = at::empty({rank, w.size(1)}, weights.dtype);
-    at::Tensor b = at::zeros({w.size(0), rank}, weights.dtype);
+    FusedLora& fused = factors[which];
+    fused.a = at::empty({rank, w.size(1)}, weights.dtype);
+    fused.b = at::zeros({w.size(0), rank}, weights.dtype);
     for (const auto& [adapter, block] : blocks) {
       const LoraMatrices& m = adapter->at(layer, block.projection);
-      a.narrow(0, block.rank_begin, block.rank).copy_(View(m.a, block.rank, w.size(1)));
-      b.narrow(0, block.out_begin, block.out_rows)
-          .narrow(1, block.rank_begin, block.rank)
-          .copy_(View(m.b, block.out_rows, block.rank) * adapter->spec.scale());
+      fused.a.narrow(0, block.rank_begin, block.rank).copy_(View(m.a, block.rank, w.size(1)));
+      fused.BlockOfB(block).copy_(View(m.b, block.out_rows, block.rank) * adapter->spec.scale());
+      fused.blocks.push_back(block);
     }
-    factors[which] = {a.to(weights.device), b.to(weights.device), {}};
-    for (const auto& [adapter, block] : blocks) factors[which].blocks.push_back(block);
+    fused.a = fused.a.to(weights.device);
+    fused.b = fused.b.to(weights.device);
   }
 }
 

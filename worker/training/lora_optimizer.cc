@@ -77,11 +77,9 @@ void LoraOptimizer::SetGradient(const Segment& s, const LoraGradients& gradients
     View(gradient_, s.begin, {s.block.rank, fused.a.size(1)}).copy_(block);
     return;
   }
-  const at::Tensor block = fused.b.narrow(0, s.block.out_begin, s.block.out_rows)
-                               .narrow(1, s.block.rank_begin, s.block.rank);
   // The forward pass multiplies by scale * B.
   View(gradient_, s.begin, {s.block.out_rows, s.block.rank})
-      .copy_(block)
+      .copy_(fused.BlockOfB(s.block))
       .mul_(adapter_.spec.scale());
 }
 

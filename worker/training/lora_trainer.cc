@@ -7,30 +7,10 @@
 #include "worker/training/joint_step.h"
 #include "worker/training/joint_trainer.h"
 #include "worker/training/trainer.h"
-#include "worker/training/trainer_validation.h"
 #include "worker/training/training_job.h"
 
 namespace wardtune {
 namespace {
-
-absl::StatusOr<std::unique_ptr<TrainingJob>> MakeJob(const TrainerOptions& options,
-                                                     std::vector<TrainingStream> streams) {
-  WT_RETURN_IF_ERROR(ValidateTraining(options, streams));
-  WT_RETURN_IF_ERROR(ValidateLora(options, streams[0].model.config()));
-  LoraAdapter start;
-  if (options.start) {
-    start = *options.start;
-  } else {
-    WT_ASSIGN_OR_RETURN(start, InitLora(streams[0].model.config(), options.lora, options.seed));
-  }
-  return AtTorchBoundary(
-      "preparing training", [&]() -> absl::StatusOr<std::unique_ptr<TrainingJob>> {
-        auto job = std::make_unique<TrainingJob>(options, std::move(streams), std::move(start));
-        WT_RETURN_IF_ERROR(job->CheckSameEverywhere());
-        job->PrepareTeachers();
-        return job;
-      });
-}
 
 class LoraTrainer final : public Trainer {
  public:
@@ -103,7 +83,7 @@ class LoraTrainer final : public Trainer {
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const TrainerOptions& options,
                                                          std::vector<TrainingStream> streams,
                                                          Clock* clock) {
-  WT_ASSIGN_OR_RETURN(auto job, MakeJob(options, std::move(streams)));
+  WT_ASSIGN_OR_RETURN(auto job, TrainingJob::Create(options, std::move(streams)));
   return std::make_unique<LoraTrainer>(std::move(job), clock);
 }
 
@@ -115,7 +95,7 @@ absl::StatusOr<std::unique_ptr<JointTrainer>> JointTrainer::Create(std::vector<M
     if (!member.options.validation.rows.empty()) {
       return absl::InvalidArgumentError("validation: is not measured in joint training");
     }
-    WT_ASSIGN_OR_RETURN(auto job, MakeJob(member.options, std::move(member.streams)));
+    WT_ASSIGN_OR_RETURN(auto job, TrainingJob::Create(member.options, std::move(member.streams)));
     if (!jobs.empty() && &jobs[0]->WeightsOf(0) != &job->WeightsOf(0)) {
       return absl::InvalidArgumentError("jobs: all must train on the same weights");
     }

@@ -5,9 +5,30 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "worker/model/torch_boundary.h"
 #include "worker/training/gradient_exchange.h"
+#include "worker/training/trainer_validation.h"
 
 namespace wardtune {
+
+absl::StatusOr<std::unique_ptr<TrainingJob>> TrainingJob::Create(
+    const TrainerOptions& options, std::vector<TrainingStream> streams) {
+  WT_RETURN_IF_ERROR(ValidateTraining(options, streams));
+  WT_RETURN_IF_ERROR(ValidateLora(options, streams[0].model.config()));
+  LoraAdapter start;
+  if (options.start) {
+    start = *options.start;
+  } else {
+    WT_ASSIGN_OR_RETURN(start, InitLora(streams[0].model.config(), options.lora, options.seed));
+  }
+  return AtTorchBoundary(
+      "preparing training", [&]() -> absl::StatusOr<std::unique_ptr<TrainingJob>> {
+        auto job = std::make_unique<TrainingJob>(options, std::move(streams), std::move(start));
+        WT_RETURN_IF_ERROR(job->CheckSameEverywhere());
+        job->PrepareTeachers();
+        return job;
+      });
+}
 
 TrainingJob::TrainingJob(const TrainerOptions& options, std::vector<TrainingStream> streams,
                          LoraAdapter start)

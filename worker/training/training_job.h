@@ -4,6 +4,7 @@
 #ifndef WARDTUNE_WORKER_TRAINING_TRAINING_JOB_H_
 #define WARDTUNE_WORKER_TRAINING_TRAINING_JOB_H_
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,6 +17,11 @@ namespace wardtune {
 
 class TrainingJob : public TrainingPlan {
  public:
+  // Checks options and streams, and is ready for the first step.
+  // Errors: those of Trainer::Create.
+  static absl::StatusOr<std::unique_ptr<TrainingJob>> Create(const TrainerOptions& options,
+                                                             std::vector<TrainingStream> streams);
+
   // REQUIRES: ValidateTraining accepted the options and the streams, ValidateLora the options.
   TrainingJob(const TrainerOptions& options, std::vector<TrainingStream> streams,
               LoraAdapter start);

@@ -141,6 +141,22 @@ class AgentTest : public ::testing::Test {
             {v1::WorkInput::KIND_SUITE_PROMPTS, Suite("held out")},
             {v1::WorkInput::KIND_SUITE_RULES, rules_}};
   }
+  // An audit of what a job delivered under this name.
+  v1::Lease AuditLease(const std::string& name, const v1::FineTuningResult& delivered,
+                       const v1::Hyperparameters& made_with) {
+    v1::Lease lease = Lease(1);
+    v1::AuditWork& work = *lease.mutable_audit();
+    work.mutable_adapter()->set_name(name);
+    work.mutable_adapter()->set_sha256(delivered.proof().adapter_sha256());
+    work.mutable_adapter()->set_base_sha256(base_sha256_);
+    *work.mutable_hyperparameters() = made_with;
+    return lease;
+  }
+  Inputs AuditInputs(const std::string& artifact) {
+    return {{v1::WorkInput::KIND_SUITE_PROMPTS, Suite("held out")},
+            {v1::WorkInput::KIND_SUITE_RULES, rules_},
+            {v1::WorkInput::KIND_ADAPTER, artifact}};
+  }
   void RunJob(const v1::Lease& lease, Inputs inputs) {
     server_.Offer(lease, std::move(inputs));
     RunOffered();
