@@ -49,11 +49,12 @@ absl::Status FineTuningRun::FitIntoMemory(const std::vector<TrainingStream>& str
                                static_cast<int64_t>(streams.size()));
   }
   if (streams[0].frozen != nullptr) question.frozen = streams[0].frozen->spec;
-  const auto tokens =
-      ChooseMicroBatchTokens(base_->model.config(), base_->model.compute_type(), question,
-                             options.micro_batch_tokens, static_cast<int64_t>(longest), free);
-  if (!tokens.ok()) return WithJobReason(kOutOfMemory, tokens.status(), /*retryable=*/true);
-  options.micro_batch_tokens = *tokens;
+  const auto choice =
+      ChooseMicroBatch(base_->model.config(), base_->model.compute_type(), question,
+                       options.micro_batch_tokens, static_cast<int64_t>(longest), free);
+  if (!choice.ok()) return WithJobReason(kOutOfMemory, choice.status(), /*retryable=*/true);
+  options.micro_batch_tokens = choice->tokens;
+  options.recompute_activations = choice->recompute_activations;
   return absl::OkStatus();
 }
 

@@ -18,7 +18,7 @@ struct MemoryEstimate {
   int64_t logits = 0;       // one chunk of the head
   int64_t adapter = 0;      // factors, gradients, AdamW's moments
   int64_t workspace = 0;    // what lives inside one layer's passes
-  int64_t slack = 0;        // of the allocator and the GEMM library: a tenth was measured
+  int64_t slack = 0;        // of the allocator and the GEMM library: a tenth, and some a lane
 
   int64_t total() const { return activations + logits + adapter + workspace + slack; }
 };
@@ -39,12 +39,18 @@ struct MemoryQuestion {
 MemoryEstimate EstimateTrainingMemory(const ModelConfig& config, ComputeType type,
                                       const MemoryQuestion& question);
 
+struct MicroBatchChoice {
+  int64_t tokens = 0;
+  bool recompute_activations = false;
+};
+
 // The largest micro-batch, in tokens and at most `wanted`, whose estimate fits into `free_bytes`.
-// Errors: RESOURCE_EXHAUSTED saying what is needed and what there is, when not even `longest_row`
-// tokens fit.
-absl::StatusOr<int64_t> ChooseMicroBatchTokens(const ModelConfig& config, ComputeType type,
-                                               MemoryQuestion question, int64_t wanted,
-                                               int64_t longest_row, int64_t free_bytes);
+// Activations are recomputed, which takes a third more time, only where not even `longest_row`
+// tokens fit without.
+// Errors: RESOURCE_EXHAUSTED saying what is needed and what there is, when they do not fit then.
+absl::StatusOr<MicroBatchChoice> ChooseMicroBatch(const ModelConfig& config, ComputeType type,
+                                                  MemoryQuestion question, int64_t wanted,
+                                                  int64_t longest_row, int64_t free_bytes);
 
 // Memory that this process may still take: the least of the machine's and the control group's.
 // Errors: UNAVAILABLE where the system does not say.

@@ -34,8 +34,13 @@ int64_t MemoryField(const std::string& wanted) {
   return 0;
 }
 
+struct MeasuredRun {
+  bool with_frozen = false;
+  bool recompute_activations = false;
+};
+
 // Trains two steps on the real model and compares.
-void ExpectWithin15Percent(bool with_frozen) {
+void ExpectWithin15Percent(const MeasuredRun& run) {
   const char* cache = std::getenv("WARDTUNE_CACHE_DIR");
   WT_ASSERT_OK_AND_ASSIGN(
       const DecoderModel model,
@@ -47,8 +52,11 @@ void ExpectWithin15Percent(bool with_frozen) {
     row.loss_mask.assign(row.ids.size(), 1);
     stream.rows.push_back(row);
   }
-  MemoryQuestion question{.tokens = 2048, .supervised_tokens = 2048, .lanes = ComputeThreads()};
-  if (with_frozen) {
+  MemoryQuestion question{.tokens = 2048,
+                          .supervised_tokens = 2048,
+                          .recompute_activations = run.recompute_activations,
+                          .lanes = ComputeThreads()};
+  if (run.with_frozen) {
     WT_ASSERT_OK_AND_ASSIGN(LoraAdapter frozen, InitLora(model.config(), {}, 1));
     question.frozen = frozen.spec;
     stream.frozen = std::make_shared<const LoraAdapter>(std::move(frozen));
@@ -59,6 +67,7 @@ void ExpectWithin15Percent(bool with_frozen) {
   FakeClock clock;
   TrainerOptions options;
   options.max_steps = 2;
+  options.recompute_activations = run.recompute_activations;
   WT_ASSERT_OK_AND_ASSIGN(auto trainer, Trainer::Create(options, {stream}, &clock));
   WT_ASSERT_OK(trainer->Step());
   WT_ASSERT_OK(trainer->Step());
@@ -73,23 +82,28 @@ void ExpectWithin15Percent(bool with_frozen) {
 }
 
 TEST(MemoryEstimateTest, IsWithin15PercentOfTheMeasuredPeakOnTheRealModel) {
-  ExpectWithin15Percent(/*with_frozen=*/false);
+  ExpectWithin15Percent({});
 }
 
-TEST(MemoryEstimateTest, AlsoBesideAFrozenAdapter) { ExpectWithin15Percent(/*with_frozen=*/true); }
+TEST(MemoryEstimateTest, AlsoBesideAFrozenAdapter) { ExpectWithin15Percent({.with_frozen = true}); }
+
+TEST(MemoryEstimateTest, AlsoWithActivationsRecomputed) {
+  ExpectWithin15Percent({.recompute_activations = true});
+}
 
 class ChooseTest : public ::testing::Test {
  protected:
   ChooseTest() : config_(model_.config()) {}
 
-  int64_t Needed(int64_t tokens) {
-    return EstimateTrainingMemory(config_, ComputeType::kFloat32,
-                                  {.tokens = tokens, .supervised_tokens = tokens})
+  int64_t Needed(int64_t tokens, bool recompute = false) {
+    return EstimateTrainingMemory(
+               config_, ComputeType::kFloat32,
+               {.tokens = tokens, .supervised_tokens = tokens, .recompute_activations = recompute})
         .total();
   }
-  absl::StatusOr<int64_t> Choose(int64_t free) {
-    return ChooseMicroBatchTokens(config_, ComputeType::kFloat32, {}, /*wanted=*/2048,
-                                  /*longest_row=*/300, free);
+  absl::StatusOr<MicroBatchChoice> Choose(int64_t free) {
+    return ChooseMicroBatch(config_, ComputeType::kFloat32, {}, /*wanted=*/2048,
+                            /*longest_row=*/300, free);
   }
 
   const DecoderModel model_ =
@@ -98,14 +112,25 @@ class ChooseTest : public ::testing::Test {
 };
 
 TEST_F(ChooseTest, TakesTheLargestMicroBatchThatFits) {
-  EXPECT_EQ(*Choose(Needed(2048)), 2048);
-  EXPECT_EQ(*Choose(Needed(2048) - 1), 1024);
-  EXPECT_EQ(*Choose(Needed(600)), 512);
-  EXPECT_EQ(*Choose(Needed(300)), 300);
+  EXPECT_EQ(Choose(Needed(2048))->tokens, 2048);
+  EXPECT_EQ(Choose(Needed(2048) - 1)->tokens, 1024);
+  EXPECT_EQ(Choose(Needed(600))->tokens, 512);
+  EXPECT_EQ(Choose(Needed(300))->tokens, 300);
+  EXPECT_FALSE(Choose(Needed(300))->recompute_activations);
+}
+
+TEST_F(ChooseTest, RecomputesOnlyWhereOneRowDoesNotFitWithout) {
+  ASSERT_LT(Needed(300, true), Needed(300) - 1);
+  const auto choice = Choose(Needed(300) - 1);
+  WT_ASSERT_OK(choice);
+  EXPECT_TRUE(choice->recompute_activations);
+  EXPECT_GE(choice->tokens, 300);
+  EXPECT_LE(Needed(choice->tokens, true), Needed(300) - 1);
+  EXPECT_EQ(Choose(Needed(300, true))->tokens, 300);
 }
 
 TEST_F(ChooseTest, RefusesWhenNotEvenOneRowFits) {
-  EXPECT_THAT(Choose(Needed(300) - 1),
+  EXPECT_THAT(Choose(Needed(300, true) - 1),
               StatusIs(StatusCode::kResourceExhausted, HasSubstr("one row of 300 tokens")));
 }
 
