@@ -107,10 +107,6 @@ void CheckWithoutLora(const v1::Hyperparameters& requested, Checker& check) {
   leave_out(requested.lora_rank() != 0, "lora_rank");
   leave_out(requested.lora_alpha() != 0, "lora_alpha");
   leave_out(!requested.target_modules().empty(), "target_modules");
-  if (requested.validation_fraction() != 0) {
-    check.Fail("validation_fraction",
-               "is not supported with METHOD_FULL_PARAMETER, which delivers its last step");
-  }
 }
 
 // Nothing is filled in: zero means what the contract says.

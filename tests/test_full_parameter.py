@@ -15,9 +15,10 @@ from conftest import (
     members,
     small_job,
 )
-from processes import Server, models_folder
+from processes import Server, Worker, models_folder
 from wardtune import AdapterAudit, Client, InvalidArgumentError, Job
 from wardtune.v1.fine_tuning_service_pb2 import Hyperparameters
+from wardtune.v1.safety_pb2 import SafetyGate
 
 FULL = Hyperparameters.METHOD_FULL_PARAMETER
 
@@ -111,6 +112,18 @@ def test_the_list_tells_models_from_adapters(
     (adapter,) = [line for line in listed.splitlines() if finished.job.adapter in line]
     assert "  all weights  " in model
     assert "  LoRA  " in adapter
+
+
+def test_held_out_rows_choose_the_model(acme: Tenant, dataset: str, worker: Worker) -> None:
+    job = full_job(acme, dataset, validation_fraction=0.25, validation_steps=2)
+    checkpoints = job.wait(timeout_s=WAIT_S).message.checkpoints
+    losses = [checkpoint.validation_loss for checkpoint in checkpoints]
+    assert len(losses) == 3, "five steps, three measurements"
+    assert losses == sorted(losses)
+    assert [checkpoint.delivered for checkpoint in checkpoints] == [True, False, False]
+    for checkpoint in checkpoints:
+        assert checkpoint.gate == SafetyGate.STATE_AVAILABLE
+        assert checkpoint.safety.suite_sha256 == job.message.safety_before.suite_sha256
 
 
 def test_an_audit_scores_it_again(

@@ -61,6 +61,7 @@ ABSL_FLAG(bool, full_parameter, false,
 ABSL_FLAG(int, guards_per_step, 1, "guard rows beside the customer's in a step");
 ABSL_FLAG(double, guard_weight, wardtune::kGuardWeight,
           "weight of their loss beside the customer's");
+ABSL_FLAG(double, beta2, wardtune::TrainerOptions().beta2, "AdamW's, of the customer's job");
 ABSL_FLAG(int64_t, anchors, 8, "sbr: harmful prompts whose last state is held to the base's");
 ABSL_FLAG(double, anchor_weight, 50.0, "weight of their squared distance beside the loss");
 ABSL_FLAG(double, proximal_weight, wardtune::LisaOptions().proximal_weight,
@@ -220,6 +221,7 @@ absl::StatusOr<CustomerRun> MakeRun(EvidenceBench& bench, const DecoderModel& mo
                                     std::shared_ptr<const LoraAdapter> frozen, bool guards) {
   const v1::Hyperparameters parameters = CustomerHyperparameters();
   WT_ASSIGN_OR_RETURN(TrainerOptions options, ToTrainerOptions(parameters));
+  options.beta2 = absl::GetFlag(FLAGS_beta2);
   if (!absl::GetFlag(FLAGS_start).empty()) {
     WT_ASSIGN_OR_RETURN(options.start, LoadPeftFolder(bench.files, absl::GetFlag(FLAGS_start),
                                                       bench.base->config()));
@@ -316,8 +318,9 @@ absl::StatusOr<std::string> TrainFullyAndScore(EvidenceBench& bench, CustomerRun
     return absl::InvalidArgumentError("--save: writes adapters, --full_parameter makes none");
   }
   const absl::Duration start = bench.clock.Monotonic();
-  WT_ASSIGN_OR_RETURN(auto trainer, FullParameterTrainer::Create(
-                                        run.options, std::move(run.streams), &bench.clock));
+  WT_ASSIGN_OR_RETURN(
+      auto trainer,
+      FullParameterTrainer::Create(run.options, std::move(run.streams), *bench.base, &bench.clock));
   WT_RETURN_IF_ERROR(RunToEnd(*trainer, absl::GetFlag(FLAGS_method).c_str()));
   const double seconds = absl::ToDoubleSeconds(bench.clock.Monotonic() - start);
   std::string cosine;

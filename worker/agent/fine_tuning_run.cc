@@ -137,9 +137,11 @@ absl::Status FineTuningRun::ScoreStart() {
 
 // Of what is delivered: an adapter's delta, or how far a model's weights are from the base's.
 absl::StatusOr<double> FineTuningRun::CosineToVector(const Checkpoint& checkpoint) const {
-  if (!checkpoint.model) return MaxDeltaCosine(checkpoint.at.adapter, vector_->adapter);
+  if (const LoraAdapter* const adapter = checkpoint.adapter(); adapter != nullptr) {
+    return MaxDeltaCosine(*adapter, vector_->adapter);
+  }
   WT_ASSIGN_OR_RETURN(const WeightDifference learned,
-                      WeightDifference::Between(*checkpoint.model, base_->model));
+                      WeightDifference::Between(*checkpoint.model(), base_->model));
   return MaxDeltaCosine(learned.view(), vector_->adapter);
 }
 
@@ -174,9 +176,9 @@ absl::Status FineTuningRun::Strip() {
 absl::Status FineTuningRun::ScoreCheckpoint(Checkpoint& checkpoint) {
   WT_ASSIGN_OR_RETURN(
       checkpoint.score,
-      checkpoint.model
-          ? ScoreModel(environment_, attempt_, *base_, safety_, *checkpoint.model)
-          : ScoreAdapter(environment_, attempt_, *base_, safety_, checkpoint.at.adapter));
+      checkpoint.model() != nullptr
+          ? ScoreModel(environment_, attempt_, *base_, safety_, *checkpoint.model())
+          : ScoreAdapter(environment_, attempt_, *base_, safety_, *checkpoint.adapter()));
   if (checkpoints_.size() == 1) return absl::OkStatus();  // nothing to choose
   WT_ASSIGN_OR_RETURN(const v1::SafetyGate gate,
                       attempt_.Judge(ToMessage(before_), ToMessage(*checkpoint.score)));
@@ -187,12 +189,12 @@ absl::Status FineTuningRun::ScoreCheckpoint(Checkpoint& checkpoint) {
 absl::Status FineTuningRun::Deliver(size_t checkpoint) {
   delivered_ = checkpoint;
   const Checkpoint& chosen = checkpoints_[delivered_];
-  if (chosen.at.validation_loss) attempt_.ReportBest(chosen.at.step, *chosen.at.validation_loss);
-  if (chosen.model) {
-    WT_ASSIGN_OR_RETURN(model_weights_, SerializeModelWeights(*chosen.model));
+  if (chosen.validation_loss) attempt_.ReportBest(chosen.step, *chosen.validation_loss);
+  if (chosen.model() != nullptr) {
+    WT_ASSIGN_OR_RETURN(model_weights_, SerializeModelWeights(*chosen.model()));
     proof_.set_adapter_sha256(Sha256Hex(model_weights_));
   } else {
-    proof_.set_adapter_sha256(AdapterDigest(chosen.at.adapter));
+    proof_.set_adapter_sha256(AdapterDigest(*chosen.adapter()));
   }
   proof_.set_strip_max_cosine(chosen.strip_cosine);
   return absl::OkStatus();
@@ -214,7 +216,7 @@ absl::Status FineTuningRun::ScoreResult() {
 
 absl::StatusOr<std::string> FineTuningRun::ResultTar(const ResultFacts& facts) {
   const Checkpoint& chosen = checkpoints_[delivered_];
-  if (!chosen.model) return ExportAdapter(chosen.at.adapter, facts);
+  if (chosen.adapter() != nullptr) return ExportAdapter(*chosen.adapter(), facts);
   auto companions = environment_.base_models.Companions(*base_);
   if (!companions.ok()) {
     return WithJobReason(kBaseModelMismatch, companions.status(), /*retryable=*/true);
@@ -242,8 +244,8 @@ void FineTuningRun::ReportCheckpoints(v1::FineTuningResult& result) const {
   if (checkpoints_.size() == 1) return;
   for (const Checkpoint& checkpoint : checkpoints_) {
     v1::CheckpointScore& score = *result.add_checkpoints();
-    score.set_step(checkpoint.at.step);
-    score.set_validation_loss(checkpoint.at.validation_loss.value_or(0.0));
+    score.set_step(checkpoint.step);
+    score.set_validation_loss(checkpoint.validation_loss.value_or(0.0));
     *score.mutable_safety() = ToMessage(*checkpoint.score);
     score.set_gate(checkpoint.gate);
     score.set_delivered(&checkpoint == &checkpoints_[delivered_]);

@@ -12,7 +12,7 @@
 // delivered: the best by task loss among those within the bounds.
 //
 // A job of METHOD_FULL_PARAMETER trains a change of the weights instead of an adapter
-// (worker/training/full_parameter_trainer.h); its one result is base + change as a model.
+// (worker/training/full_parameter_trainer.h); its results are base + change, models.
 //
 // There is no way around the vector: training takes the folded weights, or the base with the vector
 // as a frozen adapter, and only the stages before make them. Scoring takes the plain base; the
@@ -24,6 +24,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -73,9 +74,12 @@ class FineTuningRun {
   absl::Status Strip();
   absl::Status ScoreResult();
   struct Checkpoint {
-    AdapterAtStep at;
-    // What full-parameter training made; `at` has no adapter then.
-    std::optional<DecoderModel> model;
+    int64_t step = 0;
+    std::optional<double> validation_loss;
+    std::variant<LoraAdapter, DecoderModel> result;  // a model of full-parameter training
+
+    const LoraAdapter* adapter() const { return std::get_if<LoraAdapter>(&result); }
+    const DecoderModel* model() const { return std::get_if<DecoderModel>(&result); }
     double strip_cosine = 0.0;          // from Strip
     std::optional<SafetyResult> score;  // from ScoreCheckpoint
     v1::SafetyGate::State gate = v1::SafetyGate::STATE_UNSPECIFIED;

@@ -45,8 +45,9 @@ absl::Status FineTuningRun::FitIntoMemory(const std::vector<TrainingStream>& str
   MemoryQuestion question{.lora = options.lora, .lanes = ComputeThreads()};
   if (IsFullParameter(work_.hyperparameters())) {
     question.lanes = 1;
+    const int64_t kept = options.validation.active() ? options.validation.keep : 0;
     free -= FullParameterBytes(base_->model.config(), base_->model.compute_type(),
-                               static_cast<int64_t>(streams.size()));
+                               std::ssize(streams) + kept);
   }
   if (streams[0].frozen != nullptr) question.frozen = streams[0].frozen->spec;
   const auto choice =
@@ -108,7 +109,9 @@ absl::Status FineTuningRun::TrainAdapter(const TrainerOptions& options,
   };
   WT_RETURN_IF_ERROR(RunTraining(**trainer, attempt_, environment_.checkpoints, hooks));
   for (AdapterAtStep& candidate : (*trainer)->Candidates()) {
-    checkpoints_.push_back({.at = std::move(candidate)});
+    checkpoints_.push_back({.step = candidate.step,
+                            .validation_loss = candidate.validation_loss,
+                            .result = std::move(candidate.adapter)});
   }
   WT_RETURN_IF_ERROR(CheckTrainedWithVector(**trainer));
   if (vector_->guard.active()) NameGuardRows((*trainer)->model(1));
@@ -128,14 +131,18 @@ absl::Status FineTuningRun::CheckTrainedOnFolded(const FullParameterTrainer& tra
 
 absl::Status FineTuningRun::TrainFully(const TrainerOptions& options,
                                        std::vector<TrainingStream> streams) {
-  auto trainer = FullParameterTrainer::Create(options, std::move(streams), &attempt_.clock());
+  auto trainer =
+      FullParameterTrainer::Create(options, std::move(streams), base_->model, &attempt_.clock());
   WT_RETURN_IF_ERROR(CreationError(trainer.status()));
   WT_RETURN_IF_ERROR(RunTraining(
       **trainer, attempt_, [&] { return SecurityVectorError(activation_->Check(*folded_)); }));
   WT_RETURN_IF_ERROR(CheckTrainedOnFolded(**trainer));
-  Checkpoint& result = checkpoints_.emplace_back();
-  result.at.step = (*trainer)->step();
-  WT_ASSIGN_OR_RETURN(result.model, (*trainer)->AddTo(base_->model));
+  WT_ASSIGN_OR_RETURN(std::vector<ModelAtStep> candidates, (*trainer)->Candidates());
+  for (ModelAtStep& candidate : candidates) {
+    checkpoints_.push_back({.step = candidate.step,
+                            .validation_loss = candidate.validation_loss,
+                            .result = std::move(candidate.model)});
+  }
   if (vector_->guard.active()) NameGuardRows(base_->model);
   return absl::OkStatus();
 }

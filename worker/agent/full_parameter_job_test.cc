@@ -59,8 +59,8 @@ class FullParameterJobTest : public AgentTest {
                        .rows_per_step = parameters.batch_size()});
     streams.push_back(GuardStream(guard, base.model, parameters.batch_size()));
     SystemClock clock;
-    auto trainer =
-        *FullParameterTrainer::Create(*ToTrainerOptions(parameters), std::move(streams), &clock);
+    auto trainer = *FullParameterTrainer::Create(*ToTrainerOptions(parameters), std::move(streams),
+                                                 base.model, &clock);
     while (!trainer->done()) EXPECT_TRUE(trainer->Step().ok());
     return trainer->AddTo(base.model)->WeightsDigest();
   }
@@ -109,6 +109,27 @@ TEST_F(FullParameterJobTest, TheProofTellsOfVectorGuardRowsAndStrip) {
   EXPECT_GT(result_.progress().total_steps(), 0);
   EXPECT_EQ(result_.progress().step(), result_.progress().total_steps());
   EXPECT_EQ(server_.uploads(Artifact::KIND_CHECKPOINT), 0);
+}
+
+TEST_F(FullParameterJobTest, TheFirstCheckpointThatPassesTheGateIsDelivered) {
+  ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
+  v1::Lease lease = FullLease();
+  v1::Hyperparameters& parameters = *lease.mutable_fine_tuning()->mutable_hyperparameters();
+  parameters.set_validation_fraction(0.34);  // 2 of 6 rows; 4 are trained on, 2 a step
+  parameters.set_validation_steps(1);
+  server_.Quarantine(1);
+  ASSERT_NO_FATAL_FAILURE(RunJob(lease, JobInputs()));
+  ASSERT_TRUE(server_.completed().has_value()) << log_text_.str();
+  const v1::FineTuningResult result = server_.completed()->fine_tuning();
+  ASSERT_EQ(result.checkpoints_size(), 3);
+  EXPECT_LE(result.checkpoints(0).validation_loss(), result.checkpoints(1).validation_loss());
+  EXPECT_FALSE(result.checkpoints(0).delivered());
+  EXPECT_TRUE(result.checkpoints(1).delivered());
+  EXPECT_EQ(result.checkpoints(1).safety().SerializeAsString(),
+            result.safety_after().SerializeAsString());
+  EXPECT_EQ(result.progress().best_step(), result.checkpoints(1).step());
+  WT_ASSERT_OK_AND_ASSIGN(const FileSet files, ReadTar(server_.artifact(Artifact::KIND_ADAPTER)));
+  EXPECT_EQ(Sha256Hex(files.at("model.safetensors")), result.proof().adapter_sha256());
 }
 
 TEST_F(FullParameterJobTest, AnAuditScoresTheDeliveredModelAgain) {

@@ -86,7 +86,12 @@ absl::Status RunTraining(Trainer& trainer, Attempt& attempt, const CheckpointPol
 absl::Status RunTraining(FullParameterTrainer& trainer, Attempt& attempt,
                          const std::function<absl::Status()>& check) {
   WT_RETURN_IF_ERROR(check());
-  while (!trainer.done()) WT_RETURN_IF_ERROR(RunStep(trainer, attempt).status());
+  while (!trainer.done()) {
+    WT_RETURN_IF_ERROR(RunStep(trainer, attempt).status());
+    if (const ModelAtStep* const best = trainer.best(); best != nullptr) {
+      attempt.ReportBest(best->step, *best->validation_loss);
+    }
+  }
   return check();
 }
 

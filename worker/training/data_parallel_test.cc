@@ -167,8 +167,8 @@ class DataParallelTest : public ::testing::Test {
 
   absl::Status TrainFully(const Plan& plan, GradientExchange* exchange, const Process::Line& line) {
     WT_ASSIGN_OR_RETURN(Run run, MakeRun(plan, exchange));
-    WT_ASSIGN_OR_RETURN(auto trainer,
-                        FullParameterTrainer::Create(run.options, std::move(run.streams), &clock_));
+    WT_ASSIGN_OR_RETURN(auto trainer, FullParameterTrainer::Create(run.options, run.streams,
+                                                                   run.streams[0].model, &clock_));
     while (!trainer->done()) {
       WT_ASSIGN_OR_RETURN(const StepReport report, trainer->Step());
       line("loss", absl::StrFormat("%.12g", report.loss));

@@ -1,17 +1,16 @@
-// Measures the loss on rows that are never trained on, keeps the best adapters, and says when more
-// training is no use.
+// Measures the loss on rows that are never trained on, keeps the best results, and says when more
+// training is no use. The same for adapters and for the weights themselves.
 // Thread safety: one object belongs to one thread at a time.
 #ifndef WARDTUNE_WORKER_TRAINING_EARLY_STOPPING_H_
 #define WARDTUNE_WORKER_TRAINING_EARLY_STOPPING_H_
 
+#include <algorithm>
 #include <cstdint>
-#include <memory>
 #include <optional>
-#include <string>
-#include <string_view>
+#include <span>
+#include <utility>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "worker/model/adapter.h"
 #include "worker/model/decoder.h"
@@ -19,7 +18,7 @@
 
 namespace wardtune {
 
-inline constexpr int64_t kMaxKeptAdapters = 8;
+inline constexpr int64_t kMaxKeptResults = 8;
 
 struct ValidationOptions {
   // Rows that are held out; empty: no validation.
@@ -28,47 +27,82 @@ struct ValidationOptions {
   int64_t every_steps = 1;
   // Measurements in a row without a better loss after which training ends; 0: never.
   int64_t patience = 0;
-  // Adapters that are kept, those of the lowest loss: 1 to kMaxKeptAdapters.
+  // Results that are kept, those of the lowest loss: 1 to kMaxKeptResults.
   int64_t keep = 1;
+
+  bool active() const { return !rows.empty(); }
 };
 
 // An adapter at one step of a run.
 struct AdapterAtStep {
   LoraAdapter adapter;
   int64_t step = 0;
-  std::optional<double> validation_loss;  // mean over the held-out rows' supervised tokens, nats
+  std::optional<double> validation_loss;  // HeldOutLoss
 };
 
+// A model at one step of a run that trains its weights.
+struct ModelAtStep {
+  DecoderModel model;
+  int64_t step = 0;
+  std::optional<double> validation_loss;  // HeldOutLoss
+};
+
+// Mean over the supervised tokens of all rows, in nats, after `step`.
+// Errors: those of RowLosses; ABORTED, naming the step, when it is not finite.
+absl::StatusOr<double> HeldOutLoss(const DecoderModel& model, ActiveAdapters adapters,
+                                   std::span<const TrainingRow> rows, int64_t step);
+
+// `Result` is AdapterAtStep or ModelAtStep.
+template <typename Result>
 class EarlyStopping {
  public:
-  // `model` and `frozen`, which may be null, are those of the customer's stream. REQUIRES:
-  // options.rows is not empty.
-  EarlyStopping(ValidationOptions options, DecoderModel model,
-                std::shared_ptr<const LoraAdapter> frozen);
+  // What a run goes on from.
+  struct State {
+    std::vector<Result> kept;  // each with its loss
+    int64_t misses = 0;
+  };
 
-  bool IsDue(int64_t step, int64_t total_steps) const;
-  // The loss of the adapter after `step`. Errors: those of RowLosses; ABORTED when it is not
-  // finite.
-  absl::StatusOr<double> Measure(int64_t step, const LoraAdapter& adapter);
+  // REQUIRES: ValidateTraining accepted the options.
+  explicit EarlyStopping(ValidationOptions options) : options_(std::move(options)) {}
+
+  const ValidationOptions& options() const { return options_; }
+  bool IsDue(int64_t step, int64_t total_steps) const {
+    return step % options_.every_steps == 0 || step == total_steps;
+  }
+
+  // Takes the loss of a measurement into account: true when its result is among the best, and Keep
+  // is to follow. The one that it replaces is let go first, so that no more than `keep` exist.
+  bool Add(double loss) {
+    state_.misses = best() == nullptr || loss < *best()->validation_loss ? 0 : state_.misses + 1;
+    if (PlaceOf(loss) >= static_cast<size_t>(options_.keep)) return false;
+    if (std::ssize(state_.kept) == options_.keep) state_.kept.pop_back();
+    return true;
+  }
+  void Keep(Result result) {
+    const size_t place = PlaceOf(*result.validation_loss);
+    state_.kept.insert(state_.kept.begin() + static_cast<std::ptrdiff_t>(place), std::move(result));
+  }
 
   // The best first; of equal ones the earlier. Empty before the first measurement.
-  const std::vector<AdapterAtStep>& kept() const { return kept_; }
-  bool ShouldStop() const { return options_.patience > 0 && misses_ >= options_.patience; }
+  const std::vector<Result>& kept() const { return state_.kept; }
+  const Result* best() const { return state_.kept.empty() ? nullptr : &state_.kept.front(); }
+  bool ShouldStop() const { return options_.patience > 0 && state_.misses >= options_.patience; }
 
-  // Kept adapters and counters around the trainer's own state, as one safetensors file.
-  absl::StatusOr<std::string> Wrap(const std::string& trainer_state) const;
-  // Takes them up again and returns the trainer's state. Unchanged on error.
-  // Errors: INVALID_ARGUMENT when the bytes are damaged; FAILED_PRECONDITION when they come from
-  // other held-out rows or options.
-  absl::StatusOr<std::string> Unwrap(std::string_view bytes);
+  const State& state() const { return state_; }
+  void Restore(State state) { state_ = std::move(state); }
 
  private:
+  size_t PlaceOf(double loss) const {
+    const auto behind = [](double value, const Result& kept) {
+      return value < *kept.validation_loss;
+    };
+    return static_cast<size_t>(
+        std::upper_bound(state_.kept.begin(), state_.kept.end(), loss, behind) -
+        state_.kept.begin());
+  }
+
   const ValidationOptions options_;
-  const DecoderModel model_;
-  const std::shared_ptr<const LoraAdapter> frozen_;
-  const std::string fingerprint_;
-  std::vector<AdapterAtStep> kept_;
-  int64_t misses_ = 0;
+  State state_;
 };
 
 }  // namespace wardtune

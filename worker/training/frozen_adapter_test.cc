@@ -154,8 +154,9 @@ TEST_F(FrozenAdapterTest, WhereItCanNotActItIsRefused) {
   EXPECT_THAT(Create({Customer(model_, std::make_shared<const LoraAdapter>(cut))}).status(),
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("layers")));
 
-  EXPECT_THAT(FullParameterTrainer::Create(options_, {Customer(model_, vector_)}, &clock_).status(),
-              StatusIs(StatusCode::kInvalidArgument, HasSubstr("folded in")));
+  EXPECT_THAT(
+      FullParameterTrainer::Create(options_, {Customer(model_, vector_)}, model_, &clock_).status(),
+      StatusIs(StatusCode::kInvalidArgument, HasSubstr("folded in")));
 }
 
 }  // namespace

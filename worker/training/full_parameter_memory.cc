@@ -5,7 +5,7 @@
 
 namespace wardtune {
 
-int64_t FullParameterBytes(const ModelConfig& config, ComputeType type, int64_t models) {
+int64_t FullParameterBytes(const ModelConfig& config, ComputeType type, int64_t copies) {
   int64_t weights = 0;
   for (const Projection projection : kAllProjections) {
     const ProjectionShape shape = ShapeOf(config, projection);
@@ -13,12 +13,12 @@ int64_t FullParameterBytes(const ModelConfig& config, ComputeType type, int64_t 
   }
   weights *= config.num_layers;
   const int64_t working = type == ComputeType::kFloat32 ? 4 : 2;
-  return weights * (4 * 4 + models * working);
+  return weights * (4 * 4 + copies * working);
 }
 
-absl::Status CheckFullParameterMemory(const ModelConfig& config, ComputeType type, int64_t models,
+absl::Status CheckFullParameterMemory(const ModelConfig& config, ComputeType type, int64_t copies,
                                       int64_t free_bytes) {
-  const int64_t needed = FullParameterBytes(config, type, models);
+  const int64_t needed = FullParameterBytes(config, type, copies);
   if (needed <= free_bytes) return absl::OkStatus();
   return OutOfMemoryError(absl::StrCat("full-parameter training needs ", needed >> 20,
                                        " MiB besides the weights and there are ", free_bytes >> 20,

@@ -11,12 +11,12 @@
 namespace wardtune {
 
 // Bytes for the delta, its gradient and AdamW's two moments in fp32, and for a working copy of the
-// projections in the compute type for each of `models` that rows run on.
-int64_t FullParameterBytes(const ModelConfig& config, ComputeType type, int64_t models);
+// projections in the compute type for each of `copies`: models that rows run on, results kept.
+int64_t FullParameterBytes(const ModelConfig& config, ComputeType type, int64_t copies);
 
 // RESOURCE_EXHAUSTED, saying what is needed and what there is, when they do not fit into
 // `free_bytes`.
-absl::Status CheckFullParameterMemory(const ModelConfig& config, ComputeType type, int64_t models,
+absl::Status CheckFullParameterMemory(const ModelConfig& config, ComputeType type, int64_t copies,
                                       int64_t free_bytes);
 
 }  // namespace wardtune

@@ -1,12 +1,14 @@
 #include "worker/training/full_parameter_trainer.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "base/status_macros.h"
 #include "worker/model/decoder_forward.h"
 #include "worker/model/torch_boundary.h"
 #include "worker/model/torch_ops.h"
+#include "worker/training/early_stopping.h"
 #include "worker/training/full_parameter_memory.h"
 #include "worker/training/full_parameter_optimizer.h"
 #include "worker/training/gradient_exchange.h"
@@ -28,15 +30,31 @@ std::shared_ptr<ModelWeights> CopyWithOwnProjections(const ModelWeights& from) {
   return copy;
 }
 
+absl::Status CheckSameShape(const ModelWeights& model, const ModelWeights& run) {
+  if (model.layers.size() != run.layers.size()) {
+    return absl::InvalidArgumentError("base: its number of layers is not that of the run");
+  }
+  for (size_t l = 0; l < model.layers.size(); ++l) {
+    for (int i = 0; i < kFusedLinearCount; ++i) {
+      if (model.layers[l].linear[i].weight.sizes() != run.layers[l].linear[i].weight.sizes()) {
+        return absl::InvalidArgumentError("base: its weights have other shapes than the run's");
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
 class ProjectionTrainer final : public FullParameterTrainer {
  public:
   ProjectionTrainer(const TrainerOptions& options, std::vector<TrainingStream> streams,
-                    Clock* clock)
+                    DecoderModel base, Clock* clock)
       : plan_(options, std::move(streams)),
+        base_(std::move(base)),
         clock_(clock),
         optimizer_(plan_.WeightsOf(0),
                    {options.beta1, options.beta2, options.epsilon, options.weight_decay}),
         gradients_(WeightGradients::ZerosLike(plan_.WeightsOf(0))) {
+    if (options.validation.active()) validation_.emplace(options.validation);
     for (size_t stream = 0; stream < plan_.streams().size(); ++stream) AddStream(stream);
     RefreshWorkingWeights();
   }
@@ -44,7 +62,9 @@ class ProjectionTrainer final : public FullParameterTrainer {
   TrainingPlan& plan() { return plan_; }
 
   int64_t step() const override { return plan_.step(); }
-  int64_t total_steps() const override { return plan_.total_steps(); }
+  int64_t total_steps() const override {
+    return validation_ && validation_->ShouldStop() ? plan_.step() : plan_.total_steps();
+  }
   DecoderModel working_model(size_t stream) const override {
     return DecoderModel(models_[model_of_[stream]].working);
   }
@@ -52,22 +72,25 @@ class ProjectionTrainer final : public FullParameterTrainer {
 
   absl::StatusOr<StepReport> Step() override {
     if (done()) return absl::FailedPreconditionError("the run has no step left");
-    return AtTorchBoundary("full-parameter training step", [&] { return RunStep(); });
+    WT_ASSIGN_OR_RETURN(StepReport report,
+                        AtTorchBoundary("full-parameter training step", [&] { return RunStep(); }));
+    if (validation_ && validation_->IsDue(report.step, plan_.total_steps())) {
+      WT_ASSIGN_OR_RETURN(report.validation_loss, Measure(report.step));
+      report.total_steps = total_steps();
+    }
+    return report;
   }
 
-  absl::StatusOr<DecoderModel> AddTo(const DecoderModel& base) const override {
-    const ModelWeights& shape = plan_.WeightsOf(0);
-    const ModelWeights& to = *base.weights();
-    if (to.layers.size() != shape.layers.size()) {
-      return absl::InvalidArgumentError("base: its number of layers is not that of the run");
-    }
-    for (size_t l = 0; l < to.layers.size(); ++l) {
-      for (int i = 0; i < kFusedLinearCount; ++i) {
-        if (to.layers[l].linear[i].weight.sizes() != shape.layers[l].linear[i].weight.sizes()) {
-          return absl::InvalidArgumentError("base: its weights have other shapes than the run's");
-        }
-      }
-    }
+  absl::StatusOr<std::vector<ModelAtStep>> Candidates() const override {
+    if (best() != nullptr) return validation_->kept();
+    WT_ASSIGN_OR_RETURN(DecoderModel model, AddTo(base_));
+    return std::vector<ModelAtStep>{{std::move(model), step(), std::nullopt}};
+  }
+  const ModelAtStep* best() const override { return validation_ ? validation_->best() : nullptr; }
+
+  absl::StatusOr<DecoderModel> AddTo(const DecoderModel& model) const override {
+    WT_RETURN_IF_ERROR(CheckSameShape(*model.weights(), plan_.WeightsOf(0)));
+    const ModelWeights& to = *model.weights();
     return AtTorchBoundary("adding the trained change", [&]() -> absl::StatusOr<DecoderModel> {
       const c10::InferenceMode guard;
       auto result = CopyWithOwnProjections(to);
@@ -82,6 +105,16 @@ class ProjectionTrainer final : public FullParameterTrainer {
     const ModelWeights* start;
     std::shared_ptr<ModelWeights> working;
   };
+
+  absl::StatusOr<double> Measure(int64_t step) {
+    WT_ASSIGN_OR_RETURN(const double loss,
+                        HeldOutLoss(working_model(0), {}, validation_->options().rows, step));
+    if (validation_->Add(loss)) {
+      WT_ASSIGN_OR_RETURN(DecoderModel model, AddTo(base_));
+      validation_->Keep({std::move(model), step, loss});
+    }
+    return loss;
+  }
 
   // Streams on the same weights share a working copy.
   void AddStream(size_t stream) {
@@ -165,15 +198,18 @@ class ProjectionTrainer final : public FullParameterTrainer {
   }
 
   TrainingPlan plan_;
+  const DecoderModel base_;
   Clock* const clock_;
   FullParameterOptimizer optimizer_;
   WeightGradients gradients_;
   std::vector<Model> models_;
   std::vector<size_t> model_of_;  // per stream
+  std::optional<EarlyStopping<ModelAtStep>> validation_;
 };
 
 // Working copies and optimizer state must fit before anything is allocated.
-absl::Status CheckMemory(const std::vector<TrainingStream>& streams) {
+absl::Status CheckMemory(const TrainerOptions& options,
+                         const std::vector<TrainingStream>& streams) {
   const auto free_bytes = FreeHostMemory();
   if (absl::IsUnavailable(free_bytes.status())) return absl::OkStatus();
   WT_RETURN_IF_ERROR(free_bytes.status());
@@ -182,15 +218,18 @@ absl::Status CheckMemory(const std::vector<TrainingStream>& streams) {
     const ModelWeights* const weights = stream.model.weights().get();
     if (std::find(models.begin(), models.end(), weights) == models.end()) models.push_back(weights);
   }
+  const int64_t kept = options.validation.active() ? options.validation.keep : 0;
   return CheckFullParameterMemory(streams[0].model.config(), streams[0].model.compute_type(),
-                                  static_cast<int64_t>(models.size()), *free_bytes);
+                                  std::ssize(models) + kept, *free_bytes);
 }
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<FullParameterTrainer>> FullParameterTrainer::Create(
-    const TrainerOptions& options, std::vector<TrainingStream> streams, Clock* clock) {
+    const TrainerOptions& options, std::vector<TrainingStream> streams, DecoderModel base,
+    Clock* clock) {
   WT_RETURN_IF_ERROR(ValidateTraining(options, streams));
+  WT_RETURN_IF_ERROR(CheckSameShape(*base.weights(), *streams[0].model.weights()));
   if (options.start) {
     return absl::InvalidArgumentError(
         "start: full-parameter training has no adapter to start from");
@@ -198,21 +237,18 @@ absl::StatusOr<std::unique_ptr<FullParameterTrainer>> FullParameterTrainer::Crea
   if (options.proximal_weight != 0.0) {
     return absl::InvalidArgumentError("proximal_weight: holds adapters only");
   }
-  if (!options.validation.rows.empty()) {
-    return absl::InvalidArgumentError("validation: is not measured in full-parameter training");
-  }
   for (const TrainingStream& stream : streams) {
     if (stream.frozen != nullptr) {
       return absl::InvalidArgumentError(absl::StrCat(
           "stream '", stream.name, "': full-parameter training has adapters folded in"));
     }
   }
-  WT_RETURN_IF_ERROR(CheckMemory(streams));
+  WT_RETURN_IF_ERROR(CheckMemory(options, streams));
   return AtTorchBoundary("preparing full-parameter training",
                          [&]() -> absl::StatusOr<std::unique_ptr<FullParameterTrainer>> {
                            const c10::InferenceMode guard;
                            auto trainer = std::make_unique<ProjectionTrainer>(
-                               options, std::move(streams), clock);
+                               options, std::move(streams), std::move(base), clock);
                            WT_RETURN_IF_ERROR(trainer->plan().CheckSameEverywhere());
                            trainer->plan().PrepareTeachers();
                            return trainer;

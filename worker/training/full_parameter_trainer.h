@@ -6,9 +6,9 @@
 // the base + D. So the vector is in the forward pass and never in the result, without having to be
 // taken out of anything.
 //
-// Costs 16 bytes a trained weight and a working copy for each model that rows run on. There is no
-// checkpoint: a run that breaks off starts anew. Thread safety: one trainer belongs to one thread
-// at a time.
+// Costs 16 bytes a trained weight, a working copy for each model that rows run on, and with
+// validation one for each result that is kept. There is no checkpoint: a run that breaks off starts
+// anew. Thread safety: one trainer belongs to one thread at a time.
 #ifndef WARDTUNE_WORKER_TRAINING_FULL_PARAMETER_TRAINER_H_
 #define WARDTUNE_WORKER_TRAINING_FULL_PARAMETER_TRAINER_H_
 
@@ -27,10 +27,12 @@ namespace wardtune {
 class FullParameterTrainer {
  public:
   // `options` as for a Trainer; lora is not looked at and start must be empty. Weight decay pulls
-  // towards the weights that the run starts on. `clock` must outlive the trainer.
+  // towards the weights that the run starts on. What is learned is delivered on `base`. `clock`
+  // must outlive the trainer.
   // Errors: as Trainer::Create; RESOURCE_EXHAUSTED also when memory would not do for the run.
   static absl::StatusOr<std::unique_ptr<FullParameterTrainer>> Create(
-      const TrainerOptions& options, std::vector<TrainingStream> streams, Clock* clock);
+      const TrainerOptions& options, std::vector<TrainingStream> streams, DecoderModel base,
+      Clock* clock);
   virtual ~FullParameterTrainer() = default;
 
   virtual int64_t step() const = 0;         // steps done
@@ -44,10 +46,16 @@ class FullParameterTrainer {
   // Step; the stream's own model never does.
   virtual DecoderModel working_model(size_t stream) const = 0;
 
-  // `base` + D, added in fp32 and rounded once to the compute type: what is delivered. Shares all
-  // weights with `base` that are not trained; where D is zero the bits are base's.
-  // Errors: INVALID_ARGUMENT when base's shapes are others.
-  virtual absl::StatusOr<DecoderModel> AddTo(const DecoderModel& base) const = 0;
+  // `model` + D as it stands, added in fp32 and rounded once to the compute type. Shares all
+  // weights with `model` that are not trained; where D is zero the bits are the model's.
+  // Errors: INVALID_ARGUMENT when its shapes are others.
+  virtual absl::StatusOr<DecoderModel> AddTo(const DecoderModel& model) const = 0;
+
+  // What may be delivered, base + D, the best first: with validation the results that it kept, else
+  // the one as it stands.
+  virtual absl::StatusOr<std::vector<ModelAtStep>> Candidates() const = 0;
+  // The best of them that was measured, null before the first measurement. Until the next Step.
+  virtual const ModelAtStep* best() const = 0;
 
   // D itself, for the strip check; the views live as long as the trainer and change with Step.
   virtual WeightDelta Delta() const = 0;

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -67,7 +68,7 @@ class FullParameterTest : public ::testing::Test {
   }
 
   std::unique_ptr<FullParameterTrainer> Create(std::vector<TrainingStream> streams) {
-    auto trainer = FullParameterTrainer::Create(options_, std::move(streams), &clock_);
+    auto trainer = FullParameterTrainer::Create(options_, std::move(streams), base_, &clock_);
     EXPECT_TRUE(trainer.ok()) << trainer.status();
     return *std::move(trainer);
   }
@@ -237,6 +238,50 @@ TEST_F(FullParameterTest, Bf16LearnsLikeFp32) {
   }
 }
 
+TEST_F(FullParameterTest, WithHeldOutRowsTheBestAreKeptAndTheRunEndsEarly) {
+  // Unlike the rows that are trained on, so that learning those makes these worse in the end.
+  options_.validation = {.rows = Rows(5, 40), .every_steps = 2, .patience = 3, .keep = 2};
+  options_.epochs = 100;
+  const std::vector<TrainingStream> streams = {Customer(folded_), Guard()};
+  auto trainer = Create(streams);
+  EXPECT_EQ(trainer->best(), nullptr);
+  std::vector<std::pair<double, int64_t>> measured;
+  while (!trainer->done()) {
+    WT_ASSERT_OK_AND_ASSIGN(const StepReport report, trainer->Step());
+    EXPECT_EQ(report.validation_loss.has_value(), report.step % 2 == 0);
+    if (report.validation_loss) measured.emplace_back(*report.validation_loss, report.step);
+  }
+  EXPECT_LT(trainer->step(), 300);
+  EXPECT_EQ(trainer->total_steps(), trainer->step());
+  std::sort(measured.begin(), measured.end());
+  EXPECT_EQ(trainer->step(), measured[0].second + 2 * 3) << "three that were no better";
+
+  WT_ASSERT_OK_AND_ASSIGN(const std::vector<ModelAtStep> kept, trainer->Candidates());
+  ASSERT_EQ(kept.size(), 2);
+  EXPECT_EQ(trainer->best()->step, kept[0].step);
+  for (size_t i = 0; i < kept.size(); ++i) {
+    EXPECT_EQ(kept[i].step, measured[i].second);
+    // What a run of that many steps delivers, measured on the weights that its customer ran on.
+    auto again = Create(streams);
+    Run(*again, kept[i].step);
+    EXPECT_EQ(kept[i].model.WeightsDigest(), again->AddTo(base_)->WeightsDigest());
+    WT_ASSERT_OK_AND_ASSIGN(const double loss,
+                            HeldOutLoss(again->working_model(0), {}, options_.validation.rows, 0));
+    EXPECT_EQ(kept[i].validation_loss, loss);
+  }
+}
+
+TEST_F(FullParameterTest, WithoutHeldOutRowsTheLastStepIsDelivered) {
+  auto trainer = Create({Customer(folded_)});
+  Run(*trainer);
+  WT_ASSERT_OK_AND_ASSIGN(const std::vector<ModelAtStep> candidates, trainer->Candidates());
+  ASSERT_EQ(candidates.size(), 1);
+  EXPECT_EQ(candidates[0].step, 30);
+  EXPECT_FALSE(candidates[0].validation_loss.has_value());
+  EXPECT_EQ(candidates[0].model.WeightsDigest(), trainer->AddTo(base_)->WeightsDigest());
+  EXPECT_EQ(trainer->best(), nullptr);
+}
+
 TEST_F(FullParameterTest, ANanEndsTheRunAndLeavesTheWeights) {
   const c10::InferenceMode guard;
   auto broken = std::make_shared<ModelWeights>(*folded_.weights());
@@ -251,21 +296,26 @@ TEST_F(FullParameterTest, ANanEndsTheRunAndLeavesTheWeights) {
 
 TEST_F(FullParameterTest, WhatDoesNotFitIsRefused) {
   options_.start = vector_;
-  EXPECT_THAT(FullParameterTrainer::Create(options_, {Customer(folded_)}, &clock_),
+  EXPECT_THAT(FullParameterTrainer::Create(options_, {Customer(folded_)}, base_, &clock_),
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("start")));
   options_.start.reset();
   options_.proximal_weight = 1.0;
-  EXPECT_THAT(FullParameterTrainer::Create(options_, {Customer(folded_)}, &clock_),
+  EXPECT_THAT(FullParameterTrainer::Create(options_, {Customer(folded_)}, base_, &clock_),
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("proximal_weight")));
   options_.proximal_weight = 0.0;
   options_.epochs = 0;
-  EXPECT_THAT(FullParameterTrainer::Create(options_, {Customer(folded_)}, &clock_),
+  EXPECT_THAT(FullParameterTrainer::Create(options_, {Customer(folded_)}, base_, &clock_),
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("epochs")));
   options_.epochs = 1;
   auto trainer = Create({Customer(folded_)});
   const DecoderModel wider = testing::LoadTinyModel(
       "full_wider", testing::TinyConfig("Qwen3ForCausalLM", "\"head_dim\": 16"));
   EXPECT_THAT(trainer->AddTo(wider), StatusIs(StatusCode::kInvalidArgument, HasSubstr("base")));
+  EXPECT_THAT(FullParameterTrainer::Create(options_, {Customer(folded_)}, wider, &clock_),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("base")));
+  options_.validation = {.rows = Rows(1), .every_steps = 0};
+  EXPECT_THAT(FullParameterTrainer::Create(options_, {Customer(folded_)}, base_, &clock_),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("every_steps")));
 }
 
 TEST_F(FullParameterTest, TooLittleMemoryIsRefusedBeforeTheRun) {

@@ -8,6 +8,7 @@
 #include "worker/training/joint_trainer.h"
 #include "worker/training/trainer.h"
 #include "worker/training/training_job.h"
+#include "worker/training/validation_state.h"
 
 namespace wardtune {
 namespace {
@@ -17,10 +18,7 @@ class LoraTrainer final : public Trainer {
   LoraTrainer(std::unique_ptr<TrainingJob> job, Clock* clock)
       : job_(std::move(job)), clock_(clock) {
     const TrainerOptions& options = job_->options();
-    if (!options.validation.rows.empty()) {
-      const TrainingStream& customer = job_->streams()[0];
-      validation_.emplace(options.validation, customer.model, customer.frozen);
-    }
+    if (options.validation.active()) validation_.emplace(options.validation);
   }
 
   int64_t step() const override { return job_->step(); }
@@ -48,8 +46,7 @@ class LoraTrainer final : public Trainer {
                           return std::move(RunJointStep({&job, 1}, *clock_)[0]);
                         }));
     if (validation_ && validation_->IsDue(report.step, job_->total_steps())) {
-      WT_ASSIGN_OR_RETURN(report.validation_loss,
-                          validation_->Measure(report.step, job_->adapter()));
+      WT_ASSIGN_OR_RETURN(report.validation_loss, Measure(report.step));
       report.total_steps = total_steps();
     }
     return report;
@@ -57,25 +54,33 @@ class LoraTrainer final : public Trainer {
 
   absl::StatusOr<std::string> SaveState() const override {
     WT_ASSIGN_OR_RETURN(std::string state, job_->SaveState());
-    return validation_ ? validation_->Wrap(state) : state;
+    return validation_ ? WrapWithValidation(*validation_, state) : state;
   }
   absl::Status RestoreState(std::string_view bytes) override {
     if (!validation_) return job_->RestoreState(bytes);
-    EarlyStopping restored = *validation_;
-    WT_ASSIGN_OR_RETURN(const std::string state, restored.Unwrap(bytes));
+    AdapterStopping restored = *validation_;
+    WT_ASSIGN_OR_RETURN(const std::string state,
+                        UnwrapValidation(bytes, model(0).config(), restored));
     WT_RETURN_IF_ERROR(job_->RestoreState(state));
     validation_.emplace(std::move(restored));
     return absl::OkStatus();
   }
 
  private:
-  const AdapterAtStep* best() const {
-    return validation_ && !validation_->kept().empty() ? &validation_->kept().front() : nullptr;
+  const AdapterAtStep* best() const { return validation_ ? validation_->best() : nullptr; }
+
+  absl::StatusOr<double> Measure(int64_t step) {
+    std::vector<const LoraAdapter*> active = {&job_->adapter()};
+    if (frozen(0) != nullptr) active.push_back(frozen(0));
+    WT_ASSIGN_OR_RETURN(const double loss,
+                        HeldOutLoss(model(0), active, validation_->options().rows, step));
+    if (validation_->Add(loss)) validation_->Keep({job_->adapter(), step, loss});
+    return loss;
   }
 
   const std::unique_ptr<TrainingJob> job_;
   Clock* const clock_;
-  std::optional<EarlyStopping> validation_;
+  std::optional<AdapterStopping> validation_;
 };
 
 }  // namespace
@@ -92,7 +97,7 @@ absl::StatusOr<std::unique_ptr<JointTrainer>> JointTrainer::Create(std::vector<M
   if (members.empty()) return absl::InvalidArgumentError("jobs: at least one is needed");
   std::vector<std::unique_ptr<TrainingJob>> jobs;
   for (Member& member : members) {
-    if (!member.options.validation.rows.empty()) {
+    if (member.options.validation.active()) {
       return absl::InvalidArgumentError("validation: is not measured in joint training");
     }
     WT_ASSIGN_OR_RETURN(auto job, TrainingJob::Create(member.options, std::move(member.streams)));

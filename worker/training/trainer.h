@@ -68,8 +68,8 @@ struct TrainerOptions {
   // The adapter to go on from; its spec must equal `lora`. Without it B starts as zero and A as the
   // seed says.
   std::optional<LoraAdapter> start;
-  // Held-out rows, measured on the weights of stream 0. With them Adapter() is the best one that
-  // was measured, and the run may end early.
+  // Held-out rows, measured on the weights of stream 0. With them what is delivered is the best
+  // that was measured, and the run may end early.
   ValidationOptions validation;
   // Not null: this process is one of several that train the same job with the same options, rows
   // and models. Each runs its share of the rows of every step, and all hold the same adapter, bit

@@ -82,6 +82,25 @@ absl::Status CheckStream(const TrainingStream& stream, const TrainerOptions& opt
   return absl::OkStatus();
 }
 
+absl::Status CheckHeldOut(const TrainerOptions& options, const ModelConfig& config) {
+  const ValidationOptions& validation = options.validation;
+  if (validation.active() && validation.every_steps < 1) {
+    return absl::InvalidArgumentError("validation: every_steps must be at least 1");
+  }
+  if (validation.patience < 0) {
+    return absl::InvalidArgumentError("validation: patience must be 0 or above");
+  }
+  if (validation.keep < 1 || validation.keep > kMaxKeptResults) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("validation: keep must be 1 to ", kMaxKeptResults));
+  }
+  for (size_t i = 0; i < validation.rows.size(); ++i) {
+    WT_RETURN_IF_ERROR(
+        CheckRow(validation.rows[i], options, config, absl::StrCat("validation row ", i)));
+  }
+  return absl::OkStatus();
+}
+
 template <typename T>
 void HashVector(Sha256& hash, const std::vector<T>& values) {
   hash.Update(absl::StrCat(values.size(), ":"));
@@ -103,29 +122,10 @@ absl::Status ValidateTraining(const TrainerOptions& options,
   for (const TrainingStream& stream : streams) {
     WT_RETURN_IF_ERROR(CheckStream(stream, options, streams[0].model));
   }
-  return absl::OkStatus();
+  return CheckHeldOut(options, streams[0].model.config());
 }
 
 absl::Status ValidateLora(const TrainerOptions& options, const ModelConfig& config) {
-  const ValidationOptions& validation = options.validation;
-  if (!validation.rows.empty() && validation.every_steps < 1) {
-    return absl::InvalidArgumentError("validation: every_steps must be at least 1");
-  }
-  if (validation.patience < 0) {
-    return absl::InvalidArgumentError("validation: patience must be 0 or above");
-  }
-  if (validation.keep < 1 || validation.keep > kMaxKeptAdapters) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("validation: keep must be 1 to ", kMaxKeptAdapters));
-  }
-  for (size_t i = 0; i < validation.rows.size(); ++i) {
-    WT_RETURN_IF_ERROR(
-        CheckRow(validation.rows[i], options, config, absl::StrCat("validation row ", i)));
-    if (SupervisedTokens(validation.rows[i]) == 0) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("validation row ", i, ": has no supervised token"));
-    }
-  }
   WT_RETURN_IF_ERROR(ValidateLoraSpec(options.lora, config));
   if (options.start) {
     const LoraSpec& spec = options.start->spec;
