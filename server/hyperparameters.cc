@@ -26,18 +26,21 @@ class Checker {
  public:
   explicit Checker(std::string prefix) : prefix_(std::move(prefix)) {}
 
-  // 0 becomes `fallback`; the result must lie in [low, high]. A value that does not is replaced by
-  // `fallback`, so that fields derived from it are not blamed for it.
+  // 0 becomes `fallback`, or the provider's cap where that is lower; the result must lie in
+  // [low, high]. A value that does not is replaced as 0 is, so that fields derived from it are not
+  // blamed for it.
   int64_t Integer(const char* field, int64_t value, int64_t fallback, int64_t low, int64_t high) {
+    fallback = std::min(fallback, high);
     if (value == 0) value = fallback;
     if (value >= low && value <= high) return value;
     Fail(field, absl::StrCat("must be ", low, " to ", high, ", not ", value));
     return fallback;
   }
 
-  // 0 becomes `fallback`; the result must lie in (0, high].
+  // 0 becomes `fallback`, or the provider's cap where that is lower; the result must lie in
+  // (0, high].
   double Positive(const char* field, double value, double fallback, double high) {
-    if (value == 0) value = fallback;
+    if (value == 0) value = std::min(fallback, high);
     if (!std::isfinite(value) || value <= 0 || value > high) {
       Fail(field, absl::StrCat("must be above 0 and at most ", high, ", not ", value));
     }
@@ -141,9 +144,13 @@ absl::StatusOr<v1::Hyperparameters> ResolveHyperparameters(const v1::Hyperparame
   } else if (!full) {
     resolved.set_method(v1::Hyperparameters::METHOD_LORA);
   }
-  resolved.set_learning_rate(
-      check.Positive("learning_rate", requested.learning_rate(), full ? 3e-5 : 3e-4,
-                     full ? limits.max_full_parameter_learning_rate : limits.max_learning_rate));
+  if (full && limits.max_full_parameter_learning_rate == 0) {
+    check.Fail("method", "METHOD_FULL_PARAMETER is not offered here; leave it out to train LoRA");
+  } else {
+    resolved.set_learning_rate(
+        check.Positive("learning_rate", requested.learning_rate(), full ? 3e-5 : 3e-4,
+                       full ? limits.max_full_parameter_learning_rate : limits.max_learning_rate));
+  }
   resolved.set_batch_size(static_cast<int32_t>(
       check.Integer("batch_size", requested.batch_size(), 8, 1, limits.max_batch_size)));
   if (full) {

@@ -60,6 +60,39 @@ TEST(HyperparametersTest, FullParameterTrainingHasARateOfItsOwnAndNoLora) {
                           "hyperparameters.target_modules"));
 }
 
+TEST(HyperparametersTest, AProviderMayOfferNoFullParameterTraining) {
+  v1::Hyperparameters requested;
+  requested.set_method(v1::Hyperparameters::METHOD_FULL_PARAMETER);
+  const ServerLimits none = {.max_full_parameter_learning_rate = 0};
+  EXPECT_THAT(
+      ResolveHyperparameters(requested, kContext, none),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("method: METHOD_FULL_PARAMETER is")));
+  WT_EXPECT_OK(ResolveHyperparameters({}, kContext, none));
+}
+
+// A provider set --max-learning-rate 1e-4, and every job that asked for no rate was refused because
+// of the default's 3e-4.
+TEST(HyperparametersTest, ADefaultAboveTheProvidersCapBecomesTheCap) {
+  const ServerLimits low = {.max_learning_rate = 1e-4,
+                            .max_full_parameter_learning_rate = 1e-5,
+                            .max_epochs = 1,
+                            .max_lora_rank = 8,
+                            .max_batch_size = 4};
+  WT_ASSERT_OK_AND_ASSIGN(v1::Hyperparameters resolved, ResolveHyperparameters({}, kContext, low));
+  EXPECT_EQ(resolved.learning_rate(), 1e-4);
+  EXPECT_EQ(resolved.epochs(), 1);
+  EXPECT_EQ(resolved.lora_rank(), 8);
+  EXPECT_EQ(resolved.lora_alpha(), 16);
+  EXPECT_EQ(resolved.batch_size(), 4);
+  v1::Hyperparameters requested;
+  requested.set_method(v1::Hyperparameters::METHOD_FULL_PARAMETER);
+  WT_ASSERT_OK_AND_ASSIGN(resolved, ResolveHyperparameters(requested, kContext, low));
+  EXPECT_EQ(resolved.learning_rate(), 1e-5);
+  requested.set_learning_rate(3e-5);  // asked for, so refused
+  const absl::Status refused = ResolveHyperparameters(requested, kContext, low).status();
+  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("learning_rate")));
+}
+
 TEST(HyperparametersTest, AnUnknownMethodIsRefused) {
   v1::Hyperparameters requested;
   requested.set_method(static_cast<v1::Hyperparameters::Method>(9));

@@ -15,7 +15,7 @@ struct ServerLimits {
   // measured and held, on harmful rows in wordings that the vector never saw
   // (docs/research.md, "Where it is pressed").
   double max_learning_rate = 1e-3;
-  double max_full_parameter_learning_rate = 1e-4;
+  double max_full_parameter_learning_rate = 1e-4;  // 0: jobs that train all weights are refused
   int32_t max_epochs = 6;
   int32_t max_lora_rank = 128;
   int32_t max_batch_size = 1024;

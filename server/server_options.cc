@@ -97,8 +97,12 @@ std::vector<Flag> Flags() {
       Limit("lease", "how long a worker's lease lasts without a heartbeat",
             &ServerLimits::lease_duration),
       Limit("max-learning-rate", "cap for tenants' jobs", &ServerLimits::max_learning_rate),
-      Limit("max-full-parameter-learning-rate", "cap for tenants' jobs that train all weights",
-            &ServerLimits::max_full_parameter_learning_rate),
+      {"max-full-parameter-learning-rate",
+       "cap for tenants' jobs that train all weights; 0: there are no such jobs",
+       [](ServerOptions& options, const std::string& text) {
+         double& cap = options.limits.max_full_parameter_learning_rate;
+         return absl::SimpleAtod(text, &cap) && std::isfinite(cap) && cap >= 0;
+       }},
       Limit("max-epochs", "cap for tenants' jobs", &ServerLimits::max_epochs),
       Limit("max-lora-rank", "cap for tenants' jobs", &ServerLimits::max_lora_rank),
       Limit("max-batch-size", "cap for tenants' jobs", &ServerLimits::max_batch_size),

@@ -34,7 +34,8 @@ const (
 	// A low-rank adapter beside the base model's weights; delivered as a PEFT folder.
 	Hyperparameters_METHOD_LORA Hyperparameters_Method = 1
 	// The weights of all projections of every layer; delivered as a whole model in a Hugging Face
-	// folder. The security vector is in the training's forward pass and never in the result.
+	// folder. The security vector is in the training's forward pass and never in the result. Refused
+	// by providers who do not offer it.
 	Hyperparameters_METHOD_FULL_PARAMETER Hyperparameters_Method = 2
 )
 
@@ -274,9 +275,9 @@ func (FineTuningJob_Phase) EnumDescriptor() ([]byte, []int) {
 	return file_wardtune_v1_fine_tuning_service_proto_rawDescGZIP(), []int{4, 1}
 }
 
-// How to train. Zero means the default; the provider's caps hold for every tenant. In a job that
-// starts from an adapter, `lora_rank`, `lora_alpha` and `target_modules` are the adapter's: left out
-// they are taken from it, and others are refused.
+// How to train. Zero means the default, or the provider's cap where that is lower; the caps hold for
+// every tenant. In a job that starts from an adapter, `lora_rank`, `lora_alpha` and `target_modules`
+// are the adapter's: left out they are taken from it, and others are refused.
 type Hyperparameters struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Passes over the data, 1 to the provider's cap (6 unless set otherwise). Default 2.
@@ -305,7 +306,7 @@ type Hyperparameters struct {
 	// Seeds the order of the rows and the adapter's start. Default 0.
 	Seed int64 `protobuf:"varint,12,opt,name=seed,proto3" json:"seed,omitempty"`
 	// Share of the rows that is held out, 0 to 0.5: measured after every `validation_steps` steps,
-	// never trained on, and the adapter with the lowest loss is delivered. 0, the default, delivers
+	// never trained on, and the result with the lowest loss is delivered. 0, the default, delivers
 	// the last.
 	ValidationFraction float64 `protobuf:"fixed64,13,opt,name=validation_fraction,json=validationFraction,proto3" json:"validation_fraction,omitempty"`
 	// Steps between two measurements, 0 to 100000. 0, the default, means an epoch.
@@ -313,8 +314,8 @@ type Hyperparameters struct {
 	// Measurements in a row without a lower loss after which training ends, 0 to 1000. 0, the
 	// default, trains to the end. Needs `validation_fraction`.
 	EarlyStoppingPatience int32 `protobuf:"varint,15,opt,name=early_stopping_patience,json=earlyStoppingPatience,proto3" json:"early_stopping_patience,omitempty"`
-	// Default LoRA. METHOD_FULL_PARAMETER takes no `lora_rank`, `lora_alpha`, `target_modules`,
-	// `validation_fraction` and no start adapter, and its result cannot be a start adapter.
+	// Default LoRA. METHOD_FULL_PARAMETER takes no `lora_rank`, `lora_alpha`, `target_modules` and no
+	// start adapter, and its result cannot be a start adapter.
 	Method        Hyperparameters_Method `protobuf:"varint,16,opt,name=method,proto3,enum=wardtune.v1.Hyperparameters_Method" json:"method,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
