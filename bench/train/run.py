@@ -42,8 +42,14 @@ def measure_round(bench: Bench, work: Path) -> None:
         flags = ("--batch", "8", "--layout", layout, "--steps", "4", "--warmup", "1")
         bench.peft(f"peft mixed {layout}", mixed, *flags)
     bench.trl("trl mixed packed", mixed, "--warmup", "1")
-    joint = (BUILD / "joint-bench", f"--model={MODEL}", f"--rows={mixed}", "--steps=4")
-    bench.run("4 jobs, one process", *joint, "--jobs=4", "--micro_batch_tokens=1024")
+    joint = (
+        BUILD / "joint-bench",
+        f"--model={MODEL}",
+        f"--rows={mixed}",
+        "--steps=4",
+        "--micro_batch_tokens=1024",
+    )
+    bench.run("4 jobs, one process", *joint, "--jobs=4")
     # One thread each: with two, four processes on two cores only wait for each other.
     bench.processes("4 jobs, four processes", 4, *joint, "--jobs=1", "--threads=1")
     bench.run("ours generate", BUILD / "generate-bench", f"--model={MODEL}", f"--prompts={prompts}")
@@ -123,13 +129,16 @@ GOALS = {
 def machine() -> dict[str, object]:
     info = Path("/proc/cpuinfo").read_text()
     model = next(line.split(":")[1].strip() for line in info.splitlines() if "model name" in line)
+    family = next(line.split(":")[1].strip() for line in info.splitlines() if "cpu family" in line)
+    git = ["git", "-C", REPOSITORY, "describe", "--always", "--dirty"]
     return {
-        "cpu": model,
+        "commit": subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip(),
+        "cpu": f"{model} (family {family})",
         "cores": os.cpu_count(),
         "avx512_bf16": "avx512_bf16" in info,
         "kernel": platform.release(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "versions": {name: version(name) for name in ("transformers", "peft", "trl")},
+        "versions": {name: version(name) for name in ("torch", "transformers", "peft", "trl")},
     }
 
 

@@ -48,6 +48,8 @@ ABSL_FLAG(int64_t, micro_batch_tokens, 2048, "most tokens that go through the mo
 ABSL_FLAG(std::string, start, "", "PEFT folder of the adapter to start from; empty: by the seed");
 ABSL_FLAG(bool, recompute, false, "keep only the layers' inputs");
 ABSL_FLAG(int64_t, fold_rank, 0, "rank of a small random adapter to fold in first; 0: none");
+ABSL_FLAG(bool, frozen, false,
+          "run that adapter beside the weights instead, as jobs with guard rows do");
 ABSL_FLAG(bool, in_turn, false, "step in turn with the same training on the plain model");
 ABSL_FLAG(double, learning_rate, 3e-4, "constant learning rate");
 ABSL_FLAG(int, processes, 1, "processes that train together");
@@ -66,14 +68,30 @@ absl::StatusOr<ComputeType> Dtype() {
   return absl::InvalidArgumentError("--dtype: must be auto, float32 or bfloat16");
 }
 
-// What a job trains on: the base with a vector in its weights. Its values do not matter for speed.
-absl::StatusOr<DecoderModel> FoldRandomAdapter(const DecoderModel& base, int64_t rank) {
-  WT_ASSIGN_OR_RETURN(LoraAdapter adapter,
-                      InitLora(base.config(), {.rank = rank, .alpha = 1.0}, 7));
+// In a security vector's place. Its values do not matter for speed.
+absl::StatusOr<LoraAdapter> RandomAdapter(const ModelConfig& config, int64_t rank) {
+  WT_ASSIGN_OR_RETURN(LoraAdapter adapter, InitLora(config, {.rank = rank, .alpha = 1.0}, 7));
   for (auto& layer : adapter.layers) {
     for (LoraMatrices& m : layer) std::fill(m.b.begin(), m.b.end(), 1e-3f);
   }
-  return FoldAdapter(base, adapter);
+  return adapter;
+}
+
+// What a job trains on: the base, or with a vector in its weights or beside them.
+absl::StatusOr<TrainingStream> MakeStream(const DecoderModel& base, std::vector<TrainingRow> rows) {
+  TrainingStream stream{.name = "bench",
+                        .rows = std::move(rows),
+                        .model = base,
+                        .rows_per_step = absl::GetFlag(FLAGS_batch)};
+  if (absl::GetFlag(FLAGS_fold_rank) == 0) return stream;
+  WT_ASSIGN_OR_RETURN(const LoraAdapter vector,
+                      RandomAdapter(base.config(), absl::GetFlag(FLAGS_fold_rank)));
+  if (absl::GetFlag(FLAGS_frozen)) {
+    stream.frozen = std::make_shared<const LoraAdapter>(vector);
+  } else {
+    WT_ASSIGN_OR_RETURN(stream.model, FoldAdapter(base, vector));
+  }
+  return stream;
 }
 
 absl::Status SetOptions(FileSystem& files, const ModelConfig& config, TrainerOptions& options) {
@@ -91,17 +109,6 @@ absl::Status SetOptions(FileSystem& files, const ModelConfig& config, TrainerOpt
     options.lora = options.start->spec;
   }
   return absl::OkStatus();
-}
-
-absl::StatusOr<std::unique_ptr<Trainer>> MakeTrainer(const TrainerOptions& options,
-                                                     const DecoderModel& model,
-                                                     std::vector<TrainingRow> rows, Clock* clock) {
-  std::vector<TrainingStream> streams;
-  streams.push_back({.name = "bench",
-                     .rows = std::move(rows),
-                     .model = model,
-                     .rows_per_step = absl::GetFlag(FLAGS_batch)});
-  return Trainer::Create(options, std::move(streams), clock);
 }
 
 // The timed steps of one trainer.
@@ -146,14 +153,10 @@ absl::StatusOr<std::string> Run() {
   WT_ASSIGN_OR_RETURN(const ComputeType type, Dtype());
   WT_ASSIGN_OR_RETURN(const DecoderModel base,
                       DecoderModel::Load(absl::GetFlag(FLAGS_model), {.compute_type = type}));
-  DecoderModel model = base;
-  if (absl::GetFlag(FLAGS_fold_rank) > 0) {
-    WT_ASSIGN_OR_RETURN(model, FoldRandomAdapter(base, absl::GetFlag(FLAGS_fold_rank)));
-  }
   WT_ASSIGN_OR_RETURN(const std::string jsonl, files.ReadFile(absl::GetFlag(FLAGS_rows)));
   WT_ASSIGN_OR_RETURN(const std::vector<TrainingRow> rows, ParseTokenRows(jsonl));
   TrainerOptions options;
-  WT_RETURN_IF_ERROR(SetOptions(files, model.config(), options));
+  WT_RETURN_IF_ERROR(SetOptions(files, base.config(), options));
   std::unique_ptr<GradientExchange> exchange;
   if (absl::GetFlag(FLAGS_processes) > 1) {
     WT_ASSIGN_OR_RETURN(exchange, ConnectGloo({.rank = absl::GetFlag(FLAGS_process),
@@ -161,10 +164,14 @@ absl::StatusOr<std::string> Run() {
                                                .store = absl::GetFlag(FLAGS_store)}));
   }
   options.exchange = exchange.get();
-  WT_ASSIGN_OR_RETURN(auto trainer, MakeTrainer(options, model, rows, &clock));
+  WT_ASSIGN_OR_RETURN(const TrainingStream stream, MakeStream(base, rows));
+  WT_ASSIGN_OR_RETURN(auto trainer, Trainer::Create(options, {stream}, &clock));
   std::unique_ptr<Trainer> plain_trainer;
   if (absl::GetFlag(FLAGS_in_turn)) {
-    WT_ASSIGN_OR_RETURN(plain_trainer, MakeTrainer(options, base, rows, &clock));
+    TrainingStream plain = stream;
+    plain.model = base;
+    plain.frozen = nullptr;
+    WT_ASSIGN_OR_RETURN(plain_trainer, Trainer::Create(options, {std::move(plain)}, &clock));
   }
   Timed timed;
   Timed plain;
@@ -172,7 +179,7 @@ absl::StatusOr<std::string> Run() {
     WT_RETURN_IF_ERROR(timed.Step(*trainer));
     if (plain_trainer != nullptr) WT_RETURN_IF_ERROR(plain.Step(*plain_trainer));
   }
-  return ReportOf(timed, plain, model.compute_type());
+  return ReportOf(timed, plain, base.compute_type());
 }
 
 absl::Status Write(const std::string& json) {
