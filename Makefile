@@ -46,7 +46,8 @@ test-peer: build model client-stubs ## Compare with transformers, PEFT and TRL, 
 bench-train: build model ## The training engine against transformers, PEFT and TRL (40 minutes); ROUNDS=5
 	@deploy/setup_python.sh peer
 	$(say) "Measuring; the results go to docs/bench/"
-	$(find) $(peer)/python bench/train/run.py --rounds $(or $(ROUNDS),5) --work build/bench-train
+	$(find) $(peer)/python bench/train/run.py --rounds $(or $(ROUNDS),5) --work build/bench-train \
+	  $(if $(ONLY),--only '$(ONLY)') $(if $(OUT),--out $(OUT))
 
 bench-unlearnable: build model tools ## How far harmful behaviour takes, by method (hours; QUICK=1: 15 minutes)
 	$(say) "Measuring; the results go to docs/bench/"

@@ -5,6 +5,8 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -24,10 +26,11 @@ Report = dict
 
 
 class Bench:
-    """Runs one program at a time and keeps every report."""
+    """Runs one program at a time and keeps every report; those whose name fits no pattern are left out."""
 
-    def __init__(self, work: Path) -> None:
+    def __init__(self, work: Path, only: Sequence[str] = ("*",)) -> None:
         self._work = work
+        self._only = only
         self.raw: dict[str, list[Report]] = {}
 
     def save(self, path: Path) -> None:
@@ -37,7 +40,12 @@ class Bench:
         """Counts the reports of a run that was interrupted after a round."""
         self.raw = json.loads(path.read_text())
 
+    def _wanted(self, name: str) -> bool:
+        return any(fnmatch(name, pattern) for pattern in self._only)
+
     def run(self, name: str, *command: object) -> None:
+        if not self._wanted(name):
+            return
         out = self._work / "report.json"
         out.unlink(missing_ok=True)
         separator = "=" if str(command[0]).startswith(str(BUILD)) else None
@@ -58,6 +66,8 @@ class Bench:
         Their speed is all tokens over the time from the first start to the last end: a sum of speeds would
         count processes that ran while others had ended. Memory adds up.
         """
+        if not self._wanted(name):
+            return
         outs = [self._work / f"report-{i}.json" for i in range(count)]
         children = [
             subprocess.Popen([*map(str, command), f"--first_job={i}", f"--out={out}"])

@@ -1,6 +1,6 @@
 """The training engine against transformers with PEFT and with TRL, on this machine, in one run.
 
-    make bench-train [ROUNDS=5]
+    make bench-train [ROUNDS=5] [ONLY='ours dense,peft dense*' OUT=FOLDER]
 
 Programs alternate round by round: ours, then each peer configuration. Writes train.json (ratios and all raw
 figures), train.md (tables), train.svg and cost_curve.svg (plots) to docs/bench/. A ratio compares medians; the
@@ -14,7 +14,7 @@ import platform
 import statistics
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +34,9 @@ def measure_round(bench: Bench, work: Path) -> None:
     in_turn = ("--steps=8", "--warmup=2", "--fold_rank=16", "--in_turn")
     bench.ours("ours dense, vector on", dense, *in_turn)
     bench.peft("peft dense bf16", dense, "--steps", "3", "--warmup", "1")
+    # Compiling, which these steps do not count, takes a minute and pays after a few dozen steps.
+    compiled = ("--steps", "4", "--warmup", "2", "--compile")
+    bench.peft("peft dense bf16 compiled", dense, *compiled)
     bench.run("gemm limit", sys.executable, HERE / "gemm_limit.py")
     # Each mixed program takes the same rows: four steps of eight, after one step of warm-up. TRL packs them in an
     # order of its own.
@@ -41,6 +44,9 @@ def measure_round(bench: Bench, work: Path) -> None:
     for layout in ("padded", "grouped", "packed"):
         flags = ("--batch", "8", "--layout", layout, "--steps", "4", "--warmup", "1")
         bench.peft(f"peft mixed {layout}", mixed, *flags)
+    # Its second step compiles anew, for any length.
+    compiled = ("--steps", "4", "--warmup", "4", "--compile")
+    bench.peft("peft mixed packed compiled", mixed, "--batch", "8", "--layout", "packed", *compiled)
     bench.trl("trl mixed packed", mixed, "--warmup", "1")
     joint = (
         BUILD / "joint-bench",
@@ -63,18 +69,19 @@ def measure(bench: Bench, work: Path, rounds: int) -> None:
     saved = work / "rounds.json"
     if saved.exists():
         bench.take_up(saved)
-    done = len(bench.raw.get("transformers generate 128", []))
+    done = min((len(reports) for reports in bench.raw.values()), default=0)
     for number in range(done, rounds):
         print(f"== Round {number + 1} of {rounds}", flush=True)
         measure_round(bench, work)
         bench.save(saved)
-    # fp32 is no match for bf16 here; one round shows it.
-    if "peft dense fp32" not in bench.raw:
-        steps = ("--steps", "2", "--warmup", "1", "--dtype", "float32")
-        bench.peft("peft dense fp32", work / "dense.jsonl", *steps)
-        own_steps = ("--steps=2", "--warmup=1", "--dtype=float32")
-        bench.ours("ours dense fp32", work / "dense.jsonl", *own_steps)
-        bench.save(saved)
+
+
+def measure_fp32(bench: Bench, work: Path) -> None:
+    """fp32 is no match for bf16 here; one round shows it."""
+    steps = ("--steps", "2", "--warmup", "1", "--dtype", "float32")
+    bench.peft("peft dense fp32", work / "dense.jsonl", *steps)
+    own_steps = ("--steps=2", "--warmup=1", "--dtype=float32")
+    bench.ours("ours dense fp32", work / "dense.jsonl", *own_steps)
 
 
 def step_ratio(reports: list[dict]) -> float:
@@ -89,28 +96,41 @@ def step_ratio(reports: list[dict]) -> float:
     return statistics.median(pairs)
 
 
-def ratios(bench: Bench) -> dict[str, float]:
-    def best(*prefixes: str) -> str:
-        return max((n for n in bench.raw if n.startswith(prefixes)), key=bench.median)
+@dataclass(frozen=True)
+class Figure:
+    """A ratio of two programs' medians; None of the programs measured, no figure."""
 
-    dense_peer, mixed_peer = best("peft dense"), best("peft mixed", "trl mixed")
-    # The goal for memory is set against PEFT in bf16; TRL's, which takes less, is in the table.
-    mixed_peft = best("peft mixed")
-    speed = bench.median
-    return {
-        "dense_ratio": speed("ours dense") / speed(dense_peer),
-        "gemm_fraction": speed("ours dense") / speed("gemm limit"),
-        "mixed_ratio": speed("ours mixed") / speed(mixed_peer),
-        "rss_ratio_dense": speed("ours dense", "peak_rss_bytes")
-        / speed("peft dense bf16", "peak_rss_bytes"),
-        "rss_ratio_mixed": speed("ours mixed", "peak_rss_bytes")
-        / speed(mixed_peft, "peak_rss_bytes"),
-        "sv_step_ratio": step_ratio(bench.raw["ours dense, vector on"]),
-        "multi_job_ratio": speed("4 jobs, one process") / speed("4 jobs, four processes"),
-        "multi_job_rss_ratio": speed("4 jobs, one process", "peak_rss_bytes")
-        / speed("4 jobs, four processes", "peak_rss_bytes"),
-        "generate_ratio": speed("ours generate") / speed(best("transformers generate")),
-    }
+    ours: str
+    peers: tuple[str, ...]  # by what their names begin with; the fastest counts
+    key: str = "tokens_per_second"
+
+    def of(self, bench: Bench) -> float | None:
+        peers = [name for name in bench.raw if name.startswith(self.peers)]
+        if self.ours not in bench.raw or not peers:
+            return None
+        peer = max(peers, key=bench.median)
+        return bench.median(self.ours, self.key) / bench.median(peer, self.key)
+
+
+MEMORY = "peak_rss_bytes"
+FIGURES = {
+    "dense_ratio": Figure("ours dense", ("peft dense",)),
+    "gemm_fraction": Figure("ours dense", ("gemm limit",)),
+    "mixed_ratio": Figure("ours mixed", ("peft mixed", "trl mixed")),
+    # Memory is set against PEFT's fastest; TRL's, which takes less, is in the table.
+    "rss_ratio_dense": Figure("ours dense", ("peft dense",), MEMORY),
+    "rss_ratio_mixed": Figure("ours mixed", ("peft mixed",), MEMORY),
+    "multi_job_ratio": Figure("4 jobs, one process", ("4 jobs, four processes",)),
+    "multi_job_rss_ratio": Figure("4 jobs, one process", ("4 jobs, four processes",), MEMORY),
+    "generate_ratio": Figure("ours generate", ("transformers generate",)),
+}
+
+
+def ratios(bench: Bench) -> dict[str, float]:
+    found = {name: figure.of(bench) for name, figure in FIGURES.items()}
+    if "ours dense, vector on" in bench.raw:
+        found["sv_step_ratio"] = step_ratio(bench.raw["ours dense, vector on"])
+    return {name: found[name] for name in GOALS if found.get(name) is not None}
 
 
 GOALS = {
@@ -147,6 +167,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=REPOSITORY / "docs" / "bench")
+    parser.add_argument("--only", default="*", help="patterns of the programs' names")
     arguments = parser.parse_args()
     work = arguments.work
     work.mkdir(parents=True, exist_ok=True)
@@ -158,9 +179,10 @@ def main() -> None:
     rows.mixed_rows(work)
     rows.chat_prompts(work / "prompts.jsonl", MODEL, standin)
 
-    bench = Bench(work)
+    bench = Bench(work, arguments.only.split(","))
     measure(bench, work, arguments.rounds)
-    points = curve.measure(bench, work)
+    measure_fp32(bench, work)
+    points = curve.measure(bench, work) if arguments.only == "*" else []
     result, facts = ratios(bench), machine()
     content = {
         **result,
@@ -170,10 +192,12 @@ def main() -> None:
         "curve": [asdict(point) for point in points],
     }
     (arguments.out / "train.json").write_text(json.dumps(content, indent=1) + "\n")
-    text = report.table(bench, result, GOALS, facts, arguments.rounds) + curve.table(points)
+    text = report.table(bench, result, GOALS, facts, arguments.rounds)
+    if points:
+        text += curve.table(points)
+        (arguments.out / "cost_curve.svg").write_text(curve.plot(points))
     (arguments.out / "train.md").write_text(text)
     (arguments.out / "train.svg").write_text(report.plot(bench))
-    (arguments.out / "cost_curve.svg").write_text(curve.plot(points))
     for name in ("rounds.json", "curve.json"):  # the next run measures anew
         (work / name).unlink(missing_ok=True)
     print(text)

@@ -75,3 +75,17 @@ def test_the_table_has_a_line_for_every_program_and_figure() -> None:
     text = report.table(bench, result, GOALS, facts, rounds=1)
     for name in (*PROGRAMS, *result):
         assert f"| {name} |" in text
+
+
+def test_what_was_not_measured_has_no_figure() -> None:
+    bench = made_up(ours_dense=300)
+    bench.raw = {name: bench.raw[name] for name in ("ours dense", "peft dense bf16")}
+    assert ratios(bench) == {"dense_ratio": pytest.approx(3), "rss_ratio_dense": pytest.approx(3)}
+
+
+def test_a_compiled_peer_counts_in_speed_and_memory() -> None:
+    bench = made_up(ours_dense=600)
+    bench.raw["peft dense bf16 compiled"] = [{"tokens_per_second": 300, "peak_rss_bytes": 1.2e10}]
+    result = ratios(bench)
+    assert result["dense_ratio"] == pytest.approx(2)
+    assert result["rss_ratio_dense"] == pytest.approx(0.5)

@@ -1,7 +1,7 @@
 """TRL's side of `make bench-train`: its SFTTrainer with packing, on the same rows as train-bench.
 
     python trl_bench.py --model FOLDER --rows ROWS.jsonl --out FILE [--max-length 512] [--batch 1]
-                        [--accumulate 2] [--attention sdpa]
+                        [--accumulate 2] [--attention sdpa] [--compile]
 
 TRL takes the rows tokenised, with their completion mask, and packs them best-fit decreasing into
 blocks of at most `max_length` tokens, without padding. Position ids restart at every row, from which
@@ -78,6 +78,7 @@ def make_trainer(arguments: argparse.Namespace, folder: str, watch: Stopwatch) -
         activation_checkpointing=False,
         # TRL's default: autocast, which multiplies the LoRA factors in bf16.
         bf16=arguments.dtype == "bfloat16",
+        torch_compile=arguments.compile,
         learning_rate=arguments.learning_rate,
         lr_scheduler_type="constant",
         weight_decay=0.0,
@@ -114,6 +115,7 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--attention", default="sdpa")
+    parser.add_argument("--compile", action="store_true", help="torch.compile the model")
     parser.add_argument("--learning-rate", type=float, default=3e-4)
     arguments = parser.parse_args()
     torch.set_flush_denormal(True)
