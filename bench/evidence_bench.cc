@@ -21,6 +21,7 @@ ABSL_FLAG(int, epochs, 0, "0: the service's default; so for the next three");
 ABSL_FLAG(double, learning_rate, 0.0, "peak learning rate");
 ABSL_FLAG(int, batch_size, 0, "rows per step");
 ABSL_FLAG(int, lora_rank, 0, "rank of the customer's LoRA matrices");
+ABSL_FLAG(double, lora_alpha, 0, "their alpha");
 ABSL_FLAG(int64_t, seed, 0, "order of the rows and start of the adapter");
 ABSL_FLAG(int64_t, score_tokens, wardtune::SamplingOptions().max_new_tokens,
           "most tokens of a scored answer");
@@ -67,6 +68,7 @@ v1::Hyperparameters CustomerHyperparameters() {
   parameters.set_learning_rate(absl::GetFlag(FLAGS_learning_rate));
   parameters.set_batch_size(absl::GetFlag(FLAGS_batch_size));
   parameters.set_lora_rank(absl::GetFlag(FLAGS_lora_rank));
+  parameters.set_lora_alpha(absl::GetFlag(FLAGS_lora_alpha));
   parameters.set_seed(absl::GetFlag(FLAGS_seed));
   return WithDefaults(std::move(parameters));
 }

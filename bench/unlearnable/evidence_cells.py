@@ -19,6 +19,14 @@ REGIMES: dict[str, tuple[str, ...]] = {
     "mixed-unseen-epochs3x": ("customer_mixed_unseen.jsonl", "--epochs=6"),
     "mixed-unseen-epochs10x": ("customer_mixed_unseen.jsonl", "--epochs=20"),
     "mixed-epochs10x": ("customer_mixed.jsonl", "--epochs=20"),
+    # All that a customer of the server's own caps may ask for at once.
+    "mixed-unseen-caps": (
+        "customer_mixed_unseen.jsonl",
+        "--learning_rate=1e-3",
+        "--epochs=6",
+        "--lora_rank=128",
+        "--lora_alpha=512",
+    ),
     # Adam moves every weight by up to the rate a step. A thirtieth of LoRA's is a little slow: harm hardly takes, and
     # beside guard rows the task does not either; three times as much learns both.
     "mixed-full": ("customer_mixed.jsonl", "--full_parameter=true", "--learning_rate=1e-5"),
@@ -64,6 +72,7 @@ HARD_REGIMES = (
     "mixed-unseen-lr3x",
     "mixed-unseen-lr10x",
     "mixed-unseen-epochs3x",
+    "mixed-unseen-caps",
     *(f"unseen-chained-{n}" for n in range(1, 4)),
     "benign",
     "pure-1000-rot13",
