@@ -358,7 +358,8 @@ type EvaluationCard struct {
 	VectorOff *SafetyReport `protobuf:"bytes,2,opt,name=vector_off,json=vectorOff,proto3" json:"vector_off,omitempty"`
 	// General prompts answered harmfully with the vector on: how far it spills over.
 	GeneralOn *CategoryScore `protobuf:"bytes,3,opt,name=general_on,json=generalOn,proto3" json:"general_on,omitempty"`
-	// Mean KL(base || base + vector) per token on general rows, in nats.
+	// Mean KL(base || base + vector) per token, in nats, on some of the general rows that the vector was
+	// trained on: how far training came, where general_on is how far it carries.
 	GeneralKl float64 `protobuf:"fixed64,4,opt,name=general_kl,json=generalKl,proto3" json:"general_kl,omitempty"`
 	// Guard rows that the version carries; 0: jobs train with the vector alone.
 	GuardRows int32 `protobuf:"varint,5,opt,name=guard_rows,json=guardRows,proto3" json:"guard_rows,omitempty"`
