@@ -218,6 +218,11 @@ SafetensorsFile::~SafetensorsFile() {
   if (!mapping_.empty()) ::munmap(const_cast<std::byte*>(mapping_.data()), mapping_.size());
 }
 
+void SafetensorsFile::ReleasePages() const {
+  // A hint: that it could not be followed changes nothing but the memory in use.
+  (void)::madvise(const_cast<std::byte*>(mapping_.data()), mapping_.size(), MADV_DONTNEED);
+}
+
 const TensorView* SafetensorsFile::Find(std::string_view name) const {
   const auto found = content_.tensors.find(name);
   return found == content_.tensors.end() ? nullptr : &found->second;

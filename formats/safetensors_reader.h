@@ -69,6 +69,9 @@ class SafetensorsFile {
   }
   // The tensor of that name, or null.
   const TensorView* Find(std::string_view name) const;
+  // Gives back the memory that reading tensors took; what is used again is read from the file
+  // again.
+  void ReleasePages() const;
 
  private:
   SafetensorsFile() = default;

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <fstream>
+#include <limits>
+#include <string>
 
 #include "base/file_system.h"
 #include "base/status_matchers.h"
@@ -138,6 +141,40 @@ TEST(SafetensorsReaderTest, MapsAFileAndNamesItInErrors) {
   EXPECT_THAT(SafetensorsFile::Open(path),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("reader.safetensors")));
   EXPECT_THAT(SafetensorsFile::Open(path + ".none"), StatusIs(absl::StatusCode::kNotFound));
+}
+
+// Memory that holds mapped files, in KiB.
+int64_t MappedKilobytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string name; status >> name;) {
+    int64_t kilobytes = 0;
+    if (name == "RssFile:" && status >> kilobytes) return kilobytes;
+    status.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
+  }
+  return 0;
+}
+
+TEST(SafetensorsReaderTest, ReleasedPagesTakeNoMemoryAndAreReadAgain) {
+  constexpr size_t kBytes = size_t{16} << 20;
+  std::vector<std::byte> bytes =
+      File(R"({"w":{"dtype":"U8","shape":[16777216],"data_offsets":[0,16777216]}})", kBytes);
+  for (size_t i = bytes.size() - kBytes; i < bytes.size(); ++i) {
+    bytes[i] = static_cast<std::byte>(i % 251);
+  }
+  const std::string path = ::testing::TempDir() + "/released.safetensors";
+  PosixFileSystem files;
+  WT_ASSERT_OK(files.WriteFileAtomically(
+      path, std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size())));
+  WT_ASSERT_OK_AND_ASSIGN(const auto file, SafetensorsFile::Open(path));
+  const TensorView& tensor = *file->Find("w");
+  const auto is_as_written = [&] {
+    return std::memcmp(tensor.data.data(), bytes.data() + bytes.size() - kBytes, kBytes) == 0;
+  };
+  EXPECT_TRUE(is_as_written());
+  const int64_t before = MappedKilobytes();
+  file->ReleasePages();
+  EXPECT_LE(MappedKilobytes(), before - 15 * 1024);
+  EXPECT_TRUE(is_as_written());
 }
 
 }  // namespace

@@ -85,6 +85,11 @@ class TensorSource {
     return absl::InvalidArgumentError(absl::StrCat("tensor ", name, " is missing"));
   }
 
+  // For when what Get returned has been copied: a model is not held twice.
+  void ReleasePages() const {
+    for (const auto& file : files_) file->ReleasePages();
+  }
+
  private:
   const TensorView* Find(const std::string& name) const {
     if (content_ != nullptr) {
@@ -140,6 +145,7 @@ class Loader {
       WT_ASSIGN_OR_RETURN(weights->head, Copy("lm_head.weight", table, dtype_));
     }
     for (int64_t l = 0; l < config_.num_layers; ++l) {
+      source_.ReleasePages();
       WT_ASSIGN_OR_RETURN(auto layer, LoadLayer(absl::StrCat("model.layers.", l, ".")));
       weights->layers.push_back(std::move(layer));
     }
