@@ -48,13 +48,7 @@ def measure_round(bench: Bench, work: Path) -> None:
     compiled = ("--steps", "4", "--warmup", "4", "--compile")
     bench.peft("peft mixed packed compiled", mixed, "--batch", "8", "--layout", "packed", *compiled)
     bench.trl("trl mixed packed", mixed, "--warmup", "1")
-    joint = (
-        BUILD / "joint-bench",
-        f"--model={MODEL}",
-        f"--rows={mixed}",
-        "--steps=4",
-        "--micro_batch_tokens=1024",
-    )
+    joint = (BUILD / "joint-bench", f"--model={MODEL}", f"--rows={mixed}", "--steps=4")
     bench.run("4 jobs, one process", *joint, "--jobs=4")
     # One thread each: with two, four processes on two cores only wait for each other.
     bench.processes("4 jobs, four processes", 4, *joint, "--jobs=1", "--threads=1")

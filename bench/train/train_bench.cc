@@ -44,7 +44,8 @@ ABSL_FLAG(int64_t, steps, 10, "timed steps");
 ABSL_FLAG(int64_t, warmup, 2, "steps before them");
 ABSL_FLAG(int64_t, batch, 4, "rows per step");
 ABSL_FLAG(int64_t, rank, 16, "LoRA rank, on all seven projections");
-ABSL_FLAG(int64_t, micro_batch_tokens, 2048, "most tokens that go through the model at once");
+ABSL_FLAG(int64_t, micro_batch_tokens, wardtune::TrainerOptions().micro_batch_tokens,
+          "most tokens that go through the model at once");
 ABSL_FLAG(std::string, start, "", "PEFT folder of the adapter to start from; empty: by the seed");
 ABSL_FLAG(bool, recompute, false, "keep only the layers' inputs");
 ABSL_FLAG(int64_t, fold_rank, 0, "rank of a small random adapter to fold in first; 0: none");

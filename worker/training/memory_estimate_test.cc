@@ -67,6 +67,7 @@ void ExpectWithin15Percent(const MeasuredRun& run) {
   FakeClock clock;
   TrainerOptions options;
   options.max_steps = 2;
+  options.micro_batch_tokens = question.tokens;
   options.recompute_activations = run.recompute_activations;
   WT_ASSERT_OK_AND_ASSIGN(auto trainer, Trainer::Create(options, {stream}, &clock));
   WT_ASSERT_OK(trainer->Step());

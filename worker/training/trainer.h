@@ -54,8 +54,8 @@ struct TrainerOptions {
   // The global L2 norm of the gradient is scaled down to this; 0 switches clipping off.
   double max_grad_norm = 1.0;
   // A step runs its rows in micro-batches of at most this many tokens (one row at least), which
-  // bounds memory and leaves the loss unchanged.
-  int64_t micro_batch_tokens = 2048;
+  // bounds memory and leaves the loss unchanged. More is no faster (docs/performance.md).
+  int64_t micro_batch_tokens = 1024;
   // Keeps only each layer's input and computes the rest again in the backward pass: memory per
   // token falls to about a tenth for a third more time; the numbers stay the same bit for bit.
   bool recompute_activations = false;
