@@ -72,8 +72,8 @@ def test_bf16_losses_stay_as_near_to_fp32_as_rounding_lets_peft(curves: Curves) 
     exact = curves.peers("float32")
     ours = relative(curves.ours("bfloat16"), exact)
     peft = relative(curves.peers("bfloat16"), exact)
-    # PEFT computes the low-rank products in fp32 and this engine in bf16. In its own products this is
-    # made up for by gradients that are never rounded between them; LibTorch's are noisier
+    # PEFT computes the low-rank products in fp32 and this engine in bf16. In its own products this
+    # is made up for by gradients that are never rounded between them; LibTorch's are noisier
     # (docs/performance.md).
     cpu = Path("/proc/cpuinfo").read_text()
     own_products = "amx_bf16" in cpu or "avx512_bf16" in cpu
