@@ -43,7 +43,7 @@ test-peer: build model client-stubs ## Compare with transformers, PEFT and TRL, 
 	$(say) "Comparing with transformers, PEFT and TRL (pytest)"
 	$(find) WARDTUNE_CLIENT_PYTHON=$(client)/python $(peer)/pytest tests/peer
 
-bench-train: build model ## The training engine against transformers, PEFT and TRL (40 minutes); ROUNDS=5
+bench-train: build model ## The training engine against transformers, PEFT and TRL (an hour); ROUNDS=5
 	@deploy/setup_python.sh peer
 	$(say) "Measuring; the results go to docs/bench/"
 	$(find) $(peer)/python bench/train/run.py --rounds $(or $(ROUNDS),5) --work build/bench-train \

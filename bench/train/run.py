@@ -92,7 +92,7 @@ def step_ratio(reports: list[dict]) -> float:
 
 @dataclass(frozen=True)
 class Figure:
-    """A ratio of two programs' medians; None of the programs measured, no figure."""
+    """A ratio of two programs' medians; None where one of them was not measured."""
 
     ours: str
     peers: tuple[str, ...]  # by what their names begin with; the fastest counts
