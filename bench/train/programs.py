@@ -34,11 +34,13 @@ class Bench:
         self.raw: dict[str, list[Report]] = {}
 
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps(self.raw))
+        path.write_text(json.dumps({"only": list(self._only), "raw": self.raw}))
 
     def take_up(self, path: Path) -> None:
-        """Counts the reports of a run that was interrupted after a round."""
-        self.raw = json.loads(path.read_text())
+        """Counts the reports of a run of the same programs that was interrupted after a round."""
+        saved = json.loads(path.read_text())
+        if saved.get("only") == list(self._only):
+            self.raw = saved["raw"]
 
     def _wanted(self, name: str) -> bool:
         return any(fnmatch(name, pattern) for pattern in self._only)

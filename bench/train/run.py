@@ -142,12 +142,14 @@ GOALS = {
 
 def machine() -> dict[str, object]:
     info = Path("/proc/cpuinfo").read_text()
-    model = next(line.split(":")[1].strip() for line in info.splitlines() if "model name" in line)
-    family = next(line.split(":")[1].strip() for line in info.splitlines() if "cpu family" in line)
+
+    def field(name: str) -> str:
+        return next(line.split(":")[1].strip() for line in info.splitlines() if name in line)
+
     git = ["git", "-C", REPOSITORY, "describe", "--always", "--dirty"]
     return {
         "commit": subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip(),
-        "cpu": f"{model} (family {family})",
+        "cpu": f"{field('model name')} (family {field('cpu family')})",
         "cores": os.cpu_count(),
         "avx512_bf16": "avx512_bf16" in info,
         "kernel": platform.release(),

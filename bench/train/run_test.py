@@ -89,3 +89,15 @@ def test_a_compiled_peer_counts_in_speed_and_memory() -> None:
     result = ratios(bench)
     assert result["dense_ratio"] == pytest.approx(2)
     assert result["rss_ratio_dense"] == pytest.approx(0.5)
+
+
+def test_an_interrupted_run_of_other_programs_is_not_gone_on_with(tmp_path: Path) -> None:
+    some = Bench(tmp_path, ["ours*"])
+    some.raw = {"ours dense": [{"tokens_per_second": 1}]}
+    some.save(tmp_path / "rounds.json")
+    everything = Bench(tmp_path)
+    everything.take_up(tmp_path / "rounds.json")
+    assert everything.raw == {}
+    again = Bench(tmp_path, ["ours*"])
+    again.take_up(tmp_path / "rounds.json")
+    assert again.raw == some.raw
