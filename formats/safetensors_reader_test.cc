@@ -3,11 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
-#include <fstream>
-#include <limits>
 #include <string>
 
 #include "base/file_system.h"
+#include "base/process_memory.h"
 #include "base/status_matchers.h"
 #include "formats/safetensors_writer.h"
 
@@ -143,17 +142,6 @@ TEST(SafetensorsReaderTest, MapsAFileAndNamesItInErrors) {
   EXPECT_THAT(SafetensorsFile::Open(path + ".none"), StatusIs(absl::StatusCode::kNotFound));
 }
 
-// Memory that holds mapped files, in KiB.
-int64_t MappedKilobytes() {
-  std::ifstream status("/proc/self/status");
-  for (std::string name; status >> name;) {
-    int64_t kilobytes = 0;
-    if (name == "RssFile:" && status >> kilobytes) return kilobytes;
-    status.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
-  }
-  return 0;
-}
-
 TEST(SafetensorsReaderTest, ReleasedPagesTakeNoMemoryAndAreReadAgain) {
   constexpr size_t kBytes = size_t{16} << 20;
   std::vector<std::byte> bytes =
@@ -171,9 +159,9 @@ TEST(SafetensorsReaderTest, ReleasedPagesTakeNoMemoryAndAreReadAgain) {
     return std::memcmp(tensor.data.data(), bytes.data() + bytes.size() - kBytes, kBytes) == 0;
   };
   EXPECT_TRUE(is_as_written());
-  const int64_t before = MappedKilobytes();
+  const int64_t before = ProcessMemory("RssFile:");
   file->ReleasePages();
-  EXPECT_LE(MappedKilobytes(), before - 15 * 1024);
+  EXPECT_LE(ProcessMemory("RssFile:"), before - 15 * 1024 * 1024);
   EXPECT_TRUE(is_as_written());
 }
 

@@ -144,12 +144,12 @@ absl::StatusOr<v1::Hyperparameters> ResolveHyperparameters(const v1::Hyperparame
   } else if (!full) {
     resolved.set_method(v1::Hyperparameters::METHOD_LORA);
   }
-  if (full && limits.max_full_parameter_learning_rate == 0) {
+  const double rate_cap = full ? limits.max_full_parameter_learning_rate : limits.max_learning_rate;
+  if (full && rate_cap == 0) {
     check.Fail("method", "METHOD_FULL_PARAMETER is not offered here; leave it out to train LoRA");
   } else {
     resolved.set_learning_rate(
-        check.Positive("learning_rate", requested.learning_rate(), full ? 3e-5 : 3e-4,
-                       full ? limits.max_full_parameter_learning_rate : limits.max_learning_rate));
+        check.Positive("learning_rate", requested.learning_rate(), full ? 3e-5 : 3e-4, rate_cap));
   }
   resolved.set_batch_size(static_cast<int32_t>(
       check.Integer("batch_size", requested.batch_size(), 8, 1, limits.max_batch_size)));

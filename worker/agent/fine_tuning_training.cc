@@ -45,9 +45,8 @@ absl::Status FineTuningRun::FitIntoMemory(const std::vector<TrainingStream>& str
   MemoryQuestion question{.lora = options.lora, .lanes = ComputeThreads()};
   if (IsFullParameter(work_.hyperparameters())) {
     question.lanes = 1;
-    const int64_t kept = options.validation.active() ? options.validation.keep : 0;
     free -= FullParameterBytes(base_->model.config(), base_->model.compute_type(),
-                               std::ssize(streams) + kept);
+                               std::ssize(streams) + options.validation.results_held());
   }
   if (streams[0].frozen != nullptr) question.frozen = streams[0].frozen->spec;
   const auto choice =

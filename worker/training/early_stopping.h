@@ -31,6 +31,8 @@ struct ValidationOptions {
   int64_t keep = 1;
 
   bool active() const { return !rows.empty(); }
+  // Most results that a run holds beside the one it trains.
+  int64_t results_held() const { return active() ? keep : 0; }
 };
 
 // An adapter at one step of a run.

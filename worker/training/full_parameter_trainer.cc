@@ -218,9 +218,9 @@ absl::Status CheckMemory(const TrainerOptions& options,
     const ModelWeights* const weights = stream.model.weights().get();
     if (std::find(models.begin(), models.end(), weights) == models.end()) models.push_back(weights);
   }
-  const int64_t kept = options.validation.active() ? options.validation.keep : 0;
   return CheckFullParameterMemory(streams[0].model.config(), streams[0].model.compute_type(),
-                                  std::ssize(models) + kept, *free_bytes);
+                                  std::ssize(models) + options.validation.results_held(),
+                                  *free_bytes);
 }
 
 }  // namespace

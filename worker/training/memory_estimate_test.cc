@@ -6,12 +6,12 @@
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
-#include <limits>
 #include <memory>
 #include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/process_memory.h"
 #include "base/status_matchers.h"
 #include "worker/model/testing/tiny_model.h"
 #include "worker/training/trainer.h"
@@ -22,17 +22,6 @@ namespace {
 using ::absl::StatusCode;
 using ::testing::HasSubstr;
 using ::wardtune::testing::StatusIs;
-
-// A field of /proc/self/status, in bytes.
-int64_t MemoryField(const std::string& wanted) {
-  std::ifstream status("/proc/self/status");
-  for (std::string name; status >> name;) {
-    int64_t kilobytes = 0;
-    if (name == wanted && status >> kilobytes) return kilobytes * 1024;
-    status.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
-  }
-  return 0;
-}
 
 struct MeasuredRun {
   bool with_frozen = false;
@@ -62,7 +51,7 @@ void ExpectWithin15Percent(const MeasuredRun& run) {
     stream.frozen = std::make_shared<const LoraAdapter>(std::move(frozen));
   }
   malloc_trim(0);  // what an earlier run left in this process would hide a part of this one's
-  const int64_t before = MemoryField("VmRSS:");
+  const int64_t before = ProcessMemory("VmRSS:");
   std::ofstream("/proc/self/clear_refs") << "5";  // resets the peak
   FakeClock clock;
   TrainerOptions options;
@@ -72,7 +61,7 @@ void ExpectWithin15Percent(const MeasuredRun& run) {
   WT_ASSERT_OK_AND_ASSIGN(auto trainer, Trainer::Create(options, {stream}, &clock));
   WT_ASSERT_OK(trainer->Step());
   WT_ASSERT_OK(trainer->Step());
-  const auto measured = static_cast<double>(MemoryField("VmHWM:") - before);
+  const auto measured = static_cast<double>(ProcessMemory("VmHWM:") - before);
   question.lora = options.lora;
   const auto estimated = static_cast<double>(
       EstimateTrainingMemory(model.config(), model.compute_type(), question).total());
