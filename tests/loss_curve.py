@@ -7,7 +7,7 @@ curve stays valid whatever Python or numpy version writes them.
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 STEPS = 50
@@ -41,14 +41,14 @@ def numbers(seed: int) -> Iterator[int]:
         yield state
 
 
-def write_rows(path: Path) -> Path:
-    """Rows that repeat a few tokens each, so that there is something to learn."""
+def write_rows(path: Path, lengths: Sequence[int] = (ROW_TOKENS,) * ROWS) -> Path:
+    """Rows of so many tokens that repeat a few each, so that there is something to learn."""
     source = numbers(1)
     with path.open("w") as file:
-        for _ in range(ROWS):
+        for length in lengths:
             few = [(next(source) >> 8) % VOCABULARY for _ in range(9)]
-            ids = [few[(next(source) >> 8) % len(few)] for _ in range(ROW_TOKENS)]
-            mask = [0] * PROMPT_TOKENS + [1] * (ROW_TOKENS - PROMPT_TOKENS)
+            ids = [few[(next(source) >> 8) % len(few)] for _ in range(length)]
+            mask = [0] * PROMPT_TOKENS + [1] * (length - PROMPT_TOKENS)
             file.write(json.dumps({"ids": ids, "mask": mask}) + "\n")
     return path
 
