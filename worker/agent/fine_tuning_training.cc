@@ -1,5 +1,4 @@
 // The training stage of a customer's job, for adapters and for the weights themselves.
-#include <algorithm>
 #include <cstdint>
 #include <utility>
 
@@ -10,9 +9,9 @@
 #include "worker/agent/training_loop.h"
 #include "worker/agent/training_settings.h"
 #include "worker/security/guard_rows.h"
-#include "worker/training/full_parameter_memory.h"
 #include "worker/training/full_parameter_trainer.h"
 #include "worker/training/memory_estimate.h"
+#include "worker/training/memory_fit.h"
 #include "worker/training/trainer.h"
 
 namespace wardtune {
@@ -28,34 +27,15 @@ absl::Status CreationError(const absl::Status& status) {
 
 }  // namespace
 
-// Chooses the micro-batch by the memory that is free, and refuses before the first step what cannot
-// fit. Other devices say so themselves when their memory runs out.
-absl::Status FineTuningRun::FitIntoMemory(const std::vector<TrainingStream>& streams,
-                                          TrainerOptions& options) {
+// Refuses before the first step what cannot fit. Other devices say so themselves when their memory
+// runs out.
+absl::Status FineTuningRun::FitIntoFreeMemory(const std::vector<TrainingStream>& streams,
+                                              TrainerOptions& options) const {
   if (base_->model.device_name() != "cpu") return absl::OkStatus();
-  size_t longest = 0;
-  for (const TrainingStream& stream : streams) {
-    for (const TrainingRow& row : stream.rows) longest = std::max(longest, row.ids.size());
-  }
-  WT_ASSIGN_OR_RETURN(int64_t free, FreeHostMemory());
-  // The trainer keeps a copy of its options.
-  if (options.start) {
-    free -= options.start->parameter_count() * static_cast<int64_t>(sizeof(float));
-  }
-  MemoryQuestion question{.lora = options.lora, .lanes = ComputeThreads()};
-  if (IsFullParameter(work_.hyperparameters())) {
-    question.lanes = 1;
-    free -= FullParameterBytes(base_->model.config(), base_->model.compute_type(),
-                               std::ssize(streams) + options.validation.results_held());
-  }
-  if (streams[0].frozen != nullptr) question.frozen = streams[0].frozen->spec;
-  const auto choice =
-      ChooseMicroBatch(base_->model.config(), base_->model.compute_type(), question,
-                       options.micro_batch_tokens, static_cast<int64_t>(longest), free);
-  if (!choice.ok()) return WithJobReason(kOutOfMemory, choice.status(), /*retryable=*/true);
-  options.micro_batch_tokens = choice->tokens;
-  options.recompute_activations = choice->recompute_activations;
-  return absl::OkStatus();
+  WT_ASSIGN_OR_RETURN(const int64_t free_bytes, FreeHostMemory());
+  const TrainedPart trained =
+      IsFullParameter(work_.hyperparameters()) ? TrainedPart::kWeights : TrainedPart::kLora;
+  return FitIntoMemory(streams, trained, free_bytes, options);
 }
 
 // The customer's rows run with the vector on, the provider's guard rows beside them with it off:
@@ -161,7 +141,7 @@ absl::Status FineTuningRun::Train() {
     options->validation.every_steps = (static_cast<int64_t>(rows.size()) + batch - 1) / batch;
   }
   std::vector<TrainingStream> streams = MakeStreams(std::move(rows));
-  WT_RETURN_IF_ERROR(FitIntoMemory(streams, *options));
+  WT_RETURN_IF_ERROR(FitIntoFreeMemory(streams, *options));
   if (IsFullParameter(work_.hyperparameters())) return TrainFully(*options, std::move(streams));
   return TrainAdapter(*options, std::move(streams));
 }

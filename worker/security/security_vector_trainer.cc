@@ -11,6 +11,7 @@
 #include "base/status_macros.h"
 #include "worker/model/generator.h"
 #include "worker/model/seeded_random.h"
+#include "worker/training/memory_fit.h"
 
 namespace wardtune {
 namespace {
@@ -81,11 +82,9 @@ absl::StatusOr<std::vector<TrainingRow>> AnswerByBase(const DecoderModel& base,
   return rows;
 }
 
-absl::StatusOr<std::unique_ptr<Trainer>> CreateVectorTrainer(const DecoderModel& base,
-                                                             const VectorRecipe& recipe,
-                                                             std::vector<TrainingRow> harmful_rows,
-                                                             std::vector<TrainingRow> general_rows,
-                                                             Clock* clock) {
+absl::StatusOr<std::unique_ptr<Trainer>> CreateVectorTrainer(
+    const DecoderModel& base, const VectorRecipe& recipe, std::vector<TrainingRow> harmful_rows,
+    std::vector<TrainingRow> general_rows, Clock* clock, std::optional<int64_t> free_bytes) {
   TrainerOptions options;
   options.lora = recipe.lora;
   options.epochs = recipe.epochs;
@@ -118,6 +117,9 @@ absl::StatusOr<std::unique_ptr<Trainer>> CreateVectorTrainer(const DecoderModel&
                        .rows_per_step = recipe.general_batch_size > 0 ? recipe.general_batch_size
                                                                       : recipe.batch_size,
                        .weight = recipe.kl_weight});
+  }
+  if (free_bytes) {
+    WT_RETURN_IF_ERROR(FitIntoMemory(streams, TrainedPart::kLora, *free_bytes, options));
   }
   return Trainer::Create(options, std::move(streams), clock);
 }

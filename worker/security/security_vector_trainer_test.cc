@@ -64,5 +64,19 @@ TEST(SecurityVectorTrainerTest, RefusesToLeaveOutTheKlTermSilently) {
   WT_EXPECT_OK(CreateVectorTrainer(base, recipe, Rows(), {}, &clock));
 }
 
+TEST(SecurityVectorTrainerTest, RefusesWhatDoesNotFitIntoMemory) {
+  const DecoderModel base =
+      testing::LoadTinyModel("vector_start", testing::TinyConfig("LlamaForCausalLM"));
+  VectorRecipe recipe;
+  recipe.lora.rank = 4;
+  SystemClock clock;
+  const auto create = [&](int64_t free_bytes) {
+    return CreateVectorTrainer(base, recipe, Rows(), Rows(), &clock, free_bytes).status();
+  };
+  EXPECT_THAT(create(1 << 20), testing::StatusIs(absl::StatusCode::kResourceExhausted,
+                                                 ::testing::HasSubstr("MiB are free")));
+  WT_EXPECT_OK(create(int64_t{1} << 32));
+}
+
 }  // namespace
 }  // namespace wardtune

@@ -1,9 +1,18 @@
 #include "worker/training/full_parameter_memory.h"
 
+#include <set>
+
 #include "absl/strings/str_cat.h"
 #include "worker/model/out_of_memory.h"
 
 namespace wardtune {
+
+int64_t FullParameterCopies(std::span<const TrainingStream> streams,
+                            const ValidationOptions& validation) {
+  std::set<const ModelWeights*> models;
+  for (const TrainingStream& stream : streams) models.insert(stream.model.weights().get());
+  return std::ssize(models) + validation.results_held();
+}
 
 int64_t FullParameterBytes(const ModelConfig& config, ComputeType type, int64_t copies) {
   int64_t weights = 0;

@@ -4,14 +4,21 @@
 #define WARDTUNE_WORKER_TRAINING_FULL_PARAMETER_MEMORY_H_
 
 #include <cstdint>
+#include <span>
 
 #include "absl/status/status.h"
 #include "worker/model/decoder.h"
+#include "worker/training/early_stopping.h"
+#include "worker/training/training_row.h"
 
 namespace wardtune {
 
+// Models that rows run on, each with a working copy, and results that validation keeps.
+int64_t FullParameterCopies(std::span<const TrainingStream> streams,
+                            const ValidationOptions& validation);
+
 // Bytes for the delta, its gradient and AdamW's two moments in fp32, and for a working copy of the
-// projections in the compute type for each of `copies`: models that rows run on, results kept.
+// projections in the compute type for each of `copies`.
 int64_t FullParameterBytes(const ModelConfig& config, ComputeType type, int64_t copies);
 
 // RESOURCE_EXHAUSTED, saying what is needed and what there is, when they do not fit into

@@ -213,14 +213,8 @@ absl::Status CheckMemory(const TrainerOptions& options,
   const auto free_bytes = FreeHostMemory();
   if (absl::IsUnavailable(free_bytes.status())) return absl::OkStatus();
   WT_RETURN_IF_ERROR(free_bytes.status());
-  std::vector<const ModelWeights*> models;
-  for (const TrainingStream& stream : streams) {
-    const ModelWeights* const weights = stream.model.weights().get();
-    if (std::find(models.begin(), models.end(), weights) == models.end()) models.push_back(weights);
-  }
   return CheckFullParameterMemory(streams[0].model.config(), streams[0].model.compute_type(),
-                                  std::ssize(models) + options.validation.results_held(),
-                                  *free_bytes);
+                                  FullParameterCopies(streams, options.validation), *free_bytes);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
+#include "worker/model/out_of_memory.h"
 #include "worker/training/supervised_loss.h"
 
 namespace wardtune {
@@ -72,10 +73,11 @@ MemoryEstimate EstimateTrainingMemory(const ModelConfig& config, ComputeType typ
           ? question.tokens * (config.num_layers * config.hidden_size * element + kept)
           : question.tokens * config.num_layers * kept;
   estimate.logits = std::min(question.lanes * kHeadChunkRows, question.supervised_tokens) *
-                    config.vocab_size * element;
+                    config.vocab_size * element * (question.teacher_tokens > 0 ? 2 : 1);
+  estimate.teacher = question.teacher_tokens * config.hidden_size * element;
   // Adapter, its gradient and two moments in fp32; the fused factors in the compute type with each
   // lane's gradients in fp32.
-  estimate.adapter = AdapterParameters(config, question.lora) * 16 +
+  estimate.adapter = AdapterParameters(config, question.lora) * (16 + 4 * question.adapters_held) +
                      FusedParameters(config, question.lora) * (element + 4 * question.lanes);
   if (question.frozen) {  // stacked below the trained ones; the frozen adapter itself is loaded
     estimate.adapter += FusedParameters(config, *question.frozen) * element;
@@ -102,7 +104,7 @@ absl::StatusOr<MicroBatchChoice> ChooseMicroBatch(const ModelConfig& config, Com
       if (tokens == longest_row) break;
     }
   }
-  return absl::ResourceExhaustedError(absl::StrFormat(
+  return OutOfMemoryError(absl::StrFormat(
       "training needs %d MiB beside the model, even one row of %d tokens at a time and with "
       "activations recomputed; %d MiB are free. Lower max_row_tokens or lora_rank, or use a "
       "machine "

@@ -15,12 +15,13 @@ namespace wardtune {
 // Bytes on the model's device beyond the weights, which are loaded already.
 struct MemoryEstimate {
   int64_t activations = 0;  // kept from the forward to the backward pass
-  int64_t logits = 0;       // one chunk of the head
+  int64_t logits = 0;       // one chunk of the head, and of the teacher's where there is one
+  int64_t teacher = 0;      // the base's last states
   int64_t adapter = 0;      // factors, gradients, AdamW's moments
   int64_t workspace = 0;    // what lives inside one layer's passes
   int64_t slack = 0;        // of the allocator and the GEMM library: a tenth, and some a lane
 
-  int64_t total() const { return activations + logits + adapter + workspace + slack; }
+  int64_t total() const { return activations + logits + teacher + adapter + workspace + slack; }
 };
 
 struct MemoryQuestion {
@@ -31,6 +32,11 @@ struct MemoryQuestion {
   int64_t tokens = 0;
   // Most tokens in one micro-batch that a loss is taken on.
   int64_t supervised_tokens = 0;
+  // Supervised tokens of all rows that are held to the base (Objective::kKlToBase), whose states
+  // there are kept.
+  int64_t teacher_tokens = 0;
+  // Adapters that are held beside the trained one: the start, results of validation.
+  int64_t adapters_held = 0;
   bool recompute_activations = false;
   // Micro-batches that run side by side (micro_batch_plan.h); `tokens` are those of all together.
   int64_t lanes = 1;
@@ -47,7 +53,8 @@ struct MicroBatchChoice {
 // The largest micro-batch, in tokens and at most `wanted`, whose estimate fits into `free_bytes`.
 // Activations are recomputed, which takes a third more time, only where not even `longest_row`
 // tokens fit without.
-// Errors: RESOURCE_EXHAUSTED saying what is needed and what there is, when they do not fit then.
+// Errors: RESOURCE_EXHAUSTED (IsOutOfMemory) saying what is needed and what there is, when they do
+// not fit then.
 absl::StatusOr<MicroBatchChoice> ChooseMicroBatch(const ModelConfig& config, ComputeType type,
                                                   MemoryQuestion question, int64_t wanted,
                                                   int64_t longest_row, int64_t free_bytes);

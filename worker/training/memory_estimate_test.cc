@@ -14,6 +14,8 @@
 #include "base/process_memory.h"
 #include "base/status_matchers.h"
 #include "worker/model/testing/tiny_model.h"
+#include "worker/training/full_parameter_memory.h"
+#include "worker/training/full_parameter_trainer.h"
 #include "worker/training/trainer.h"
 
 namespace wardtune {
@@ -26,7 +28,17 @@ using ::wardtune::testing::StatusIs;
 struct MeasuredRun {
   bool with_frozen = false;
   bool recompute_activations = false;
+  bool held_to_base = false;    // as the general rows of a security vector
+  bool full_parameter = false;  // with guard rows on a model of their own
 };
+
+// Two steps, whatever is trained.
+template <typename T>
+void TrainTwoSteps(const absl::StatusOr<std::unique_ptr<T>>& trainer) {
+  WT_ASSERT_OK(trainer);
+  WT_ASSERT_OK((*trainer)->Step());
+  WT_ASSERT_OK((*trainer)->Step());
+}
 
 // Trains two steps on the real model and compares.
 void ExpectWithin15Percent(const MeasuredRun& run) {
@@ -50,6 +62,19 @@ void ExpectWithin15Percent(const MeasuredRun& run) {
     question.frozen = frozen.spec;
     stream.frozen = std::make_shared<const LoraAdapter>(std::move(frozen));
   }
+  std::vector<TrainingStream> streams = {stream};
+  std::optional<DecoderModel> folded;
+  if (run.held_to_base) {
+    streams[0].objective = Objective::kKlToBase;
+    question.teacher_tokens = 8 * 255;
+  }
+  if (run.full_parameter) {
+    WT_ASSERT_OK_AND_ASSIGN(LoraAdapter vector, InitLora(model.config(), {}, 1));
+    WT_ASSERT_OK_AND_ASSIGN(folded, FoldAdapter(model, vector));
+    streams[0].model = *folded;
+    streams.push_back(stream);
+    question.lanes = 1;
+  }
   malloc_trim(0);  // what an earlier run left in this process would hide a part of this one's
   const int64_t before = ProcessMemory("VmRSS:");
   std::ofstream("/proc/self/clear_refs") << "5";  // resets the peak
@@ -58,13 +83,18 @@ void ExpectWithin15Percent(const MeasuredRun& run) {
   options.max_steps = 2;
   options.micro_batch_tokens = question.tokens;
   options.recompute_activations = run.recompute_activations;
-  WT_ASSERT_OK_AND_ASSIGN(auto trainer, Trainer::Create(options, {stream}, &clock));
-  WT_ASSERT_OK(trainer->Step());
-  WT_ASSERT_OK(trainer->Step());
-  const auto measured = static_cast<double>(ProcessMemory("VmHWM:") - before);
+  int64_t estimated_bytes = 0;
   question.lora = options.lora;
-  const auto estimated = static_cast<double>(
-      EstimateTrainingMemory(model.config(), model.compute_type(), question).total());
+  if (run.full_parameter) {
+    question.lora.targets.clear();
+    estimated_bytes = FullParameterBytes(model.config(), model.compute_type(), 2);
+    TrainTwoSteps(FullParameterTrainer::Create(options, streams, model, &clock));
+  } else {
+    TrainTwoSteps(Trainer::Create(options, streams, &clock));
+  }
+  const auto measured = static_cast<double>(ProcessMemory("VmHWM:") - before);
+  estimated_bytes += EstimateTrainingMemory(model.config(), model.compute_type(), question).total();
+  const auto estimated = static_cast<double>(estimated_bytes);
   ::testing::Test::RecordProperty("measured_mib", static_cast<int>(measured / (1 << 20)));
   ::testing::Test::RecordProperty("estimated_mib", static_cast<int>(estimated / (1 << 20)));
   EXPECT_NEAR(estimated / measured, 1.0, 0.15)
@@ -79,6 +109,14 @@ TEST(MemoryEstimateTest, AlsoBesideAFrozenAdapter) { ExpectWithin15Percent({.wit
 
 TEST(MemoryEstimateTest, AlsoWithActivationsRecomputed) {
   ExpectWithin15Percent({.recompute_activations = true});
+}
+
+TEST(MemoryEstimateTest, AlsoOfRowsThatAreHeldToTheBase) {
+  ExpectWithin15Percent({.held_to_base = true});
+}
+
+TEST(MemoryEstimateTest, AlsoOfFullParameterTraining) {
+  ExpectWithin15Percent({.full_parameter = true});
 }
 
 class ChooseTest : public ::testing::Test {

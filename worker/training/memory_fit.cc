@@ -1,0 +1,45 @@
+#include "worker/training/memory_fit.h"
+
+#include <algorithm>
+
+#include "base/status_macros.h"
+#include "worker/training/full_parameter_memory.h"
+#include "worker/training/memory_estimate.h"
+#include "worker/training/trainer_validation.h"
+
+namespace wardtune {
+absl::Status FitIntoMemory(std::span<const TrainingStream> streams, TrainedPart trained,
+                           int64_t free_bytes, TrainerOptions& options) {
+  const ModelConfig& config = streams[0].model.config();
+  const ComputeType type = streams[0].model.compute_type();
+  // The trainer keeps a copy of its options, and with them of the start.
+  MemoryQuestion question{
+      .lora = options.lora,
+      .adapters_held = options.validation.results_held() + (options.start ? 1 : 0),
+      .lanes = ComputeThreads()};
+  if (trained == TrainedPart::kWeights) {
+    question.lora.targets.clear();
+    question.lanes = 1;
+    const int64_t copies = FullParameterCopies(streams, options.validation);
+    WT_RETURN_IF_ERROR(CheckFullParameterMemory(config, type, copies, free_bytes));
+    free_bytes -= FullParameterBytes(config, type, copies);
+  }
+  if (streams[0].frozen != nullptr) question.frozen = streams[0].frozen->spec;
+  int64_t longest = 0;
+  for (const TrainingStream& stream : streams) {
+    for (const TrainingRow& row : stream.rows) {
+      longest = std::max(longest, static_cast<int64_t>(row.ids.size()));
+      if (stream.objective != Objective::kCrossEntropy) {
+        question.teacher_tokens += SupervisedTokens(row);
+      }
+    }
+  }
+  WT_ASSIGN_OR_RETURN(
+      const MicroBatchChoice choice,
+      ChooseMicroBatch(config, type, question, options.micro_batch_tokens, longest, free_bytes));
+  options.micro_batch_tokens = choice.tokens;
+  options.recompute_activations = choice.recompute_activations;
+  return absl::OkStatus();
+}
+
+}  // namespace wardtune

@@ -1,0 +1,109 @@
+#include "worker/training/memory_fit.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/status_matchers.h"
+#include "worker/model/out_of_memory.h"
+#include "worker/model/testing/tiny_model.h"
+#include "worker/training/full_parameter_memory.h"
+#include "worker/training/memory_estimate.h"
+
+namespace wardtune {
+namespace {
+
+using ::absl::StatusCode;
+using ::testing::HasSubstr;
+using ::wardtune::testing::StatusIs;
+
+constexpr int64_t kLongest = 40;
+
+class MemoryFitTest : public ::testing::Test {
+ protected:
+  MemoryFitTest() {
+    options_.lora.rank = 4;
+    options_.micro_batch_tokens = 4 * kLongest;
+    TrainingRow row;
+    row.ids.assign(kLongest, 5);
+    row.loss_mask.assign(kLongest, 1);
+    streams_ = {{.name = "customer", .rows = {row, row}, .model = base_},
+                {.name = "guard", .rows = {row}, .model = base_}};
+  }
+
+  // Of a LoRA run whose micro-batches have `tokens` tokens.
+  int64_t Needed(int64_t tokens, MemoryQuestion question = {}) const {
+    question.lora = options_.lora;
+    question.tokens = tokens;
+    question.supervised_tokens = tokens;
+    question.lanes = ComputeThreads();
+    return EstimateTrainingMemory(base_.config(), base_.compute_type(), question).total();
+  }
+  absl::Status Fit(int64_t free_bytes, TrainedPart trained = TrainedPart::kLora) {
+    return FitIntoMemory(streams_, trained, free_bytes, options_);
+  }
+
+  const DecoderModel base_ =
+      testing::LoadTinyModel("memory_fit", testing::TinyConfig("LlamaForCausalLM"));
+  TrainerOptions options_;
+  std::vector<TrainingStream> streams_;
+};
+
+TEST_F(MemoryFitTest, LeavesARunThatFitsAsItIs) {
+  WT_ASSERT_OK(Fit(Needed(4 * kLongest)));
+  EXPECT_EQ(options_.micro_batch_tokens, 4 * kLongest);
+  EXPECT_FALSE(options_.recompute_activations);
+}
+
+TEST_F(MemoryFitTest, HalvesTheMicroBatchDownToTheLongestRow) {
+  WT_ASSERT_OK(Fit(Needed(4 * kLongest) - 1));
+  EXPECT_EQ(options_.micro_batch_tokens, 2 * kLongest);
+  WT_ASSERT_OK(Fit(Needed(kLongest)));
+  EXPECT_EQ(options_.micro_batch_tokens, kLongest);
+}
+
+TEST_F(MemoryFitTest, RefusesWhatCannotFitAndLeavesTheOptions) {
+  const absl::Status status = Fit(1 << 20);
+  EXPECT_THAT(status, StatusIs(StatusCode::kResourceExhausted, HasSubstr("one row of 40 tokens")));
+  EXPECT_TRUE(IsOutOfMemory(status));
+  EXPECT_EQ(options_.micro_batch_tokens, 4 * kLongest);
+  EXPECT_FALSE(options_.recompute_activations);
+}
+
+TEST_F(MemoryFitTest, CountsTheStartTheKeptAdaptersAndTheFrozenOne) {
+  const int64_t plain = Needed(4 * kLongest);
+  WT_ASSERT_OK_AND_ASSIGN(options_.start, InitLora(base_.config(), options_.lora, 1));
+  streams_[0].frozen = std::make_shared<const LoraAdapter>(*options_.start);
+  options_.validation = {.rows = streams_[0].rows, .keep = 2};
+  const int64_t more = Needed(4 * kLongest, {.frozen = options_.lora, .adapters_held = 3});
+  ASSERT_GT(more, plain);
+  WT_ASSERT_OK(Fit(more));
+  EXPECT_EQ(options_.micro_batch_tokens, 4 * kLongest);
+  WT_ASSERT_OK(Fit(more - 1));
+  EXPECT_EQ(options_.micro_batch_tokens, 2 * kLongest);
+}
+
+TEST_F(MemoryFitTest, CountsTheTeachersOfRowsThatAreHeldToTheBase) {
+  streams_[1].objective = Objective::kKlToBase;
+  const int64_t more = Needed(4 * kLongest, {.teacher_tokens = kLongest - 1});
+  WT_ASSERT_OK(Fit(more));
+  EXPECT_EQ(options_.micro_batch_tokens, 4 * kLongest);
+  WT_ASSERT_OK(Fit(more - 1));
+  EXPECT_EQ(options_.micro_batch_tokens, 2 * kLongest);
+}
+
+TEST_F(MemoryFitTest, FullParameterTrainingNeedsAWorkingCopyOfEachModel) {
+  const int64_t one = FullParameterBytes(base_.config(), base_.compute_type(), 1);
+  EXPECT_THAT(Fit(one - 1, TrainedPart::kWeights),
+              StatusIs(StatusCode::kResourceExhausted, HasSubstr("train LoRA instead")));
+  EXPECT_THAT(Fit(one, TrainedPart::kWeights),
+              StatusIs(StatusCode::kResourceExhausted, HasSubstr("one row of 40 tokens")));
+  WT_EXPECT_OK(Fit(one + Needed(4 * kLongest), TrainedPart::kWeights));
+  streams_[1].model =
+      testing::LoadTinyModel("memory_fit_2", testing::TinyConfig("LlamaForCausalLM"));
+  const int64_t two = FullParameterBytes(base_.config(), base_.compute_type(), 2);
+  EXPECT_THAT(Fit(two - 1, TrainedPart::kWeights),
+              StatusIs(StatusCode::kResourceExhausted, HasSubstr("train LoRA instead")));
+}
+
+}  // namespace
+}  // namespace wardtune
