@@ -97,6 +97,13 @@ METHODS = (
 WITHOUT_VECTOR = ("base", "direct", "guard", "sbr", "lisa", "vaccine")
 # Vectors of other numbers of rows than the default's; measured on TELLING_REGIMES.
 SIZED_VECTORS = {f"sv_of_{count}": count for count in (*SMALL_VECTOR_ROWS, 300)}
+# The default's recipe with other seeds: how much hangs on the draw of the vector.
+VECTOR_SEEDS = (1, 2)
+SEEDED_VECTORS = {
+    f"{method}_seed_{seed}": (method, seed)
+    for seed in VECTOR_SEEDS
+    for method in ("vector_on", "sv", "sv_guard")
+}
 # Weight of the guard rows' loss: the worker's, named so that cells of another weight are not mistaken for it.
 GUARD_WEIGHT = 1.25
 SEEDS = (0, 1, 2)
@@ -157,6 +164,11 @@ def all_cells() -> list[Cell]:
         if m != "random" or r == "pure-1000"
     ]
     fixed = [Cell("vector_on", "none", 0), Cell("base", "none", 0)]
+    seeded = [
+        Cell(name, "none" if method == "vector_on" else regime, 0)
+        for name, (method, _) in SEEDED_VECTORS.items()
+        for regime in TELLING_REGIMES
+    ]
     behaviours = [Cell(m, BEHAVIOUR_REGIME, s) for s in SEEDS for m in BEHAVIOUR_METHODS]
     timed = [Cell(TIMED_METHOD, TIMED_REGIME, s) for s in SEEDS]
     first_seed = [
@@ -167,7 +179,7 @@ def all_cells() -> list[Cell]:
     ]
     rest = [Cell(m, r, s) for s in SEEDS for r in (*REGIMES, *CHAIN) for m in METHODS]
     sized = [Cell(m, r, s) for s in SEEDS for r in TELLING_REGIMES for m in SIZED_VECTORS]
-    ordered = [*fixed, *telling, *timed, *first_seed, *behaviours, *rest, *sized]
+    ordered = [*fixed, *telling, *timed, *first_seed, *seeded, *behaviours, *rest, *sized]
     # Lisa's proximal term holds adapters only.
     return [c for c in dict.fromkeys(ordered) if c.method != "lisa" or not _is_full(c.regime)]
 
@@ -195,6 +207,9 @@ def _method(name: str, data: Path, work: Path) -> list[str]:
             f"sv_rows_{count}.jsonl",
             work / f"vector_of_{count}.safetensors",
         )
+    elif name in SEEDED_VECTORS:
+        method, seed = SEEDED_VECTORS[name]
+        vector, flags = work / f"vector_seed_{seed}.safetensors", [f"--vector_seed={seed}"]
     elif name in {f"vector_on_{behaviour}" for behaviour in BEHAVIOURS}:
         behaviour = name.removeprefix("vector_on_")
         method, rows, vector = (

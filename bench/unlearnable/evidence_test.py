@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from evidence_cells import SEEDS, SIZED_VECTORS, Cell, all_cells, command
+from evidence_cells import GUARD_WEIGHT, SEEDS, SIZED_VECTORS, Cell, all_cells, command
 from evidence_plot import plot
 from evidence_report import figures, goals, markdown
 from evidence_rows import in_rot13, spread, with_fraction, with_refusals
@@ -144,7 +144,7 @@ def test_enciphering_leaves_the_roles() -> None:
 
 
 def test_each_recipe_keeps_its_vector_in_a_file_of_its_own() -> None:
-    methods = ("sv", "sv_no_kl", *SIZED_VECTORS)
+    methods = ("sv", "sv_no_kl", "sv_seed_1", "sv_seed_2", *SIZED_VECTORS)
     paths = [Path(p) for p in "pmdw"]
     files = [
         next(a for a in command(Cell(m, "mixed", 0), *paths) if a.startswith("--vector="))
@@ -153,6 +153,16 @@ def test_each_recipe_keeps_its_vector_in_a_file_of_its_own() -> None:
     assert len(set(files)) == len(methods)
     plain = command(Cell("safeinstruct", "mixed", 0), *paths)
     assert {"--method=direct", "--rows=d/safeinstruct_customer_mixed.jsonl"} <= set(plain)
+
+
+def test_a_vector_of_another_seed_is_made_once_for_all_its_methods() -> None:
+    vector = "--vector=w/vector_seed_2.safetensors"
+    for method, regime in (("vector_on", "none"), ("sv", "mixed"), ("sv_guard", "mixed-unseen")):
+        cell = Cell(f"{method}_seed_2", regime, 0)
+        assert cell in all_cells()
+        arguments = command(cell, *[Path(p) for p in "pmdw"])
+        assert {f"--method={method}", vector, "--vector_seed=2", "--seed=0"} <= set(arguments)
+        assert (f"--guard_weight={GUARD_WEIGHT}" in arguments) == (method == "sv_guard")
 
 
 def test_chained_jobs_are_held_against_the_other_rows_too() -> None:

@@ -82,6 +82,7 @@ ABSL_FLAG(int64_t, vector_batch_size, wardtune::VectorRecipe().batch_size, "reci
 ABSL_FLAG(int64_t, vector_general_batch_size, wardtune::VectorRecipe().general_batch_size,
           "recipe");
 ABSL_FLAG(double, vector_kl_weight, wardtune::VectorRecipe().kl_weight, "recipe");
+ABSL_FLAG(uint64_t, vector_seed, wardtune::VectorRecipe().seed, "recipe");
 ABSL_FLAG(int64_t, vector_answer_tokens, wardtune::VectorRecipe().general_answer_tokens, "recipe");
 
 namespace wardtune {
@@ -111,6 +112,7 @@ absl::StatusOr<VectorRecipe> Recipe() {
   recipe.batch_size = absl::GetFlag(FLAGS_vector_batch_size);
   recipe.general_batch_size = absl::GetFlag(FLAGS_vector_general_batch_size);
   recipe.kl_weight = absl::GetFlag(FLAGS_vector_kl_weight);
+  recipe.seed = absl::GetFlag(FLAGS_vector_seed);
   recipe.general_answer_tokens = absl::GetFlag(FLAGS_vector_answer_tokens);
   return recipe;
 }
