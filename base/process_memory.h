@@ -1,4 +1,4 @@
-// What this process has in memory, for tests that measure it.
+// What this process has in memory, for tests and benches that measure it.
 // Thread safety: pure function.
 #ifndef WARDTUNE_BASE_PROCESS_MEMORY_H_
 #define WARDTUNE_BASE_PROCESS_MEMORY_H_

@@ -15,9 +15,9 @@
 #include "absl/strings/str_join.h"
 #include "base/clock.h"
 #include "base/file_system.h"
+#include "base/process_memory.h"
 #include "base/status_macros.h"
 #include "bench/report_file.h"
-#include "bench/train/peak_memory.h"
 #include "bench/train/token_rows.h"
 #include "worker/model/generator.h"
 
@@ -51,7 +51,7 @@ absl::Status Run() {
   const std::string json = absl::StrFormat(
       "{\"tokens_per_second\": %.3f, \"tokens\": %d, \"seconds\": %.4f, \"peak_rss_bytes\": %d, "
       "\"first\": [%s]}\n",
-      static_cast<double>(tokens) / seconds, tokens, seconds, PeakResidentBytes(),
+      static_cast<double>(tokens) / seconds, tokens, seconds, ProcessMemory("VmHWM:"),
       absl::StrJoin(answers[0], ", "));
   return WriteReport(files, absl::GetFlag(FLAGS_out), json);
 }

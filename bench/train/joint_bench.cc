@@ -14,9 +14,9 @@
 #include "absl/strings/str_format.h"
 #include "base/clock.h"
 #include "base/file_system.h"
+#include "base/process_memory.h"
 #include "base/status_macros.h"
 #include "bench/report_file.h"
-#include "bench/train/peak_memory.h"
 #include "bench/train/token_rows.h"
 #include "worker/training/joint_trainer.h"
 
@@ -89,7 +89,7 @@ absl::Status Run() {
   const std::string json = absl::StrFormat(
       "{\"tokens_per_second\": %.3f, \"tokens\": %d, \"started\": %.4f, \"ended\": %.4f, "
       "\"peak_rss_bytes\": %d}\n",
-      static_cast<double>(tokens) / (end - begin), tokens, begin, end, PeakResidentBytes());
+      static_cast<double>(tokens) / (end - begin), tokens, begin, end, ProcessMemory("VmHWM:"));
   return WriteReport(files, absl::GetFlag(FLAGS_out), json);
 }
 

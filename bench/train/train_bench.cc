@@ -28,9 +28,9 @@
 #include "absl/strings/str_join.h"
 #include "base/clock.h"
 #include "base/file_system.h"
+#include "base/process_memory.h"
 #include "base/status_macros.h"
 #include "bench/report_file.h"
-#include "bench/train/peak_memory.h"
 #include "bench/train/token_rows.h"
 #include "worker/agent/adapter_export.h"
 #include "worker/training/gloo_exchange.h"
@@ -139,7 +139,7 @@ std::string ReportOf(const Timed& timed, const Timed& plain, ComputeType type) {
   std::string json = absl::StrFormat(
       "{\"tokens_per_second\": %.3f, \"tokens\": %d, \"seconds\": %.4f, \"peak_rss_bytes\": %d, "
       "\"dtype\": \"%s\", \"step_seconds\": [%s], \"losses\": [%s]",
-      static_cast<double>(timed.tokens) / total, timed.tokens, total, PeakResidentBytes(),
+      static_cast<double>(timed.tokens) / total, timed.tokens, total, ProcessMemory("VmHWM:"),
       type == ComputeType::kBfloat16 ? "bfloat16" : "float32", Numbers(timed.seconds),
       Numbers(timed.losses));
   if (!plain.seconds.empty()) {
