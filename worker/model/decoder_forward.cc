@@ -6,6 +6,21 @@
 namespace wardtune {
 namespace {
 
+// Results that the next operation uses up, in memory that all layers of a pass share. Allocated
+// anew in each they left holes between what is kept for the backward pass, a tenth of a step's
+// memory: glibc before 2.38 never gives an aligned allocation a hole of just its size.
+struct Scratch {
+  Scratch() = default;  // nothing is shared
+  Scratch(const at::Tensor& x, int64_t intermediate_size)
+      : normed(at::empty_like(x)),
+        projected(at::empty_like(x)),
+        activation(at::empty({x.size(0), intermediate_size}, x.options())) {}
+
+  at::Tensor normed;      // [rows, hidden]
+  at::Tensor projected;   // [rows, hidden], what a block adds to the residual stream
+  at::Tensor activation;  // [rows, intermediate]
+};
+
 // What all layers of one pass share.
 struct Pass {
   const ModelWeights& weights;
@@ -13,6 +28,7 @@ struct Pass {
   const PackedTokens& tokens;
   const RopeTables& rope;
   const ForwardHooks& hooks;
+  const Scratch& scratch;
 };
 
 // (x A^T) B^T of one segment: block by block, or with B's zeros as one product where each product
@@ -29,9 +45,10 @@ void AddTermsOf(const LoraSegment& segment, const FusedLora& lora, const at::Ten
   }
 }
 
-// y = x W^T + bias, plus (x A^T) B^T in every segment. `keep` receives the x A^T.
+// y = x W^T + bias, plus (x A^T) B^T in every segment. `keep` receives the x A^T. The result may be
+// `into`.
 at::Tensor Linear(const Pass& pass, int64_t layer, FusedLinear which, const at::Tensor& x,
-                  LayerActivations* keep) {
+                  LayerActivations* keep, const at::Tensor& into = {}) {
   const bool by_block = pass.hooks.packed == nullptr && HasOwnProducts(x);
   std::vector<LowRankTerm> terms;
   for (const LoraSegment& segment : pass.segments) {
@@ -49,7 +66,7 @@ at::Tensor Linear(const Pass& pass, int64_t layer, FusedLinear which, const at::
     y = pass.hooks.packed->Multiply(layer, which, x);
     AddTimesTransposed(y, terms);
   } else {
-    y = TimesTransposed(x, linear.weight, terms);
+    y = TimesTransposed(x, linear.weight, terms, into);
   }
   return linear.bias.defined() ? y.add_(linear.bias) : y;
 }
@@ -71,7 +88,8 @@ at::Tensor AttentionBlock(const Pass& pass, int64_t number, const at::Tensor& no
   } else {
     attention = PackedAttention(qkv, pass.tokens.offsets, config);
   }
-  at::Tensor out = Linear(pass, number, FusedLinear::kO, attention.out, keep);
+  at::Tensor out =
+      Linear(pass, number, FusedLinear::kO, attention.out, keep, pass.scratch.projected);
   if (keep != nullptr) {
     keep->qkv = qkv;
     keep->attention = std::move(attention);
@@ -82,7 +100,8 @@ at::Tensor AttentionBlock(const Pass& pass, int64_t number, const at::Tensor& no
 at::Tensor MlpBlock(const Pass& pass, int64_t number, const at::Tensor& normed,
                     LayerActivations* keep) {
   at::Tensor gate_up = Linear(pass, number, FusedLinear::kGateUp, normed, keep);
-  at::Tensor out = Linear(pass, number, FusedLinear::kDown, SwiGlu(gate_up), keep);
+  at::Tensor out = Linear(pass, number, FusedLinear::kDown,
+                          SwiGlu(gate_up, pass.scratch.activation), keep, pass.scratch.projected);
   if (keep != nullptr) keep->gate_up = gate_up;
   return out;
 }
@@ -95,10 +114,11 @@ struct Residual {
 Residual RunLayer(const Pass& pass, int64_t number, const Residual& input, LayerActivations* keep) {
   const double eps = pass.weights.config.rms_norm_eps;
   const LayerWeights& layer = pass.weights.layers[number];
-  const NormResult in = AddRmsNorm(input.x, input.delta, layer.input_norm, eps);
+  const at::Tensor& normed = pass.scratch.normed;
+  const NormResult in = AddRmsNorm(input.x, input.delta, layer.input_norm, eps, normed);
   at::Tensor attended = AttentionBlock(pass, number, in.y, keep);
   if (!pass.hooks.attention_shifts.empty()) attended.add_(pass.hooks.attention_shifts[number]);
-  const NormResult mid = AddRmsNorm(in.sum, attended, layer.post_attention_norm, eps);
+  const NormResult mid = AddRmsNorm(in.sum, attended, layer.post_attention_norm, eps, normed);
   if (keep != nullptr) {
     keep->x = in.sum;
     keep->inv_rms = in.inv_rms;
@@ -149,8 +169,9 @@ at::Tensor NormalizeQueryKey(const at::Tensor& qkv, const LayerWeights& layer,
 at::Tensor RunLayers(const ModelWeights& weights, LoraSegments segments, const PackedTokens& tokens,
                      const ForwardHooks& hooks) {
   const RopeTables rope = MakeRopeTables(weights.rope, tokens.positions);
-  const Pass pass{weights, segments, tokens, rope, hooks};
   Residual residual{weights.embedding.index_select(0, tokens.ids), {}};
+  const Scratch scratch(residual.x, weights.config.intermediate_size);
+  const Pass pass{weights, segments, tokens, rope, hooks, scratch};
   for (int64_t l = 0; l < weights.config.num_layers; ++l) {
     LayerActivations* keep = nullptr;
     if (hooks.activations != nullptr) keep = &hooks.activations->emplace_back();
@@ -173,7 +194,8 @@ at::Tensor RunLayers(const ModelWeights& weights, const LoraRuntime& lora,
 void RecomputeLayer(const ModelWeights& weights, LoraSegments segments, const PackedTokens& tokens,
                     const RopeTables& rope, int64_t layer, LayerActivations& activations) {
   const ForwardHooks hooks;
-  RunLayer({weights, segments, tokens, rope, hooks}, layer, {activations.x, {}}, &activations);
+  RunLayer({weights, segments, tokens, rope, hooks, Scratch()}, layer, {activations.x, {}},
+           &activations);
 }
 
 at::Tensor HeadLogits(const ModelWeights& weights, const at::Tensor& residual_rows,

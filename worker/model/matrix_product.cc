@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "worker/model/bf16_gemm.h"
@@ -147,14 +148,14 @@ void AddTerms(at::Tensor& y, std::span<const LowRankTerm> terms, bool k_first) {
 }
 
 at::Tensor Product(const at::Tensor& x, const at::Tensor& w, bool k_first,
-                   std::span<const LowRankTerm> terms) {
+                   std::span<const LowRankTerm> terms, at::Tensor y = {}) {
+  if (!y.defined()) y = at::empty({x.size(0), w.size(k_first ? 1 : 0)}, x.options());
   const Bf16Gemm* const gemm = GemmFor(x);
   if (gemm == nullptr) {
-    at::Tensor y = at::mm(x, k_first ? w : w.t());
+    at::mm_out(y, x, k_first ? w : w.t());
     AddTerms(y, terms, k_first);
     return y;
   }
-  at::Tensor y = at::empty({x.size(0), w.size(k_first ? 1 : 0)}, x.options());
   Multiply(*gemm, x, w, k_first, terms, /*accumulate=*/false, y);
   return y;
 }
@@ -164,8 +165,8 @@ at::Tensor Product(const at::Tensor& x, const at::Tensor& w, bool k_first,
 bool HasOwnProducts(const at::Tensor& x) { return GemmFor(x) != nullptr; }
 
 at::Tensor TimesTransposed(const at::Tensor& x, const at::Tensor& w,
-                           std::span<const LowRankTerm> terms) {
-  return Product(x, w, /*k_first=*/false, terms);
+                           std::span<const LowRankTerm> terms, at::Tensor y) {
+  return Product(x, w, /*k_first=*/false, terms, std::move(y));
 }
 void AddTimesTransposed(at::Tensor& y, std::span<const LowRankTerm> terms) {
   AddTerms(y, terms, /*k_first=*/false);

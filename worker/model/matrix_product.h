@@ -27,9 +27,10 @@ struct LowRankTerm {
   at::Tensor right;    // as the product's w: [columns, R] or [R, columns]
 };
 
-// x [n, k] w [m, k]^T + terms -> [n, m]: a linear layer forward.
+// x [n, k] w [m, k]^T + terms -> [n, m]: a linear layer forward. The result is `y` where that is
+// defined, which then must be of its shape and type.
 at::Tensor TimesTransposed(const at::Tensor& x, const at::Tensor& w,
-                           std::span<const LowRankTerm> terms = {});
+                           std::span<const LowRankTerm> terms = {}, at::Tensor y = {});
 // The terms alone: y += left right^T, each in its place.
 void AddTimesTransposed(at::Tensor& y, std::span<const LowRankTerm> terms);
 

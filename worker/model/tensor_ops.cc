@@ -2,6 +2,8 @@
 
 #include <ATen/Parallel.h>
 
+#include <utility>
+
 #include "worker/model/elementwise_kernels.h"
 #include "worker/model/torch_ops.h"
 
@@ -45,7 +47,7 @@ void ApplyRopeGeneric(at::Tensor& x, const RopeTables& tables, int64_t heads, in
 }  // namespace
 
 NormResult AddRmsNorm(const at::Tensor& x, const at::Tensor& delta, const at::Tensor& weight,
-                      double eps) {
+                      double eps, at::Tensor y) {
   NormResult result;
   if (!x.is_cpu()) {
     result.sum = delta.defined() ? x + delta : x;
@@ -58,7 +60,7 @@ NormResult AddRmsNorm(const at::Tensor& x, const at::Tensor& delta, const at::Te
   const int64_t rows = x.size(0);
   const int64_t h = x.size(1);
   result.sum = delta.defined() ? at::empty_like(x) : x;
-  result.y = at::empty_like(x);
+  result.y = y.defined() ? std::move(y) : at::empty_like(x);
   result.inv_rms = at::empty({rows}, at::kFloat);
   WithElementType(x, [&]<typename T>(T) {
     const auto kernel = BestCpuKernels().of<T>().add_rms_norm;
@@ -116,12 +118,12 @@ void ApplyRope(at::Tensor& x, const RopeTables& tables, int64_t heads, int64_t h
   });
 }
 
-at::Tensor SwiGlu(const at::Tensor& gate_up) {
+at::Tensor SwiGlu(const at::Tensor& gate_up, at::Tensor act) {
   const int64_t h = gate_up.size(1) / 2;
   if (!gate_up.is_cpu()) {
     return at::silu(gate_up.narrow(1, 0, h)) * gate_up.narrow(1, h, h);
   }
-  at::Tensor act = at::empty({gate_up.size(0), h}, gate_up.options());
+  if (!act.defined()) act = at::empty({gate_up.size(0), h}, gate_up.options());
   WithElementType(gate_up, [&]<typename T>(T) {
     const auto kernel = BestCpuKernels().of<T>().swiglu;
     ParallelRows(gate_up.size(0), h, [&](int64_t begin, int64_t end) {

@@ -19,9 +19,10 @@ struct NormResult {
   at::Tensor y;        // sum * inv_rms * weight
   at::Tensor inv_rms;  // [rows], fp32
 };
-// RMSNorm of x + delta over the last dimension; delta may be undefined. x is [rows, h].
+// RMSNorm of x + delta over the last dimension; delta may be undefined. x is [rows, h]. On the CPU
+// the result's y is `y` where that is defined, which then must be like x.
 NormResult AddRmsNorm(const at::Tensor& x, const at::Tensor& delta, const at::Tensor& weight,
-                      double eps);
+                      double eps, at::Tensor y = {});
 // dx += gradient of y with respect to x.
 void AddRmsNormGradient(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight,
                         const at::Tensor& inv_rms, at::Tensor& dx);
@@ -37,8 +38,9 @@ RopeTables MakeRopeTables(const RopeFrequencies& rope, const at::Tensor& positio
 void ApplyRope(at::Tensor& x, const RopeTables& tables, int64_t heads, int64_t head_dim,
                bool inverse);
 
-// silu(gate) * up of gate_up [rows, 2h].
-at::Tensor SwiGlu(const at::Tensor& gate_up);
+// silu(gate) * up of gate_up [rows, 2h]. On the CPU the result is `act` where that is defined,
+// which then must be [rows, h].
+at::Tensor SwiGlu(const at::Tensor& gate_up, at::Tensor act = {});
 // Overwrites gate_up with its gradient and d_act [rows, h] with the activation silu(gate) * up.
 void SwiGluGradient(at::Tensor& gate_up, at::Tensor& d_act);
 
