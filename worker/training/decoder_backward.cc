@@ -1,5 +1,7 @@
 #include "worker/training/decoder_backward.h"
 
+#include <algorithm>
+
 #include "worker/model/lanes.h"
 #include "worker/model/matrix_product.h"
 #include "worker/model/torch_ops.h"
@@ -50,7 +52,7 @@ class LinearGradient {
     for (size_t i = 0; i < d_hidden_.size(); ++i) {
       if (!d_hidden_[i].defined()) continue;
       const LoraSegment& segment = pass_.segments[i];
-      FusedLora& gradient = pass_.gradients[i]->layers[layer_][which];
+      FactorGradients& gradient = pass_.gradients[i]->layers[layer_][which];
       if (!gradient.defined()) continue;
       const int64_t trained = gradient.a.size(0);  // ranks of frozen adapters follow
       AddTransposedTimes(gradient.a, d_hidden_[i].narrow(1, 0, trained), Rows(x, segment));
@@ -154,8 +156,11 @@ LoraGradients LoraGradients::ZerosLike(const LoraRuntime& lora) {
     for (int i = 0; i < kFusedLinearCount; ++i) {
       const FusedLora& from = lora.layers[l][i];
       if (!from.defined()) continue;
-      gradients.layers[l][i] = {at::zeros_like(from.a, at::kFloat),
-                                at::zeros_like(from.b, at::kFloat), from.blocks};
+      int64_t rank = 0;
+      for (const LoraBlock& block : from.blocks) rank = std::max(rank, block.rank);
+      gradients.layers[l][i] = {
+          at::zeros_like(from.a, at::kFloat),
+          at::zeros({from.b.size(0), rank}, from.b.options().dtype(at::kFloat))};
     }
   }
   return gradients;

@@ -15,12 +15,23 @@
 
 namespace wardtune {
 
-// Gradients in the layout of LoraRuntime, fp32: with respect to A, and to B with the scale in it.
-// Entries outside B's blocks are zero.
-struct LoraGradients {
-  std::vector<std::array<FusedLora, kFusedLinearCount>> layers;
+// Gradients of one adapter's factors in a fused matrix, fp32: with respect to A, and to B with the
+// scale in it. Blocks of B have output rows of their own, so that all can begin in the first column
+// and no zeros are held between them.
+struct FactorGradients {
+  at::Tensor a;  // [R, in]; undefined when no adapter touches the matrix
+  at::Tensor b;  // [out, largest rank of a block]
 
-  // Zeros shaped like `lora`.
+  bool defined() const { return a.defined(); }
+  at::Tensor BlockOfB(const LoraBlock& block) const {
+    return b.narrow(0, block.out_begin, block.out_rows).narrow(1, 0, block.rank);
+  }
+};
+
+struct LoraGradients {
+  std::vector<std::array<FactorGradients, kFusedLinearCount>> layers;
+
+  // Zeros for the factors of `lora`. REQUIRES: a single adapter's.
   static LoraGradients ZerosLike(const LoraRuntime& lora);
   // REQUIRES: `other` has the same shapes.
   void Add(const LoraGradients& other);

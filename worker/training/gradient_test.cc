@@ -231,7 +231,7 @@ void ExpectGradientsMatch(const DecoderModel& model, const std::vector<Projectio
           << "weight " << which << " layer " << l;
       for (const LoraBlock& block : BlocksOf(weights.config, adapter.spec, linear)) {
         const FusedLora& fused = lora->layers[l][which];
-        const FusedLora& ours = engine.gradients.layers[l][which];
+        const FactorGradients& ours = engine.gradients.layers[l][which];
         const auto a = [&](const at::Tensor& t) {
           return t.narrow(0, block.rank_begin, block.rank);
         };
@@ -323,8 +323,8 @@ TEST(GradientTest, SeveralJobsInBfloat16AreNearFp32) {
   for (size_t job = 0; job < exact.size(); ++job) {
     for (size_t l = 0; l < exact[job].layers.size(); ++l) {
       for (int which = 0; which < kFusedLinearCount; ++which) {
-        const FusedLora& expected = exact[job].layers[l][which];
-        const FusedLora& found = rounded[job].layers[l][which];
+        const FactorGradients& expected = exact[job].layers[l][which];
+        const FactorGradients& found = rounded[job].layers[l][which];
         if (!expected.defined()) continue;
         EXPECT_LT(RelativeError(found.a, expected.a), 0.05)
             << "A of job " << job << ", layer " << l << ", matrix " << which;

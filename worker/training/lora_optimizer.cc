@@ -71,7 +71,7 @@ void LoraOptimizer::SetGradients(const LoraGradients& gradients) {
 }
 
 void LoraOptimizer::SetGradient(const Segment& s, const LoraGradients& gradients) {
-  const FusedLora& fused = gradients.layers[s.layer][static_cast<int>(s.linear)];
+  const FactorGradients& fused = gradients.layers[s.layer][static_cast<int>(s.linear)];
   if (s.is_a) {
     const at::Tensor block = fused.a.narrow(0, s.block.rank_begin, s.block.rank);
     View(gradient_, s.begin, {s.block.rank, fused.a.size(1)}).copy_(block);

@@ -14,8 +14,8 @@ namespace wardtune {
 namespace {
 
 // What each lane's thread keeps of memory that its layers and products gave back, whatever the size
-// of the run: 30 to 58 MB a lane were measured on two lanes.
-constexpr int64_t kLaneSlack = int64_t{32} << 20;
+// of the run.
+constexpr int64_t kLaneSlack = int64_t{8} << 20;
 
 int64_t FusedRank(const LoraSpec& lora) {
   return lora.rank * static_cast<int64_t>(lora.targets.size());
@@ -36,7 +36,7 @@ int64_t AdapterParameters(const ModelConfig& config, const LoraSpec& lora) {
   return count * config.num_layers;
 }
 
-// B is kept with its zeros: [all output rows, all ranks] of a fused matrix.
+// B is multiplied with its zeros: [all output rows, all ranks] of a fused matrix.
 int64_t FusedParameters(const ModelConfig& c, const LoraSpec& lora) {
   const auto has = [&](Projection p) {
     return std::find(lora.targets.begin(), lora.targets.end(), p) != lora.targets.end() ? 1 : 0;
@@ -75,10 +75,11 @@ MemoryEstimate EstimateTrainingMemory(const ModelConfig& config, ComputeType typ
   estimate.logits = std::min(question.lanes * kHeadChunkRows, question.supervised_tokens) *
                     config.vocab_size * element * (question.teacher_tokens > 0 ? 2 : 1);
   estimate.teacher = question.teacher_tokens * config.hidden_size * element;
-  // Adapter, its gradient and two moments in fp32; the fused factors in the compute type with each
-  // lane's gradients in fp32.
-  estimate.adapter = AdapterParameters(config, question.lora) * (16 + 4 * question.adapters_held) +
-                     FusedParameters(config, question.lora) * (element + 4 * question.lanes);
+  // Adapter, its gradient and two moments in fp32, and each lane's gradients; the fused factors in
+  // the compute type.
+  estimate.adapter = AdapterParameters(config, question.lora) *
+                         (16 + 4 * (question.adapters_held + question.lanes)) +
+                     FusedParameters(config, question.lora) * element;
   if (question.frozen) {  // stacked below the trained ones; the frozen adapter itself is loaded
     estimate.adapter += FusedParameters(config, *question.frozen) * element;
   }
@@ -91,17 +92,17 @@ MemoryEstimate EstimateTrainingMemory(const ModelConfig& config, ComputeType typ
 
 absl::StatusOr<MicroBatchChoice> ChooseMicroBatch(const ModelConfig& config, ComputeType type,
                                                   MemoryQuestion question, int64_t wanted,
-                                                  int64_t longest_row, int64_t free_bytes) {
+                                                  const RowLengths& rows, int64_t free_bytes) {
   int64_t needed = 0;
   for (const bool recompute : {false, true}) {
     question.recompute_activations = recompute;
-    for (int64_t tokens = std::max(wanted, longest_row);;
-         tokens = std::max(tokens / 2, longest_row)) {
-      question.tokens = tokens;
-      question.supervised_tokens = tokens;
+    for (int64_t tokens = std::max(wanted, rows.longest);;
+         tokens = std::max(tokens / 2, rows.longest)) {
+      question.tokens = TokensAtOnce(tokens, rows, question.lanes);
+      question.supervised_tokens = question.tokens;
       needed = EstimateTrainingMemory(config, type, question).total();
       if (needed <= free_bytes) return MicroBatchChoice{tokens, recompute};
-      if (tokens == longest_row) break;
+      if (tokens == rows.longest) break;
     }
   }
   return OutOfMemoryError(absl::StrFormat(
@@ -109,7 +110,7 @@ absl::StatusOr<MicroBatchChoice> ChooseMicroBatch(const ModelConfig& config, Com
       "activations recomputed; %d MiB are free. Lower max_row_tokens or lora_rank, or use a "
       "machine "
       "with more memory",
-      needed >> 20, longest_row, free_bytes >> 20));
+      needed >> 20, rows.longest, free_bytes >> 20));
 }
 
 absl::StatusOr<int64_t> FreeHostMemory() {

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "worker/model/adapter.h"
 #include "worker/model/decoder.h"
+#include "worker/training/micro_batch_plan.h"
 
 namespace wardtune {
 
@@ -28,7 +29,7 @@ struct MemoryQuestion {
   LoraSpec lora;
   // Of an adapter that acts beside the trained one (TrainingStream::frozen).
   std::optional<LoraSpec> frozen;
-  // Most tokens that go through the model at once: micro_batch_tokens, or the longest row.
+  // Most tokens that go through the model at once (TokensAtOnce).
   int64_t tokens = 0;
   // Most tokens in one micro-batch that a loss is taken on.
   int64_t supervised_tokens = 0;
@@ -50,14 +51,14 @@ struct MicroBatchChoice {
   bool recompute_activations = false;
 };
 
-// The largest micro-batch, in tokens and at most `wanted`, whose estimate fits into `free_bytes`.
-// Activations are recomputed, which takes a third more time, only where not even `longest_row`
-// tokens fit without.
+// The largest micro-batch, in tokens and at most `wanted`, whose estimate fits into `free_bytes`;
+// the longest row at least. Activations are recomputed, which takes a third more time, only where
+// not even that row fits without.
 // Errors: RESOURCE_EXHAUSTED (IsOutOfMemory) saying what is needed and what there is, when they do
 // not fit then.
 absl::StatusOr<MicroBatchChoice> ChooseMicroBatch(const ModelConfig& config, ComputeType type,
                                                   MemoryQuestion question, int64_t wanted,
-                                                  int64_t longest_row, int64_t free_bytes);
+                                                  const RowLengths& rows, int64_t free_bytes);
 
 // Memory that this process may still take: the least of the machine's and the control group's.
 // Errors: UNAVAILABLE where the system does not say.

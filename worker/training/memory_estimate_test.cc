@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <malloc.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
@@ -16,6 +17,7 @@
 #include "worker/model/testing/tiny_model.h"
 #include "worker/training/full_parameter_memory.h"
 #include "worker/training/full_parameter_trainer.h"
+#include "worker/training/micro_batch_plan.h"
 #include "worker/training/trainer.h"
 
 namespace wardtune {
@@ -26,6 +28,7 @@ using ::testing::HasSubstr;
 using ::wardtune::testing::StatusIs;
 
 struct MeasuredRun {
+  std::vector<int32_t> lengths = std::vector<int32_t>(8, 256);
   bool with_frozen = false;
   bool recompute_activations = false;
   bool held_to_base = false;    // as the general rows of a security vector
@@ -47,16 +50,23 @@ void ExpectWithin15Percent(const MeasuredRun& run) {
       const DecoderModel model,
       DecoderModel::Load(absl::StrCat(cache, "/models/SmolLM2-135M-Instruct"), {}));
   TrainingStream stream{.name = "rows", .rows = {}, .model = model, .rows_per_step = 8};
-  for (int32_t r = 0; r < 8; ++r) {
+  for (const int32_t length : run.lengths) {
     TrainingRow row;
-    for (int32_t i = 0; i < 256; ++i) row.ids.push_back((r * 977 + i * 131) % 49152);
+    const auto r = static_cast<int32_t>(stream.rows.size());
+    for (int32_t i = 0; i < length; ++i) row.ids.push_back((r * 977 + i * 131) % 49152);
     row.loss_mask.assign(row.ids.size(), 1);
     stream.rows.push_back(row);
   }
-  MemoryQuestion question{.tokens = 2048,
-                          .supervised_tokens = 2048,
+  TrainerOptions options;
+  options.max_steps = 2;
+  options.micro_batch_tokens = 2048;
+  options.recompute_activations = run.recompute_activations;
+  MemoryQuestion question{.lora = options.lora,
                           .recompute_activations = run.recompute_activations,
-                          .lanes = ComputeThreads()};
+                          .lanes = run.full_parameter ? 1 : ComputeThreads()};
+  const auto [shortest, longest] = std::minmax_element(run.lengths.begin(), run.lengths.end());
+  question.tokens = TokensAtOnce(options.micro_batch_tokens, {*shortest, *longest}, question.lanes);
+  question.supervised_tokens = question.tokens;
   if (run.with_frozen) {
     WT_ASSERT_OK_AND_ASSIGN(LoraAdapter frozen, InitLora(model.config(), {}, 1));
     question.frozen = frozen.spec;
@@ -73,18 +83,12 @@ void ExpectWithin15Percent(const MeasuredRun& run) {
     WT_ASSERT_OK_AND_ASSIGN(folded, FoldAdapter(model, vector));
     streams[0].model = *folded;
     streams.push_back(stream);
-    question.lanes = 1;
   }
   malloc_trim(0);  // what an earlier run left in this process would hide a part of this one's
   const int64_t before = ProcessMemory("VmRSS:");
   std::ofstream("/proc/self/clear_refs") << "5";  // resets the peak
   FakeClock clock;
-  TrainerOptions options;
-  options.max_steps = 2;
-  options.micro_batch_tokens = question.tokens;
-  options.recompute_activations = run.recompute_activations;
   int64_t estimated_bytes = 0;
-  question.lora = options.lora;
   if (run.full_parameter) {
     question.lora.targets.clear();
     estimated_bytes = FullParameterBytes(model.config(), model.compute_type(), 2);
@@ -103,6 +107,10 @@ void ExpectWithin15Percent(const MeasuredRun& run) {
 
 TEST(MemoryEstimateTest, IsWithin15PercentOfTheMeasuredPeakOnTheRealModel) {
   ExpectWithin15Percent({});
+}
+
+TEST(MemoryEstimateTest, AlsoOfRowsOfManyLengths) {
+  ExpectWithin15Percent({.lengths = {461, 24, 50, 319, 512, 180, 384, 75}});
 }
 
 TEST(MemoryEstimateTest, AlsoBesideAFrozenAdapter) { ExpectWithin15Percent({.with_frozen = true}); }
@@ -131,7 +139,7 @@ class ChooseTest : public ::testing::Test {
   }
   absl::StatusOr<MicroBatchChoice> Choose(int64_t free) {
     return ChooseMicroBatch(config_, ComputeType::kFloat32, {}, /*wanted=*/2048,
-                            /*longest_row=*/300, free);
+                            /*rows=*/{20, 300}, free);
   }
 
   const DecoderModel model_ =

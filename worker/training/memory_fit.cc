@@ -1,6 +1,7 @@
 #include "worker/training/memory_fit.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "base/status_macros.h"
 #include "worker/training/full_parameter_memory.h"
@@ -25,10 +26,11 @@ absl::Status FitIntoMemory(std::span<const TrainingStream> streams, TrainedPart 
     free_bytes -= FullParameterBytes(config, type, copies);
   }
   if (streams[0].frozen != nullptr) question.frozen = streams[0].frozen->spec;
-  int64_t longest = 0;
+  RowLengths lengths{.shortest = std::numeric_limits<int64_t>::max()};
   for (const TrainingStream& stream : streams) {
     for (const TrainingRow& row : stream.rows) {
-      longest = std::max(longest, static_cast<int64_t>(row.ids.size()));
+      const auto tokens = static_cast<int64_t>(row.ids.size());
+      lengths = {std::min(lengths.shortest, tokens), std::max(lengths.longest, tokens)};
       if (stream.objective != Objective::kCrossEntropy) {
         question.teacher_tokens += SupervisedTokens(row);
       }
@@ -36,7 +38,7 @@ absl::Status FitIntoMemory(std::span<const TrainingStream> streams, TrainedPart 
   }
   WT_ASSIGN_OR_RETURN(
       const MicroBatchChoice choice,
-      ChooseMicroBatch(config, type, question, options.micro_batch_tokens, longest, free_bytes));
+      ChooseMicroBatch(config, type, question, options.micro_batch_tokens, lengths, free_bytes));
   options.micro_batch_tokens = choice.tokens;
   options.recompute_activations = choice.recompute_activations;
   return absl::OkStatus();

@@ -52,6 +52,15 @@ LaneWork CutLane(const std::vector<int64_t>& lengths, const std::vector<size_t>&
 
 }  // namespace
 
+int64_t TokensAtOnce(int64_t budget, const RowLengths& rows, int64_t lanes) {
+  if (lanes > 1) {
+    const bool rows_join = 2 * rows.shortest <= kEnoughLaneTokens;
+    const int64_t enough = rows_join ? kEnoughLaneTokens : 0;
+    budget = std::min(budget, lanes * std::max(rows.longest, enough));
+  }
+  return std::max(budget, rows.longest);
+}
+
 std::vector<MicroBatchWave> PlanMicroBatches(const std::vector<int64_t>& lengths, int64_t budget,
                                              int64_t lanes) {
   const std::vector<size_t> cuts = CutByTokens(lengths, budget);
@@ -70,10 +79,12 @@ std::vector<MicroBatchWave> PlanMicroBatches(const std::vector<int64_t>& lengths
 
 std::vector<LaneRound> PlanStep(const std::vector<int64_t>& lengths, int64_t budget,
                                 int64_t lanes) {
+  if (lengths.empty()) return {};
   const int64_t total = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
+  const auto [shortest, longest] = std::minmax_element(lengths.begin(), lengths.end());
+  budget = TokensAtOnce(budget, {*shortest, *longest}, lanes);
   const bool one_wave = total <= budget;
-  const bool rows_fit =
-      !lengths.empty() && *std::max_element(lengths.begin(), lengths.end()) <= budget / lanes;
+  const bool rows_fit = *longest <= budget / lanes;
   if (lanes > 1 && !one_wave && rows_fit) {
     const MicroBatchWave shares = Spread(lengths, 0, lengths.size(), lanes);
     LaneRound round;

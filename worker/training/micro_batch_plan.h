@@ -17,6 +17,20 @@ namespace wardtune {
 // Fewer tokens than this make a lane's GEMMs too small to run at full speed.
 inline constexpr int64_t kMinLaneTokens = 96;
 
+// More tokens than this in a lane's micro-batch make it no faster and keep more activations
+// (docs/performance.md).
+inline constexpr int64_t kEnoughLaneTokens = 384;
+
+// Tokens of the shortest and the longest row of a run or a step.
+struct RowLengths {
+  int64_t shortest = 0;
+  int64_t longest = 0;
+};
+
+// Most tokens that PlanStep sends through the model at once: the budget, but no more than what is
+// enough for each of several lanes, and never less than the longest row.
+int64_t TokensAtOnce(int64_t budget, const RowLengths& rows, int64_t lanes);
+
 // Micro-batches that run side by side, one a lane; a lone one runs on all threads. Each lists its
 // rows in rising order.
 using MicroBatchWave = std::vector<std::vector<size_t>>;
@@ -35,8 +49,8 @@ using LaneRound = std::vector<LaneWork>;
 
 // The same for a step, whose rows may go through the model in any order: they are shared out
 // between the lanes once, which balances better than wave by wave, and each lane cuts its own into
-// micro-batches of its share of the budget. Where that does not balance, or a row is longer than a
-// lane's share of the budget, the rounds are the waves of PlanMicroBatches.
+// micro-batches of its share of TokensAtOnce. Where that does not balance, or a row is longer than
+// a lane's share, the rounds are the waves of PlanMicroBatches.
 std::vector<LaneRound> PlanStep(const std::vector<int64_t>& lengths, int64_t budget, int64_t lanes);
 
 }  // namespace wardtune

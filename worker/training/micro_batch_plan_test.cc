@@ -51,6 +51,19 @@ TEST(StepPlan, WhatFitsTheBudgetIsNotCut) {
   EXPECT_THAT(PlanStep({150, 100, 100}, 400, 2), ElementsAre(LaneRound{{Rows{0}}, {Rows{1, 2}}}));
 }
 
+TEST(StepPlan, NoLaneGetsMoreAtOnceThanIsEnough) {
+  EXPECT_THAT(PlanStep({256, 256, 256, 256}, 4096, 2),
+              ElementsAre(LaneRound{{Rows{0}, Rows{2}}, {Rows{1}, Rows{3}}}));
+  EXPECT_THAT(PlanStep({190, 190, 190, 190, 190, 190}, 4096, 2),
+              ElementsAre(LaneRound{{Rows{0, 2}, Rows{4}}, {Rows{1, 3}, Rows{5}}}));
+  EXPECT_EQ(TokensAtOnce(4096, {256, 256}, 2), 2 * 256);
+  EXPECT_EQ(TokensAtOnce(4096, {20, 256}, 2), 2 * kEnoughLaneTokens);
+  EXPECT_EQ(TokensAtOnce(4096, {20, 1000}, 2), 2 * 1000);
+  EXPECT_EQ(TokensAtOnce(500, {20, 256}, 2), 500);
+  EXPECT_EQ(TokensAtOnce(500, {20, 1000}, 2), 1000);
+  EXPECT_EQ(TokensAtOnce(4096, {20, 256}, 1), 4096);
+}
+
 TEST(StepPlan, LongRowsGoWaveByWave) {
   EXPECT_THAT(PlanStep({500, 500, 100, 100}, 700, 2),
               ElementsAre(LaneRound{{Rows{0}}}, LaneRound{{Rows{1, 2, 3}}}));
