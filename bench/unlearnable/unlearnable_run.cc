@@ -283,23 +283,16 @@ absl::StatusOr<std::string> TrainAndScore(EvidenceBench& bench, CustomerRun run)
   return absl::StrFormat("{\"train_seconds\": %.2f, %s", seconds, score.substr(1));
 }
 
-// What guard rows cost: each step in turn with the step of a training without them, on the folded
-// vector, so that both see the machine in the same mood. Scores nothing.
-absl::StatusOr<std::string> TimeInTurn(EvidenceBench& bench, CustomerRun run,
-                                       const LoraAdapter& vector) {
-  TrainingStream alone = run.streams[0];
-  alone.frozen = nullptr;
-  WT_ASSIGN_OR_RETURN(alone.model, FoldAdapter(*bench.base, vector));
-  WT_ASSIGN_OR_RETURN(auto without, Trainer::Create(run.options, {std::move(alone)}, &bench.clock));
-  WT_ASSIGN_OR_RETURN(auto with,
-                      Trainer::Create(run.options, std::move(run.streams), &bench.clock));
+// Each step of `with` in turn with one of `without`, so that both see the machine in the same mood.
+template <typename T>
+absl::StatusOr<std::string> TimeInTurn(T& with, T& without) {
   std::vector<double> ratios;
   double seconds_with = 0.0;
   double seconds_without = 0.0;
-  while (!with->done()) {
+  while (!with.done()) {
     const bool with_first = ratios.size() % 2 == 0;
-    WT_ASSIGN_OR_RETURN(const StepReport first, (with_first ? with : without)->Step());
-    WT_ASSIGN_OR_RETURN(const StepReport second, (with_first ? without : with)->Step());
+    WT_ASSIGN_OR_RETURN(const StepReport first, (with_first ? with : without).Step());
+    WT_ASSIGN_OR_RETURN(const StepReport second, (with_first ? without : with).Step());
     const StepReport& step = with_first ? first : second;
     const StepReport& plain = with_first ? second : first;
     ratios.push_back(step.seconds / plain.seconds);
@@ -311,6 +304,28 @@ absl::StatusOr<std::string> TimeInTurn(EvidenceBench& bench, CustomerRun run,
       "{\"steps\": %d, \"train_seconds\": %.2f, \"train_seconds_without_guard\": %.2f, "
       "\"median_step_ratio\": %.4f}",
       ratios.size(), seconds_with, seconds_without, ratios[ratios.size() / 2]);
+}
+
+// What guard rows cost beside training without them on the folded vector. Scores nothing.
+absl::StatusOr<std::string> TimeGuardRows(EvidenceBench& bench, CustomerRun run,
+                                          const LoraAdapter& vector) {
+  TrainingStream alone = run.streams[0];
+  alone.frozen = nullptr;
+  WT_ASSIGN_OR_RETURN(alone.model, FoldAdapter(*bench.base, vector));
+  if (absl::GetFlag(FLAGS_full_parameter)) {
+    const auto create = [&](std::vector<TrainingStream> streams) {
+      return FullParameterTrainer::Create(run.options, std::move(streams), *bench.base,
+                                          &bench.clock);
+    };
+    WT_ASSIGN_OR_RETURN(const auto without, create({std::move(alone)}));
+    WT_ASSIGN_OR_RETURN(const auto with, create(std::move(run.streams)));
+    return TimeInTurn(*with, *without);
+  }
+  WT_ASSIGN_OR_RETURN(const auto without,
+                      Trainer::Create(run.options, {std::move(alone)}, &bench.clock));
+  WT_ASSIGN_OR_RETURN(const auto with,
+                      Trainer::Create(run.options, std::move(run.streams), &bench.clock));
+  return TimeInTurn(*with, *without);
 }
 
 // Trains all projections and scores the base with what they learned.
@@ -356,9 +371,8 @@ absl::Status ReadInputs(EvidenceBench& bench) {
 
 absl::StatusOr<std::string> Run(EvidenceBench& bench) {
   const std::string method = absl::GetFlag(FLAGS_method);
-  if (absl::GetFlag(FLAGS_in_turn) &&
-      (method != "sv_guard" || absl::GetFlag(FLAGS_full_parameter))) {
-    return absl::InvalidArgumentError("--in_turn: is for --method=sv_guard with LoRA");
+  if (absl::GetFlag(FLAGS_in_turn) && method != "sv_guard") {
+    return absl::InvalidArgumentError("--in_turn: is for --method=sv_guard");
   }
   WT_RETURN_IF_ERROR(ReadInputs(bench));
   if (method == "vaccine") {
@@ -386,7 +400,7 @@ absl::StatusOr<std::string> Run(EvidenceBench& bench) {
   std::shared_ptr<const LoraAdapter> frozen;
   if (vector && unfolded) frozen = std::make_shared<const LoraAdapter>(*vector);
   WT_ASSIGN_OR_RETURN(CustomerRun run, MakeRun(bench, trained_on, std::move(frozen), guards));
-  if (absl::GetFlag(FLAGS_in_turn)) return TimeInTurn(bench, std::move(run), *vector);
+  if (absl::GetFlag(FLAGS_in_turn)) return TimeGuardRows(bench, std::move(run), *vector);
   if (!absl::GetFlag(FLAGS_full_parameter)) return TrainAndScore(bench, std::move(run));
   if (method == "lisa") return absl::InvalidArgumentError("--full_parameter: lisa trains LoRA");
   return TrainFullyAndScore(bench, std::move(run), vector);

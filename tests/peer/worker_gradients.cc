@@ -6,9 +6,9 @@
 // jobs use, in fp32, and writes the gradient of the mean loss of all supervised tokens: one fp32
 // tensor per factor, named and shaped as in a PEFT adapter.
 #include <iostream>
-#include <limits>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -57,7 +57,9 @@ absl::StatusOr<std::string> StateAfterOneStep(const DecoderModel& model, LoraAda
 // The state holds the moments of all factors one behind the other, in the adapter's order.
 absl::StatusOr<std::string> GradientsByName(const LoraAdapter& adapter, std::string_view state) {
   WT_ASSIGN_OR_RETURN(const SafetensorsCopy content, CopySafetensors(state));
-  std::span<const std::byte> rest = content.tensors.at("adamw.moment1").data;
+  const auto moments = content.tensors.find("adamw.moment1");
+  if (moments == content.tensors.end()) return absl::InternalError("the state has no moments");
+  std::span<const std::byte> rest = moments->second.data;
   std::vector<NamedTensor> tensors;
   for (const AdapterTensor& tensor : AdapterTensors(adapter)) {
     const size_t bytes = tensor.values->size() * sizeof(float);

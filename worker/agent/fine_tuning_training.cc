@@ -1,5 +1,6 @@
 // The training stage of a customer's job, for adapters and for the weights themselves.
 #include <cstdint>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -10,7 +11,6 @@
 #include "worker/agent/training_settings.h"
 #include "worker/security/guard_rows.h"
 #include "worker/training/full_parameter_trainer.h"
-#include "worker/training/memory_estimate.h"
 #include "worker/training/memory_fit.h"
 #include "worker/training/trainer.h"
 
@@ -27,15 +27,14 @@ absl::Status CreationError(const absl::Status& status) {
 
 }  // namespace
 
-// Refuses before the first step what cannot fit. Other devices say so themselves when their memory
-// runs out.
+// Refuses before the first step what cannot fit.
 absl::Status FineTuningRun::FitIntoFreeMemory(const std::vector<TrainingStream>& streams,
                                               TrainerOptions& options) const {
-  if (base_->model.device_name() != "cpu") return absl::OkStatus();
-  WT_ASSIGN_OR_RETURN(const int64_t free_bytes, FreeHostMemory());
+  const std::optional<int64_t> free_bytes = FreeMemoryFor(base_->model);
+  if (!free_bytes) return absl::OkStatus();
   const TrainedPart trained =
       IsFullParameter(work_.hyperparameters()) ? TrainedPart::kWeights : TrainedPart::kLora;
-  return FitIntoMemory(streams, trained, free_bytes, options);
+  return FitIntoMemory(streams, trained, *free_bytes, options);
 }
 
 // The customer's rows run with the vector on, the provider's guard rows beside them with it off:

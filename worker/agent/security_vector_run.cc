@@ -3,7 +3,6 @@
 #include <openssl/crypto.h>
 
 #include <algorithm>
-#include <optional>
 #include <span>
 #include <utility>
 
@@ -14,7 +13,7 @@
 #include "worker/agent/safety_messages.h"
 #include "worker/agent/training_settings.h"
 #include "worker/security/sum_vectors.h"
-#include "worker/training/memory_estimate.h"
+#include "worker/training/memory_fit.h"
 
 namespace wardtune {
 namespace {
@@ -135,12 +134,8 @@ void SecurityVectorRun::MakeGuardRows() {
 
 absl::Status SecurityVectorRun::Train() {
   attempt_.StartPhase(v1::FineTuningJob::PHASE_TRAINING, 10, 75);
-  std::optional<int64_t> free_bytes;  // other devices say themselves when their memory runs out
-  if (base_->model.device_name() == "cpu") {
-    WT_ASSIGN_OR_RETURN(free_bytes, FreeHostMemory());
-  }
   auto trainer = CreateVectorTrainer(base_->model, recipe_, std::move(harmful_rows_), general_rows_,
-                                     &attempt_.clock(), free_bytes);
+                                     &attempt_.clock(), FreeMemoryFor(base_->model));
   if (trainer.status().code() == absl::StatusCode::kInvalidArgument) {
     return WithJobReason(kInputInvalid, trainer.status());
   }

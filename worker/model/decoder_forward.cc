@@ -8,18 +8,20 @@ namespace {
 
 // Results that the next operation uses up, in memory that all layers of a pass share. Allocated
 // anew in each they left holes between what is kept for the backward pass, a tenth of a step's
-// memory: glibc before 2.38 never gives an aligned allocation a hole of just its size.
+// memory: glibc (2.36) gives no aligned allocation a hole of just its size. What is undefined is
+// not shared.
 struct Scratch {
-  Scratch() = default;  // nothing is shared
-  Scratch(const at::Tensor& x, int64_t intermediate_size)
-      : normed(at::empty_like(x)),
-        projected(at::empty_like(x)),
-        activation(at::empty({x.size(0), intermediate_size}, x.options())) {}
-
   at::Tensor normed;      // [rows, hidden]
   at::Tensor projected;   // [rows, hidden], what a block adds to the residual stream
   at::Tensor activation;  // [rows, intermediate]
 };
+Scratch MakeScratch(const at::Tensor& x, const ModelConfig& config, const ForwardHooks& hooks) {
+  if (!x.is_cpu()) return {};
+  Scratch scratch{.normed = at::empty_like(x),
+                  .activation = at::empty({x.size(0), config.intermediate_size}, x.options())};
+  if (hooks.packed == nullptr) scratch.projected = at::empty_like(x);
+  return scratch;
+}
 
 // What all layers of one pass share.
 struct Pass {
@@ -170,7 +172,7 @@ at::Tensor RunLayers(const ModelWeights& weights, LoraSegments segments, const P
                      const ForwardHooks& hooks) {
   const RopeTables rope = MakeRopeTables(weights.rope, tokens.positions);
   Residual residual{weights.embedding.index_select(0, tokens.ids), {}};
-  const Scratch scratch(residual.x, weights.config.intermediate_size);
+  const Scratch scratch = MakeScratch(residual.x, weights.config, hooks);
   const Pass pass{weights, segments, tokens, rope, hooks, scratch};
   for (int64_t l = 0; l < weights.config.num_layers; ++l) {
     LayerActivations* keep = nullptr;
@@ -194,7 +196,7 @@ at::Tensor RunLayers(const ModelWeights& weights, const LoraRuntime& lora,
 void RecomputeLayer(const ModelWeights& weights, LoraSegments segments, const PackedTokens& tokens,
                     const RopeTables& rope, int64_t layer, LayerActivations& activations) {
   const ForwardHooks hooks;
-  RunLayer({weights, segments, tokens, rope, hooks, Scratch()}, layer, {activations.x, {}},
+  RunLayer({weights, segments, tokens, rope, hooks, /*scratch=*/{}}, layer, {activations.x, {}},
            &activations);
 }
 

@@ -149,7 +149,9 @@ void AddTerms(at::Tensor& y, std::span<const LowRankTerm> terms, bool k_first) {
 
 at::Tensor Product(const at::Tensor& x, const at::Tensor& w, bool k_first,
                    std::span<const LowRankTerm> terms, at::Tensor y = {}) {
-  if (!y.defined()) y = at::empty({x.size(0), w.size(k_first ? 1 : 0)}, x.options());
+  const int64_t columns = w.size(k_first ? 1 : 0);
+  if (!y.defined()) y = at::empty({x.size(0), columns}, x.options());
+  TORCH_CHECK(y.size(0) == x.size(0) && y.size(1) == columns, "the result has another shape");
   const Bf16Gemm* const gemm = GemmFor(x);
   if (gemm == nullptr) {
     at::mm_out(y, x, k_first ? w : w.t());

@@ -28,7 +28,7 @@ struct LowRankTerm {
 };
 
 // x [n, k] w [m, k]^T + terms -> [n, m]: a linear layer forward. The result is `y` where that is
-// defined, which then must be of its shape and type.
+// defined, which then must be of its shape and type and overlap no factor.
 at::Tensor TimesTransposed(const at::Tensor& x, const at::Tensor& w,
                            std::span<const LowRankTerm> terms = {}, at::Tensor y = {});
 // The terms alone: y += left right^T, each in its place.

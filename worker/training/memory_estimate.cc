@@ -1,7 +1,11 @@
 #include "worker/training/memory_estimate.h"
 
+#include <malloc.h>
+
 #include <algorithm>
+#include <array>
 #include <fstream>
+#include <initializer_list>
 #include <limits>
 #include <string>
 
@@ -36,20 +40,39 @@ int64_t AdapterParameters(const ModelConfig& config, const LoraSpec& lora) {
   return count * config.num_layers;
 }
 
+// A fused matrix and how many of its projections are adapted.
+struct FusedShape {
+  int64_t in;
+  int64_t out;
+  int64_t targets;
+};
+std::array<FusedShape, kFusedLinearCount> FusedShapes(const ModelConfig& c, const LoraSpec& lora) {
+  const auto count = [&](std::initializer_list<Projection> projections) {
+    return std::count_if(projections.begin(), projections.end(), [&](Projection p) {
+      return std::find(lora.targets.begin(), lora.targets.end(), p) != lora.targets.end();
+    });
+  };
+  return {{{c.hidden_size, c.query_size() + 2 * c.kv_size(),
+            count({Projection::kQ, Projection::kK, Projection::kV})},
+           {c.query_size(), c.hidden_size, count({Projection::kO})},
+           {c.hidden_size, 2 * c.intermediate_size, count({Projection::kGate, Projection::kUp})},
+           {c.intermediate_size, c.hidden_size, count({Projection::kDown})}}};
+}
+
 // B is multiplied with its zeros: [all output rows, all ranks] of a fused matrix.
 int64_t FusedParameters(const ModelConfig& c, const LoraSpec& lora) {
-  const auto has = [&](Projection p) {
-    return std::find(lora.targets.begin(), lora.targets.end(), p) != lora.targets.end() ? 1 : 0;
-  };
-  const int64_t qkv_rank =
-      lora.rank * (has(Projection::kQ) + has(Projection::kK) + has(Projection::kV));
-  const int64_t o_rank = lora.rank * has(Projection::kO);
-  const int64_t mlp_rank = lora.rank * (has(Projection::kGate) + has(Projection::kUp));
-  const int64_t down_rank = lora.rank * has(Projection::kDown);
-  return c.num_layers * (qkv_rank * (c.hidden_size + c.query_size() + 2 * c.kv_size()) +
-                         o_rank * (c.query_size() + c.hidden_size) +
-                         mlp_rank * (c.hidden_size + 2 * c.intermediate_size) +
-                         down_rank * (c.intermediate_size + c.hidden_size));
+  int64_t layer = 0;
+  for (const FusedShape& s : FusedShapes(c, lora)) layer += s.targets * lora.rank * (s.in + s.out);
+  return c.num_layers * layer;
+}
+
+// As FactorGradients holds them.
+int64_t LaneGradients(const ModelConfig& c, const LoraSpec& lora) {
+  int64_t layer = 0;
+  for (const FusedShape& s : FusedShapes(c, lora)) {
+    layer += lora.rank * (s.targets * s.in + std::min<int64_t>(s.targets, 1) * s.out);
+  }
+  return c.num_layers * layer;
 }
 
 // The first whole number of a file, or nothing when it holds none ("max" means no limit).
@@ -77,8 +100,8 @@ MemoryEstimate EstimateTrainingMemory(const ModelConfig& config, ComputeType typ
   estimate.teacher = question.teacher_tokens * config.hidden_size * element;
   // Adapter, its gradient and two moments in fp32, and each lane's gradients; the fused factors in
   // the compute type.
-  estimate.adapter = AdapterParameters(config, question.lora) *
-                         (16 + 4 * (question.adapters_held + question.lanes)) +
+  estimate.adapter = AdapterParameters(config, question.lora) * (16 + 4 * question.adapters_held) +
+                     LaneGradients(config, question.lora) * 4 * question.lanes +
                      FusedParameters(config, question.lora) * element;
   if (question.frozen) {  // stacked below the trained ones; the frozen adapter itself is loaded
     estimate.adapter += FusedParameters(config, *question.frozen) * element;
@@ -87,6 +110,7 @@ MemoryEstimate EstimateTrainingMemory(const ModelConfig& config, ComputeType typ
   estimate.workspace =
       question.tokens * element * (4 * config.hidden_size + 4 * config.intermediate_size);
   estimate.slack = estimate.total() / 10 + question.lanes * kLaneSlack;
+  estimate.fixed = question.fixed_bytes;
   return estimate;
 }
 
@@ -107,13 +131,16 @@ absl::StatusOr<MicroBatchChoice> ChooseMicroBatch(const ModelConfig& config, Com
   }
   return OutOfMemoryError(absl::StrFormat(
       "training needs %d MiB beside the model, even one row of %d tokens at a time and with "
-      "activations recomputed; %d MiB are free. Lower max_row_tokens or lora_rank, or use a "
-      "machine "
-      "with more memory",
-      needed >> 20, rows.longest, free_bytes >> 20));
+      "activations recomputed; %d MiB are free. Lower max_row_tokens%s, or use a machine with more "
+      "memory",
+      needed >> 20, rows.longest, free_bytes >> 20,
+      question.lora.targets.empty() ? "" : " or lora_rank"));
 }
 
 absl::StatusOr<int64_t> FreeHostMemory() {
+#if defined(__GLIBC__)
+  malloc_trim(0);  // what was freed and is still held would count as used
+#endif
   int64_t free = std::numeric_limits<int64_t>::max();
   std::ifstream info("/proc/meminfo");
   for (std::string name; info >> name;) {

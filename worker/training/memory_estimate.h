@@ -20,9 +20,12 @@ struct MemoryEstimate {
   int64_t teacher = 0;      // the base's last states
   int64_t adapter = 0;      // factors, gradients, AdamW's moments
   int64_t workspace = 0;    // what lives inside one layer's passes
+  int64_t fixed = 0;        // MemoryQuestion::fixed_bytes
   int64_t slack = 0;        // of the allocator and the GEMM library: a tenth, and some a lane
 
-  int64_t total() const { return activations + logits + teacher + adapter + workspace + slack; }
+  int64_t total() const {
+    return activations + logits + teacher + adapter + workspace + fixed + slack;
+  }
 };
 
 struct MemoryQuestion {
@@ -33,11 +36,13 @@ struct MemoryQuestion {
   int64_t tokens = 0;
   // Most tokens in one micro-batch that a loss is taken on.
   int64_t supervised_tokens = 0;
-  // Supervised tokens of all rows that are held to the base (Objective::kKlToBase), whose states
-  // there are kept.
+  // Supervised tokens of all rows that are held to the base, whose states there are kept; with
+  // Objective::kKlToBase its logits live beside the model's.
   int64_t teacher_tokens = 0;
   // Adapters that are held beside the trained one: the start, results of validation.
   int64_t adapters_held = 0;
+  // What the run needs besides, whatever its micro-batch.
+  int64_t fixed_bytes = 0;
   bool recompute_activations = false;
   // Micro-batches that run side by side (micro_batch_plan.h); `tokens` are those of all together.
   int64_t lanes = 1;
@@ -61,6 +66,7 @@ absl::StatusOr<MicroBatchChoice> ChooseMicroBatch(const ModelConfig& config, Com
                                                   const RowLengths& rows, int64_t free_bytes);
 
 // Memory that this process may still take: the least of the machine's and the control group's.
+// Gives back to the system what this process has freed.
 // Errors: UNAVAILABLE where the system does not say.
 absl::StatusOr<int64_t> FreeHostMemory();
 

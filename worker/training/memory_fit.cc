@@ -9,6 +9,13 @@
 #include "worker/training/trainer_validation.h"
 
 namespace wardtune {
+
+std::optional<int64_t> FreeMemoryFor(const DecoderModel& model) {
+  if (model.device_name() != "cpu") return std::nullopt;
+  const auto free_bytes = FreeHostMemory();
+  return free_bytes.ok() ? std::optional(*free_bytes) : std::nullopt;
+}
+
 absl::Status FitIntoMemory(std::span<const TrainingStream> streams, TrainedPart trained,
                            int64_t free_bytes, TrainerOptions& options) {
   const ModelConfig& config = streams[0].model.config();
@@ -22,8 +29,7 @@ absl::Status FitIntoMemory(std::span<const TrainingStream> streams, TrainedPart 
     question.lora.targets.clear();
     question.lanes = 1;
     const int64_t copies = FullParameterCopies(streams, options.validation);
-    WT_RETURN_IF_ERROR(CheckFullParameterMemory(config, type, copies, free_bytes));
-    free_bytes -= FullParameterBytes(config, type, copies);
+    question.fixed_bytes = FullParameterBytes(config, type, copies);
   }
   if (streams[0].frozen != nullptr) question.frozen = streams[0].frozen->spec;
   RowLengths lengths{.shortest = std::numeric_limits<int64_t>::max()};
@@ -39,8 +45,8 @@ absl::Status FitIntoMemory(std::span<const TrainingStream> streams, TrainedPart 
   WT_ASSIGN_OR_RETURN(
       const MicroBatchChoice choice,
       ChooseMicroBatch(config, type, question, options.micro_batch_tokens, lengths, free_bytes));
-  options.micro_batch_tokens = choice.tokens;
-  options.recompute_activations = choice.recompute_activations;
+  options.micro_batch_tokens = std::min(options.micro_batch_tokens, choice.tokens);
+  options.recompute_activations |= choice.recompute_activations;
   return absl::OkStatus();
 }
 

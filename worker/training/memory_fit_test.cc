@@ -91,18 +91,34 @@ TEST_F(MemoryFitTest, CountsTheTeachersOfRowsThatAreHeldToTheBase) {
   EXPECT_EQ(options_.micro_batch_tokens, 2 * kLongest);
 }
 
-TEST_F(MemoryFitTest, FullParameterTrainingNeedsAWorkingCopyOfEachModel) {
-  const int64_t one = FullParameterBytes(base_.config(), base_.compute_type(), 1);
-  EXPECT_THAT(Fit(one - 1, TrainedPart::kWeights),
-              StatusIs(StatusCode::kResourceExhausted, HasSubstr("train LoRA instead")));
-  EXPECT_THAT(Fit(one, TrainedPart::kWeights),
-              StatusIs(StatusCode::kResourceExhausted, HasSubstr("one row of 40 tokens")));
-  WT_EXPECT_OK(Fit(one + Needed(4 * kLongest), TrainedPart::kWeights));
+TEST_F(MemoryFitTest, FullParameterTrainingNeedsAWorkingCopyOfEachModelAndNoAdapter) {
+  const auto needed = [&](int64_t tokens, int64_t copies) {
+    const MemoryQuestion question{
+        .lora = {.targets = {}},
+        .tokens = tokens,
+        .supervised_tokens = tokens,
+        .fixed_bytes = FullParameterBytes(base_.config(), base_.compute_type(), copies)};
+    return EstimateTrainingMemory(base_.config(), base_.compute_type(), question).total();
+  };
+  WT_EXPECT_OK(Fit(needed(4 * kLongest, 1), TrainedPart::kWeights));
+  EXPECT_EQ(options_.micro_batch_tokens, 4 * kLongest);
+  WT_EXPECT_OK(Fit(needed(4 * kLongest, 1) - 1, TrainedPart::kWeights));
+  EXPECT_EQ(options_.micro_batch_tokens, 2 * kLongest);
+
   streams_[1].model =
       testing::LoadTinyModel("memory_fit_2", testing::TinyConfig("LlamaForCausalLM"));
-  const int64_t two = FullParameterBytes(base_.config(), base_.compute_type(), 2);
-  EXPECT_THAT(Fit(two - 1, TrainedPart::kWeights),
-              StatusIs(StatusCode::kResourceExhausted, HasSubstr("train LoRA instead")));
+  WT_EXPECT_OK(Fit(needed(kLongest, 2), TrainedPart::kWeights));
+  EXPECT_EQ(options_.micro_batch_tokens, kLongest);
+  const absl::Status status = Fit(1 << 20, TrainedPart::kWeights);
+  EXPECT_THAT(status, StatusIs(StatusCode::kResourceExhausted, HasSubstr("max_row_tokens, or")));
+}
+
+TEST_F(MemoryFitTest, LeavesWhatIsLowerAlready) {
+  options_.micro_batch_tokens = 1;
+  options_.recompute_activations = true;
+  WT_ASSERT_OK(Fit(Needed(kLongest)));
+  EXPECT_EQ(options_.micro_batch_tokens, 1);
+  EXPECT_TRUE(options_.recompute_activations);
 }
 
 }  // namespace

@@ -54,7 +54,7 @@ LaneWork CutLane(const std::vector<int64_t>& lengths, const std::vector<size_t>&
 
 int64_t TokensAtOnce(int64_t budget, const RowLengths& rows, int64_t lanes) {
   if (lanes > 1) {
-    const bool rows_join = 2 * rows.shortest <= kEnoughLaneTokens;
+    const bool rows_join = rows.shortest <= kEnoughLaneTokens / 2;
     const int64_t enough = rows_join ? kEnoughLaneTokens : 0;
     budget = std::min(budget, lanes * std::max(rows.longest, enough));
   }
@@ -82,7 +82,7 @@ std::vector<LaneRound> PlanStep(const std::vector<int64_t>& lengths, int64_t bud
   if (lengths.empty()) return {};
   const int64_t total = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
   const auto [shortest, longest] = std::minmax_element(lengths.begin(), lengths.end());
-  budget = TokensAtOnce(budget, {*shortest, *longest}, lanes);
+  budget = std::min(budget, TokensAtOnce(budget, {*shortest, *longest}, lanes));
   const bool one_wave = total <= budget;
   const bool rows_fit = *longest <= budget / lanes;
   if (lanes > 1 && !one_wave && rows_fit) {

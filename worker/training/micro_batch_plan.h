@@ -17,9 +17,10 @@ namespace wardtune {
 // Fewer tokens than this make a lane's GEMMs too small to run at full speed.
 inline constexpr int64_t kMinLaneTokens = 96;
 
-// More tokens than this in a lane's micro-batch make it no faster and keep more activations
-// (docs/performance.md).
-inline constexpr int64_t kEnoughLaneTokens = 384;
+// A lane's micro-batch has no more tokens unless a row has. One of 256 tokens runs at full speed
+// (docs/performance.md), so rows of as many go one after the other, which keeps half the
+// activations.
+inline constexpr int64_t kEnoughLaneTokens = 2 * 256 - 1;
 
 // Tokens of the shortest and the longest row of a run or a step.
 struct RowLengths {

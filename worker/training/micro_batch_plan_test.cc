@@ -54,7 +54,7 @@ TEST(StepPlan, WhatFitsTheBudgetIsNotCut) {
 TEST(StepPlan, NoLaneGetsMoreAtOnceThanIsEnough) {
   EXPECT_THAT(PlanStep({256, 256, 256, 256}, 4096, 2),
               ElementsAre(LaneRound{{Rows{0}, Rows{2}}, {Rows{1}, Rows{3}}}));
-  EXPECT_THAT(PlanStep({190, 190, 190, 190, 190, 190}, 4096, 2),
+  EXPECT_THAT(PlanStep({250, 250, 250, 250, 250, 250}, 4096, 2),
               ElementsAre(LaneRound{{Rows{0, 2}, Rows{4}}, {Rows{1, 3}, Rows{5}}}));
   EXPECT_EQ(TokensAtOnce(4096, {256, 256}, 2), 2 * 256);
   EXPECT_EQ(TokensAtOnce(4096, {20, 256}, 2), 2 * kEnoughLaneTokens);
@@ -62,6 +62,11 @@ TEST(StepPlan, NoLaneGetsMoreAtOnceThanIsEnough) {
   EXPECT_EQ(TokensAtOnce(500, {20, 256}, 2), 500);
   EXPECT_EQ(TokensAtOnce(500, {20, 1000}, 2), 1000);
   EXPECT_EQ(TokensAtOnce(4096, {20, 256}, 1), 4096);
+}
+
+TEST(StepPlan, ARowAboveTheBudgetRaisesItForNoOther) {
+  EXPECT_THAT(PlanStep({400, 400, 1000}, 500, 1),
+              ElementsAre(LaneRound{{Rows{0}}}, LaneRound{{Rows{1}}}, LaneRound{{Rows{2}}}));
 }
 
 TEST(StepPlan, LongRowsGoWaveByWave) {
