@@ -17,10 +17,9 @@ struct Scratch {
 };
 Scratch MakeScratch(const at::Tensor& x, const ModelConfig& config, const ForwardHooks& hooks) {
   if (!x.is_cpu()) return {};
-  Scratch scratch{.normed = at::empty_like(x),
-                  .activation = at::empty({x.size(0), config.intermediate_size}, x.options())};
-  if (hooks.packed == nullptr) scratch.projected = at::empty_like(x);
-  return scratch;
+  return {.normed = at::empty_like(x),
+          .projected = hooks.packed == nullptr ? at::empty_like(x) : at::Tensor(),
+          .activation = at::empty({x.size(0), config.intermediate_size}, x.options())};
 }
 
 // What all layers of one pass share.
