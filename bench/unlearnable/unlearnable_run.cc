@@ -310,9 +310,7 @@ absl::StatusOr<std::string> TimeInTurn(T& with, T& without) {
 absl::StatusOr<std::string> TimeGuardRows(EvidenceBench& bench, CustomerRun run,
                                           const LoraAdapter& vector) {
   TrainingStream alone = run.streams[0];
-  alone.frozen = nullptr;
-  WT_ASSIGN_OR_RETURN(alone.model, FoldAdapter(*bench.base, vector));
-  if (absl::GetFlag(FLAGS_full_parameter)) {
+  if (absl::GetFlag(FLAGS_full_parameter)) {  // runs on the folded vector with guard rows, too
     const auto create = [&](std::vector<TrainingStream> streams) {
       return FullParameterTrainer::Create(run.options, std::move(streams), *bench.base,
                                           &bench.clock);
@@ -321,6 +319,8 @@ absl::StatusOr<std::string> TimeGuardRows(EvidenceBench& bench, CustomerRun run,
     WT_ASSIGN_OR_RETURN(const auto with, create(std::move(run.streams)));
     return TimeInTurn(*with, *without);
   }
+  alone.frozen = nullptr;
+  WT_ASSIGN_OR_RETURN(alone.model, FoldAdapter(*bench.base, vector));
   WT_ASSIGN_OR_RETURN(const auto without,
                       Trainer::Create(run.options, {std::move(alone)}, &bench.clock));
   WT_ASSIGN_OR_RETURN(const auto with,

@@ -9,29 +9,44 @@
 namespace wardtune {
 namespace {
 
+using ::absl::StatusCode;
+using ::testing::HasSubstr;
+using ::wardtune::testing::StatusIs;
+
 std::vector<TrainingRow> Rows() {
   return {{.ids = {1, 2, 3, 4}, .loss_mask = {0, 0, 1, 1}},
           {.ids = {5, 6, 7, 8}, .loss_mask = {0, 0, 1, 1}}};
 }
 
-// The adapter before its first step.
-LoraAdapter Start(const DecoderModel& base, const VectorRecipe& recipe) {
-  SystemClock clock;
-  auto trainer = CreateVectorTrainer(base, recipe, Rows(), Rows(), &clock);
-  EXPECT_TRUE(trainer.ok()) << trainer.status();
-  return (*trainer)->Adapter();
-}
+class SecurityVectorTrainerTest : public ::testing::Test {
+ protected:
+  SecurityVectorTrainerTest() { recipe_.lora.rank = 4; }
+
+  absl::StatusOr<std::unique_ptr<Trainer>> Create(
+      std::vector<TrainingRow> general_rows, std::optional<int64_t> free_bytes = std::nullopt) {
+    return CreateVectorTrainer(base_, recipe_, Rows(), std::move(general_rows), &clock_,
+                               free_bytes);
+  }
+
+  // The adapter before its first step.
+  LoraAdapter Start() {
+    auto trainer = Create(Rows());
+    EXPECT_TRUE(trainer.ok()) << trainer.status();
+    return (*trainer)->Adapter();
+  }
+
+  const DecoderModel base_ =
+      testing::LoadTinyModel("vector_start", testing::TinyConfig("LlamaForCausalLM"));
+  VectorRecipe recipe_;
+  SystemClock clock_;
+};
 
 // With one A for both, a job's adapter would resemble the vector before anything is learnt.
-TEST(SecurityVectorTrainerTest, StartsFromOtherNumbersThanAJobOfTheSameSeed) {
-  const DecoderModel base =
-      testing::LoadTinyModel("vector_start", testing::TinyConfig("LlamaForCausalLM"));
-  VectorRecipe recipe;
-  recipe.lora.rank = 4;
+TEST_F(SecurityVectorTrainerTest, StartsFromOtherNumbersThanAJobOfTheSameSeed) {
   for (const uint64_t seed : {uint64_t{0}, uint64_t{7}}) {
-    recipe.seed = seed;
-    const LoraAdapter vector = Start(base, recipe);
-    WT_ASSERT_OK_AND_ASSIGN(const LoraAdapter job, InitLora(base.config(), recipe.lora, seed));
+    recipe_.seed = seed;
+    const LoraAdapter vector = Start();
+    WT_ASSERT_OK_AND_ASSIGN(const LoraAdapter job, InitLora(base_.config(), recipe_.lora, seed));
     for (size_t l = 0; l < job.layers.size(); ++l) {
       for (const Projection projection : kAllProjections) {
         EXPECT_NE(vector.at(l, projection).a, job.at(l, projection).a);
@@ -40,42 +55,23 @@ TEST(SecurityVectorTrainerTest, StartsFromOtherNumbersThanAJobOfTheSameSeed) {
   }
 }
 
-TEST(SecurityVectorTrainerTest, EqualSeedsStartEqually) {
-  const DecoderModel base =
-      testing::LoadTinyModel("vector_start", testing::TinyConfig("LlamaForCausalLM"));
-  VectorRecipe recipe;
-  recipe.lora.rank = 4;
-  const std::string digest = AdapterDigest(Start(base, recipe));
-  EXPECT_EQ(AdapterDigest(Start(base, recipe)), digest);
-  recipe.seed = 1;
-  EXPECT_NE(AdapterDigest(Start(base, recipe)), digest);
+TEST_F(SecurityVectorTrainerTest, EqualSeedsStartEqually) {
+  const std::string digest = AdapterDigest(Start());
+  EXPECT_EQ(AdapterDigest(Start()), digest);
+  recipe_.seed = 1;
+  EXPECT_NE(AdapterDigest(Start()), digest);
 }
 
-TEST(SecurityVectorTrainerTest, RefusesToLeaveOutTheKlTermSilently) {
-  const DecoderModel base =
-      testing::LoadTinyModel("vector_start", testing::TinyConfig("LlamaForCausalLM"));
-  VectorRecipe recipe;
-  recipe.lora.rank = 4;
-  SystemClock clock;
-  EXPECT_THAT(
-      CreateVectorTrainer(base, recipe, Rows(), {}, &clock),
-      testing::StatusIs(absl::StatusCode::kInvalidArgument, ::testing::HasSubstr("general rows")));
-  recipe.kl_weight = 0.0;
-  WT_EXPECT_OK(CreateVectorTrainer(base, recipe, Rows(), {}, &clock));
+TEST_F(SecurityVectorTrainerTest, RefusesToLeaveOutTheKlTermSilently) {
+  EXPECT_THAT(Create({}), StatusIs(StatusCode::kInvalidArgument, HasSubstr("general rows")));
+  recipe_.kl_weight = 0.0;
+  WT_EXPECT_OK(Create({}));
 }
 
-TEST(SecurityVectorTrainerTest, RefusesWhatDoesNotFitIntoMemory) {
-  const DecoderModel base =
-      testing::LoadTinyModel("vector_start", testing::TinyConfig("LlamaForCausalLM"));
-  VectorRecipe recipe;
-  recipe.lora.rank = 4;
-  SystemClock clock;
-  const auto create = [&](int64_t free_bytes) {
-    return CreateVectorTrainer(base, recipe, Rows(), Rows(), &clock, free_bytes).status();
-  };
-  EXPECT_THAT(create(1 << 20), testing::StatusIs(absl::StatusCode::kResourceExhausted,
-                                                 ::testing::HasSubstr("MiB are free")));
-  WT_EXPECT_OK(create(int64_t{1} << 32));
+TEST_F(SecurityVectorTrainerTest, RefusesWhatDoesNotFitIntoMemory) {
+  EXPECT_THAT(Create(Rows(), /*free_bytes=*/1 << 20),
+              StatusIs(StatusCode::kResourceExhausted, HasSubstr("MiB are free")));
+  WT_EXPECT_OK(Create(Rows(), /*free_bytes=*/int64_t{1} << 32));
 }
 
 }  // namespace

@@ -5,12 +5,12 @@
 #include <algorithm>
 #include <array>
 #include <fstream>
-#include <initializer_list>
 #include <limits>
 #include <string>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
+#include "worker/model/model_weights.h"
 #include "worker/model/out_of_memory.h"
 #include "worker/training/supervised_loss.h"
 
@@ -42,21 +42,21 @@ int64_t AdapterParameters(const ModelConfig& config, const LoraSpec& lora) {
 
 // A fused matrix and how many of its projections are adapted.
 struct FusedShape {
-  int64_t in;
-  int64_t out;
-  int64_t targets;
+  int64_t in = 0;
+  int64_t out = 0;
+  int64_t targets = 0;
 };
 std::array<FusedShape, kFusedLinearCount> FusedShapes(const ModelConfig& c, const LoraSpec& lora) {
-  const auto count = [&](std::initializer_list<Projection> projections) {
-    return std::count_if(projections.begin(), projections.end(), [&](Projection p) {
-      return std::find(lora.targets.begin(), lora.targets.end(), p) != lora.targets.end();
-    });
-  };
-  return {{{c.hidden_size, c.query_size() + 2 * c.kv_size(),
-            count({Projection::kQ, Projection::kK, Projection::kV})},
-           {c.query_size(), c.hidden_size, count({Projection::kO})},
-           {c.hidden_size, 2 * c.intermediate_size, count({Projection::kGate, Projection::kUp})},
-           {c.intermediate_size, c.hidden_size, count({Projection::kDown})}}};
+  std::array<FusedShape, kFusedLinearCount> shapes{};
+  for (int which = 0; which < kFusedLinearCount; ++which) {
+    for (const Projection projection : ProjectionsOf(static_cast<FusedLinear>(which))) {
+      const ProjectionShape shape = ShapeOf(c, projection);
+      shapes[which].in = shape.in;
+      shapes[which].out += shape.out;
+      shapes[which].targets += std::count(lora.targets.begin(), lora.targets.end(), projection);
+    }
+  }
+  return shapes;
 }
 
 // B is multiplied with its zeros: [all output rows, all ranks] of a fused matrix.
