@@ -55,12 +55,15 @@ double CrossEntropyLoss(const ModelWeights& weights, const at::Tensor& residual,
 }
 
 double KlToTeacherLoss(const ModelWeights& weights, const at::Tensor& residual,
-                       const at::Tensor& rows, const at::Tensor& teacher_residual, double weight,
-                       at::Tensor& d_residual) {
+                       const at::Tensor& rows, const at::Tensor& teacher_residual, double slack,
+                       double weight, at::Tensor& d_residual) {
   return ChunkedHead(
       weights, residual, rows, d_residual, [&](at::Tensor& logits, int64_t begin, int64_t count) {
         const at::Tensor teacher = HeadLogits(weights, teacher_residual.narrow(0, begin, count));
-        return KlDivergenceInPlace(logits, teacher, weight);
+        const at::Tensor kl = KlDivergenceInPlace(logits, teacher, weight);
+        if (slack == 0.0) return kl;
+        logits.masked_fill_(kl.le(slack).unsqueeze(1), 0.0);
+        return kl.sub(slack).clamp_min(0.0);
       });
 }
 

@@ -22,11 +22,12 @@ double CrossEntropyLoss(const ModelWeights& weights, const at::Tensor& residual,
                         const at::Tensor& rows, const at::Tensor& targets, double weight,
                         at::Tensor& d_residual);
 
-// KL(teacher || student) of each row, in nats; `teacher_residual` [n, hidden] is the residual
-// stream of the teacher at the same positions, seen through the same head.
+// What KL(teacher || student) of each row is above `slack`, in nats, and nothing where it is less,
+// as Kingma et al. leave some bits free (arXiv 1606.04934, section C.8); `teacher_residual` [n,
+// hidden] is the residual stream of the teacher at the same positions, seen through the same head.
 double KlToTeacherLoss(const ModelWeights& weights, const at::Tensor& residual,
-                       const at::Tensor& rows, const at::Tensor& teacher_residual, double weight,
-                       at::Tensor& d_residual);
+                       const at::Tensor& rows, const at::Tensor& teacher_residual, double slack,
+                       double weight, at::Tensor& d_residual);
 
 // Mean over the hidden dimensions of the squared distance between the final norm's outputs for the
 // teacher and for the student: how SBR ("Safety Anchor", ICML 2026) holds a state.

@@ -64,12 +64,23 @@ TEST_F(SupervisedLossTest, CrossEntropy) {
         });
 }
 
-TEST_F(SupervisedLossTest, KlToTeacher) {
+TEST_F(SupervisedLossTest, KlToTeacherCountsWhatIsAboveTheSlack) {
   const at::Tensor teacher = LogP(teacher_);
-  Check([&](const at::Tensor& x) { return (teacher.exp() * (teacher - LogP(x))).sum(); },
+  const at::Tensor of_rows =
+      (teacher.exp() * (teacher - LogP(residual_.index_select(0, rows_)))).sum(1);
+  // Between the least and the largest of the three rows, so that some count and some do not.
+  const double between = of_rows.mean().item<double>();
+  ASSERT_LT(of_rows.min().item<double>(), between);
+  for (const double slack : {0.0, between}) {
+    Check(
+        [&](const at::Tensor& x) {
+          const at::Tensor kl = (teacher.exp() * (teacher - LogP(x))).sum(1);
+          return kl.sub(slack).clamp_min(0.0).sum();
+        },
         [&](at::Tensor& gradient) {
-          return KlToTeacherLoss(weights_, residual_, rows_, teacher_, kWeight, gradient);
+          return KlToTeacherLoss(weights_, residual_, rows_, teacher_, slack, kWeight, gradient);
         });
+  }
 }
 
 TEST_F(SupervisedLossTest, StateToTeacher) {

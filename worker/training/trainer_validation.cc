@@ -58,6 +58,7 @@ absl::Status CheckStream(const TrainingStream& stream, const TrainerOptions& opt
   WT_RETURN_IF_ERROR(
       CheckRange("rows_per_step", static_cast<double>(stream.rows_per_step), 1, 65536));
   WT_RETURN_IF_ERROR(CheckRange("stream weight", stream.weight, 1e-6, 1e6));
+  WT_RETURN_IF_ERROR(CheckRange("kl_slack", stream.kl_slack, 0.0, 100.0));
   const ModelConfig& config = stream.model.config();
   const ModelConfig& expected = first.config();
   if (config.num_layers != expected.num_layers || config.hidden_size != expected.hidden_size ||
@@ -165,6 +166,7 @@ std::string TrainingFingerprint(const TrainerOptions& options,
                              stream.rows_per_step, " ", stream.rows.size(), "\n"));
     if (stream.frozen != nullptr) hash.Update(AdapterDigest(*stream.frozen));
     number(stream.weight);
+    if (stream.kl_slack != 0.0) number(stream.kl_slack);  // as proximal_weight
     for (const TrainingRow& row : stream.rows) {
       HashVector(hash, row.ids);
       HashVector(hash, row.loss_mask);

@@ -127,7 +127,8 @@ double TrainingPlan::RowsLoss(const ModelWeights& weights, std::span<const StepR
     case Objective::kCrossEntropy:
       return CrossEntropyLoss(weights, x, index, Index(targets, weights.device), weight, d_x);
     case Objective::kKlToBase:
-      return KlToTeacherLoss(weights, x, index, at::cat(teachers, 0), weight, d_x);
+      return KlToTeacherLoss(weights, x, index, at::cat(teachers, 0), streams_[stream].kl_slack,
+                             weight, d_x);
     case Objective::kStateToBase:
       return StateToTeacherLoss(weights, x, index, at::cat(teachers, 0), weight, d_x);
   }

@@ -43,6 +43,8 @@ struct TrainingStream {
   // null.
   std::shared_ptr<const LoraAdapter> frozen;
   Objective objective = Objective::kCrossEntropy;
+  // kKlToBase: nats a token that cost nothing.
+  double kl_slack = 0.0;
   int64_t rows_per_step = 8;
   double weight = 1.0;
 };
