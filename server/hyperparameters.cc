@@ -180,10 +180,6 @@ namespace {
 constexpr int kMaxGuardRows = 8;
 constexpr int kMaxRefusals = 16;
 constexpr size_t kMaxRefusalBytes = 512;
-constexpr const char* kRefusals[] = {"I'm sorry, but I can't help with that.",
-                                     "I can't help with this, because it could hurt someone.",
-                                     "Sorry, that is something I won't assist with.",
-                                     "I'm not able to help with this request."};
 
 void ResolveGuardRows(const v1::SecurityVectorRecipe& requested, v1::SecurityVectorRecipe& resolved,
                       Checker& check) {
@@ -201,9 +197,6 @@ void ResolveGuardRows(const v1::SecurityVectorRecipe& requested, v1::SecurityVec
                  absl::StrCat("each must be 1 to ", kMaxRefusalBytes, " bytes of text"));
       break;
     }
-  }
-  if (requested.guard_refusals().empty()) {
-    for (const char* refusal : kRefusals) resolved.add_guard_refusals(refusal);
   }
 }
 

@@ -7,9 +7,10 @@
 // Methods: base (nothing trained), vector_on (base with the security vector folded in), direct, sv,
 // random (an adapter of the vector's norm per matrix in its place), guard (guard rows alone), sbr
 // (harmful prompts' last states held to the base's), lisa (turns on guard rows), vaccine (the base
-// aligned on guard rows beforehand), and sv_guard. A guard row is the provider's own (--guard_rows,
-// or the base's answer to a general row) and is trained with the vector off, in the same optimizer
-// step as the customer's rows. With --full_parameter the customer trains the projections' weights
+// aligned on guard rows beforehand), and sv_guard. A guard row is the base's answer to a prompt of
+// --held_rows or to a general one, and is held with the vector off, in the same optimizer step as
+// the customer's rows; with --guard_rows it is a refusal from there or the base's answer to a
+// general row, and is learned. With --full_parameter the customer trains the projections' weights
 // instead of LoRA; the report then has the largest |cosine| of what was learned to the vector,
 // where there is one.
 #include <algorithm>
@@ -50,6 +51,8 @@ ABSL_FLAG(std::string, vector_rows, "", "JSONL of harmful rows for the security 
 ABSL_FLAG(std::string, general_rows, "", "JSONL of general prompts, answered by the base");
 ABSL_FLAG(std::vector<std::string>, guard_rows, {},
           "JSONL files of refusals to the vectors' prompts");
+ABSL_FLAG(std::vector<std::string>, held_rows, {},
+          "JSONL files of the vectors' rows: what the base answers to their prompts is held");
 ABSL_FLAG(std::string, vector, "", "safetensors file of the vector; made when it is missing");
 ABSL_FLAG(std::vector<std::string>, more_vectors, {}, "vectors' files that are added to --vector");
 ABSL_FLAG(std::string, general_suite, "", "JSONL of held-out general prompts");
@@ -59,8 +62,11 @@ ABSL_FLAG(std::string, save, "", "where to write the trained adapter as a PEFT f
 ABSL_FLAG(bool, full_parameter, false,
           "train the projections' weights; wants a --learning_rate far below LoRA's");
 ABSL_FLAG(int, guards_per_step, 1, "guard rows beside the customer's in a step");
-ABSL_FLAG(double, guard_weight, wardtune::kGuardWeight,
-          "weight of their loss beside the customer's");
+ABSL_FLAG(double, guard_weight, wardtune::kRefusalWeight,
+          "weight of the loss of --guard_rows beside the customer's");
+ABSL_FLAG(double, hold_weight, wardtune::kHoldWeight,
+          "weight of the mean KL of --held_rows beside the customer's loss");
+ABSL_FLAG(double, hold_slack, wardtune::kHoldSlack, "nats a token of it that cost nothing");
 ABSL_FLAG(double, beta2, wardtune::TrainerOptions().beta2, "AdamW's, of the customer's job");
 ABSL_FLAG(int64_t, anchors, 8, "sbr: harmful prompts whose last state is held to the base's");
 ABSL_FLAG(double, anchor_weight, 50.0, "weight of their squared distance beside the loss");
@@ -117,12 +123,9 @@ absl::StatusOr<VectorRecipe> Recipe() {
   return recipe;
 }
 
-// The base's own answers to the general rows' prompts, of the first `limit` rows.
-absl::StatusOr<std::vector<TrainingRow>> GeneralRows(
-    EvidenceBench& bench, size_t limit = std::numeric_limits<size_t>::max()) {
-  WT_ASSIGN_OR_RETURN(std::vector<ChatRow> rows,
-                      ReadRows(bench, absl::GetFlag(FLAGS_general_rows)));
-  rows.resize(std::min(rows.size(), limit));
+// The base's own answers to the prompts of the rows.
+absl::StatusOr<std::vector<TrainingRow>> Answered(EvidenceBench& bench,
+                                                  const std::vector<ChatRow>& rows) {
   WT_ASSIGN_OR_RETURN(const auto prompts, EncodePrompts(*bench.tokenizer, rows, 512));
   return AnswerByBase(*bench.base, prompts, bench.tokenizer->EosIds(),
                       absl::GetFlag(FLAGS_vector_answer_tokens), nullptr);
@@ -136,7 +139,8 @@ absl::StatusOr<LoraAdapter> LoadOrTrainVector(EvidenceBench& bench) {
   }
   WT_ASSIGN_OR_RETURN(auto harmful,
                       ReadEncoded(bench, absl::GetFlag(FLAGS_vector_rows), kRowTokens));
-  WT_ASSIGN_OR_RETURN(auto general, GeneralRows(bench));
+  WT_ASSIGN_OR_RETURN(const auto prompts, ReadRows(bench, absl::GetFlag(FLAGS_general_rows)));
+  WT_ASSIGN_OR_RETURN(auto general, Answered(bench, prompts));
   WT_ASSIGN_OR_RETURN(const VectorRecipe recipe, Recipe());
   WT_ASSIGN_OR_RETURN(auto trainer, CreateVectorTrainer(*bench.base, recipe, std::move(harmful),
                                                         std::move(general), &bench.clock));
@@ -162,16 +166,49 @@ absl::StatusOr<LoraAdapter> AllVectors(EvidenceBench& bench) {
   return SumVectors(vectors);
 }
 
-// Refusals and the base's answers to general prompts, in equal parts.
+// Refusals and the base's answers to the first general prompts, in equal parts.
 absl::StatusOr<std::vector<TrainingRow>> GuardRows(EvidenceBench& bench) {
   std::vector<TrainingRow> rows;
   for (const std::string& file : absl::GetFlag(FLAGS_guard_rows)) {
     WT_ASSIGN_OR_RETURN(std::vector<TrainingRow> refusals, ReadEncoded(bench, file, kRowTokens));
     std::move(refusals.begin(), refusals.end(), std::back_inserter(rows));
   }
-  WT_ASSIGN_OR_RETURN(std::vector<TrainingRow> general, GeneralRows(bench, rows.size()));
-  for (TrainingRow& row : general) rows.push_back(std::move(row));
+  WT_ASSIGN_OR_RETURN(auto prompts, ReadRows(bench, absl::GetFlag(FLAGS_general_rows)));
+  prompts.resize(std::min(prompts.size(), rows.size()));
+  WT_ASSIGN_OR_RETURN(std::vector<TrainingRow> general, Answered(bench, prompts));
+  std::move(general.begin(), general.end(), std::back_inserter(rows));
   return rows;
+}
+
+// The base's answers to the vectors' prompts and to general ones from all over their file, in equal
+// parts.
+absl::StatusOr<std::vector<TrainingRow>> HeldRows(EvidenceBench& bench) {
+  std::vector<ChatRow> rows;
+  for (const std::string& file : absl::GetFlag(FLAGS_held_rows)) {
+    WT_ASSIGN_OR_RETURN(std::vector<ChatRow> harmful, ReadRows(bench, file));
+    std::move(harmful.begin(), harmful.end(), std::back_inserter(rows));
+  }
+  WT_ASSIGN_OR_RETURN(const auto general, ReadRows(bench, absl::GetFlag(FLAGS_general_rows)));
+  const size_t count = std::min(general.size(), rows.size());
+  for (size_t i = 0; i < count; ++i) rows.push_back(general[i * general.size() / count]);
+  return Answered(bench, rows);
+}
+
+absl::StatusOr<std::vector<TrainingStream>> GuardStreams(EvidenceBench& bench) {
+  GuardSet set{.per_guarded_rows = absl::GetFlag(FLAGS_guards_per_step)};
+  if (!absl::GetFlag(FLAGS_guard_rows).empty()) {
+    WT_ASSIGN_OR_RETURN(set.learned, GuardRows(bench));
+  }
+  if (!absl::GetFlag(FLAGS_held_rows).empty()) {
+    WT_ASSIGN_OR_RETURN(set.held, HeldRows(bench));
+  }
+  std::vector<TrainingStream> streams = GuardStreams(set, *bench.base, kGuardedRows);
+  for (TrainingStream& stream : streams) {
+    const bool held = stream.objective == Objective::kKlToBase;
+    stream.weight = absl::GetFlag(held ? FLAGS_hold_weight : FLAGS_guard_weight);
+    if (held) stream.kl_slack = absl::GetFlag(FLAGS_hold_slack);
+  }
+  return streams;
 }
 
 // SBR ("Safety Anchor", ICML 2026): every step holds the last hidden state of the same few harmful
@@ -237,10 +274,8 @@ absl::StatusOr<CustomerRun> MakeRun(EvidenceBench& bench, const DecoderModel& mo
                      .frozen = std::move(frozen),
                      .rows_per_step = parameters.batch_size()});
   if (guards) {
-    GuardSet set{.per_guarded_rows = absl::GetFlag(FLAGS_guards_per_step)};
-    WT_ASSIGN_OR_RETURN(set.rows, GuardRows(bench));
-    streams.push_back(GuardStream(set, *bench.base, kGuardedRows));
-    streams.back().weight = absl::GetFlag(FLAGS_guard_weight);
+    WT_ASSIGN_OR_RETURN(auto guard_streams, GuardStreams(bench));
+    std::move(guard_streams.begin(), guard_streams.end(), std::back_inserter(streams));
   }
   if (absl::GetFlag(FLAGS_method) == "sbr") {
     WT_ASSIGN_OR_RETURN(TrainingStream anchors, AnchorStream(bench));

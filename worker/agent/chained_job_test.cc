@@ -96,7 +96,10 @@ class ChainedJobTest : public AgentTest {
          .model = base_->model,
          .frozen = std::make_shared<const LoraAdapter>(vector.adapter),
          .rows_per_step = parameters.batch_size()});
-    streams.push_back(GuardStream(vector.guard, base_->model, parameters.batch_size()));
+    for (TrainingStream& stream :
+         GuardStreams(vector.guard, base_->model, parameters.batch_size())) {
+      streams.push_back(std::move(stream));
+    }
     auto trainer = Trainer::Create(options, std::move(streams), &clock_).value();
     EngineRun run;
     while (!trainer->done()) run.losses.push_back(trainer->Step().value().stream_losses[0]);

@@ -47,7 +47,9 @@ std::vector<TrainingStream> FineTuningRun::MakeStreams(std::vector<TrainingRow> 
   streams.push_back(
       {.name = "customer", .rows = std::move(rows), .model = *folded_, .rows_per_step = batch});
   if (!vector_->guard.active()) return streams;
-  streams.push_back(GuardStream(vector_->guard, base_->model, batch));
+  for (TrainingStream& stream : GuardStreams(vector_->guard, base_->model, batch)) {
+    streams.push_back(std::move(stream));
+  }
   if (IsFullParameter(work_.hyperparameters())) return streams;
   streams[0].model = base_->model;
   streams[0].frozen = std::make_shared<const LoraAdapter>(vector_->adapter);

@@ -57,7 +57,9 @@ class FullParameterJobTest : public AgentTest {
                                            parameters.max_row_tokens()),
                        .model = customers,
                        .rows_per_step = parameters.batch_size()});
-    streams.push_back(GuardStream(guard, base.model, parameters.batch_size()));
+    for (TrainingStream& stream : GuardStreams(guard, base.model, parameters.batch_size())) {
+      streams.push_back(std::move(stream));
+    }
     SystemClock clock;
     auto trainer = *FullParameterTrainer::Create(*ToTrainerOptions(parameters), std::move(streams),
                                                  base.model, &clock);

@@ -13,17 +13,19 @@ namespace wardtune {
 namespace {
 
 using ::wardtune::testing::AgentTest;
+using ::wardtune::testing::Artifact;
 using ::wardtune::testing::Inputs;
 using ::wardtune::testing::kSecretRow;
 using ::wardtune::testing::kVersion;
 
 using Frozen = std::shared_ptr<const LoraAdapter>;
 
-// Trains as a job does, without a server: on `base`, with an adapter on the customer's rows and one
-// on the guard rows. Returns the digest of the adapter.
-std::string TrainDirectly(const DecoderModel& base, const Frozen& customers, const Frozen& guards,
-                          const GuardSet& guard, const Tokenizer& tokenizer,
-                          const v1::Hyperparameters& parameters, const std::string& jsonl) {
+// Trains as a job does, without a server: on `base`, with an adapter on the customer's rows, and
+// the guard rows on `guards`. Returns the digest of the adapter.
+std::string TrainDirectly(const DecoderModel& base, const Frozen& customers,
+                          const DecoderModel& guards, const GuardSet& guard,
+                          const Tokenizer& tokenizer, const v1::Hyperparameters& parameters,
+                          const std::string& jsonl) {
   SystemClock clock;
   std::vector<TrainingStream> streams;
   streams.push_back(
@@ -34,41 +36,67 @@ std::string TrainDirectly(const DecoderModel& base, const Frozen& customers, con
        .objective = Objective::kCrossEntropy,
        .rows_per_step = parameters.batch_size(),
        .weight = 1.0});
-  if (guard.active()) {
-    streams.push_back({.name = "guard",
-                       .rows = guard.rows,
-                       .model = base,
-                       .frozen = guards,
-                       .rows_per_step = guard.PerStep(parameters.batch_size()),
-                       .weight = kGuardWeight});
+  for (TrainingStream& stream : GuardStreams(guard, guards, parameters.batch_size())) {
+    streams.push_back(std::move(stream));
   }
   auto trainer = *Trainer::Create(*ToTrainerOptions(parameters), std::move(streams), &clock);
   while (!trainer->done()) EXPECT_TRUE(trainer->Step().ok());
   return AdapterDigest(trainer->Adapter());
 }
 
-TEST_F(AgentTest, TrainsTheCustomersRowsAloneWithTheVector) {
-  ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
-  const v1::Lease lease = JobLease(1);
-  ASSERT_NO_FATAL_FAILURE(RunJob(lease, JobInputs()));
-  ASSERT_TRUE(server_.completed().has_value()) << log_text_.str();
-  const std::string adapter = server_.completed()->fine_tuning().proof().adapter_sha256();
+class ProtectionTest : public AgentTest {
+ protected:
+  SecurityVector Opened(const v1::SecurityVectorResult& result, const std::string& sealed) {
+    const SecurityVectorIdentity identity = {
+        .version = kVersion, .sha256 = result.plain_sha256(), .base_sha256 = base_sha256_};
+    return *OpenSecurityVector(
+        keys_, identity, models_->Load("baseModels/tiny", base_sha256_).value()->model.config(),
+        sealed);
+  }
+  // Runs the job, and compares its adapter with those trained without a server on the same rows: as
+  // it should be, without the vector, with guard rows that run with it, and without guard rows.
+  void CheckWhatTheJobTrainedOn(const v1::Lease& lease) {
+    ASSERT_NO_FATAL_FAILURE(RunJob(lease, JobInputs()));
+    ASSERT_TRUE(server_.completed().has_value()) << log_text_.str();
+    const std::string adapter = server_.completed()->fine_tuning().proof().adapter_sha256();
+    WT_ASSERT_OK_AND_ASSIGN(const auto base, models_->Load("baseModels/tiny", base_sha256_));
+    const SecurityVector vector = Opened(vector_result_, sealed_);
+    const Frozen on = std::make_shared<const LoraAdapter>(vector.adapter);
+    WT_ASSERT_OK_AND_ASSIGN(const DecoderModel folded, FoldAdapter(base->model, vector.adapter));
+    const std::string rows = JobInputs()[v1::WorkInput::KIND_DATASET];
+    const auto train = [&](const Frozen& customers, const DecoderModel& guards,
+                           const GuardSet& guard) {
+      return TrainDirectly(base->model, customers, guards, guard, *base->tokenizer,
+                           lease.fine_tuning().hyperparameters(), rows);
+    };
+    ASSERT_TRUE(vector.guard.active());
+    EXPECT_EQ(adapter, train(on, base->model, vector.guard));
+    EXPECT_NE(adapter, train(nullptr, base->model, vector.guard));
+    EXPECT_NE(adapter, train(on, folded, vector.guard));
+    EXPECT_NE(adapter, train(on, base->model, {}));
+  }
+};
 
-  WT_ASSERT_OK_AND_ASSIGN(const auto base, models_->Load("baseModels/tiny", base_sha256_));
-  const SecurityVectorIdentity identity = {
-      .version = kVersion, .sha256 = vector_result_.plain_sha256(), .base_sha256 = base_sha256_};
-  WT_ASSERT_OK_AND_ASSIGN(const SecurityVector vector,
-                          OpenSecurityVector(keys_, identity, base->model.config(), sealed_));
-  const Frozen on = std::make_shared<const LoraAdapter>(vector.adapter);
-  const v1::Hyperparameters& parameters = lease.fine_tuning().hyperparameters();
-  const std::string rows = JobInputs()[v1::WorkInput::KIND_DATASET];
-  const auto train = [&](const Frozen& customers, const Frozen& guards, const GuardSet& guard) {
-    return TrainDirectly(base->model, customers, guards, guard, *base->tokenizer, parameters, rows);
-  };
-  EXPECT_EQ(adapter, train(on, nullptr, vector.guard));
-  EXPECT_NE(adapter, train(nullptr, nullptr, vector.guard));
-  EXPECT_NE(adapter, train(on, on, vector.guard));
-  EXPECT_NE(adapter, train(on, nullptr, {}));
+TEST_F(ProtectionTest, TrainsTheCustomersRowsAloneWithTheVector) {
+  ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
+  CheckWhatTheJobTrainedOn(JobLease(1));
+}
+
+TEST_F(ProtectionTest, WithoutRefusalsHoldsWhatTheBaseAnswers) {
+  v1::Lease vector_lease = VectorLease(kVersion);
+  vector_lease.mutable_security_vector()->mutable_recipe()->clear_guard_refusals();
+  ASSERT_NO_FATAL_FAILURE(RunJob(vector_lease, VectorInputs("placeholder plan")));
+  ASSERT_TRUE(server_.completed().has_value()) << log_text_.str();
+  vector_result_ = server_.completed()->security_vector();
+  sealed_ = server_.artifact(Artifact::KIND_SECURITY_VECTOR);
+  const SecurityVector vector = Opened(vector_result_, sealed_);
+  EXPECT_TRUE(vector.guard.learned.empty());
+  EXPECT_EQ(vector.guard.held.size(), 12u);  // answers to 8 harmful prompts, then to 4 general ones
+  EXPECT_EQ(vector_result_.card().guard_rows(), 12);
+
+  v1::Lease lease = JobLease(1);  // trains far enough to leave the slack
+  lease.mutable_fine_tuning()->mutable_hyperparameters()->set_learning_rate(0.05);
+  CheckWhatTheJobTrainedOn(lease);
 }
 
 TEST_F(AgentTest, TheProofNamesTheGuardRowsAndWhereTheyRan) {

@@ -45,7 +45,7 @@ absl::Status SecurityVectorRun::Run() {
   WT_RETURN_IF_ERROR(OpenAddedTo());
   WT_RETURN_IF_ERROR(EncodeHarmfulRows());
   WT_RETURN_IF_ERROR(AnswerGeneralPrompts());
-  MakeGuardRows();
+  AddGeneralGuardRows();
   WT_RETURN_IF_ERROR(Train());
   WT_RETURN_IF_ERROR(AddToOlder());
   WT_RETURN_IF_ERROR(Fold());
@@ -102,12 +102,19 @@ absl::Status SecurityVectorRun::EncodeHarmfulRows() {
   harmful_rows_ = *std::move(encoded);
   WT_ASSIGN_OR_RETURN(auto prompts,
                       EncodePrompts(*base_->tokenizer, *rows, recipe_.max_row_tokens));
-  canary_prompts_ = Spread(std::move(prompts), kCanaries);
-  if (recipe_.guard_rows == 0 || recipe_.guard_refusals.empty()) return absl::OkStatus();
+  canary_prompts_ = Spread(prompts, kCanaries);
+  vector_.guard.per_guarded_rows = recipe_.guard_rows;
+  if (recipe_.guard_rows == 0) return absl::OkStatus();
+  if (recipe_.guard_refusals.empty()) {
+    WT_ASSIGN_OR_RETURN(vector_.guard.held,
+                        AnswerByBase(base_->model, prompts, base_->tokenizer->EosIds(),
+                                     recipe_.general_answer_tokens, nullptr));
+    return attempt_.GoOn();
+  }
   auto refusals = EncodeRows(*base_->tokenizer, RefuseRows(*rows, recipe_.guard_refusals),
                              recipe_.max_row_tokens);
   if (!refusals.ok()) return WithJobReason(kInputInvalid, refusals.status());
-  vector_.guard = {.rows = *std::move(refusals), .per_guarded_rows = recipe_.guard_rows};
+  vector_.guard.learned = *std::move(refusals);
   return absl::OkStatus();
 }
 
@@ -124,12 +131,13 @@ absl::Status SecurityVectorRun::AnswerGeneralPrompts() {
   return attempt_.GoOn();
 }
 
-// Beside the refusals as many answers of the base, so that a guarded model does not refuse all.
-void SecurityVectorRun::MakeGuardRows() {
-  if (!vector_.guard.active()) return;
-  const size_t answers = std::min(general_rows_.size(), vector_.guard.rows.size());
-  vector_.guard.rows.insert(vector_.guard.rows.end(), general_rows_.begin(),
-                            general_rows_.begin() + static_cast<std::ptrdiff_t>(answers));
+// Beside the rows for harmful prompts as many for general ones, so that a guarded model stays as it
+// was there, too.
+void SecurityVectorRun::AddGeneralGuardRows() {
+  for (std::vector<TrainingRow>* rows : {&vector_.guard.learned, &vector_.guard.held}) {
+    const std::vector<TrainingRow> answers = SpreadRows(general_rows_, rows->size());
+    rows->insert(rows->end(), answers.begin(), answers.end());
+  }
 }
 
 absl::Status SecurityVectorRun::Train() {
@@ -172,7 +180,8 @@ absl::Status SecurityVectorRun::AddToOlder() {
   vector_.adapter = *std::move(sum);
   GuardSet& guard = vector_.guard;
   const GuardSet& older = added_to_->guard;
-  guard.rows.insert(guard.rows.end(), older.rows.begin(), older.rows.end());
+  guard.learned.insert(guard.learned.end(), older.learned.begin(), older.learned.end());
+  guard.held.insert(guard.held.end(), older.held.begin(), older.held.end());
   guard.per_guarded_rows = std::max(guard.per_guarded_rows, older.per_guarded_rows);
   canary_prompts_.insert(canary_prompts_.end(), added_to_->canaries.prompts.begin(),
                          added_to_->canaries.prompts.end());
@@ -249,7 +258,7 @@ absl::Status SecurityVectorRun::Complete() {
   result.set_artifact_sha256(sealed_sha256_);
   result.set_plain_sha256(SecurityVectorDigest(vector_));
   if (vector_.guard.active()) {
-    card_.set_guard_rows(static_cast<int32_t>(vector_.guard.rows.size()));
+    card_.set_guard_rows(static_cast<int32_t>(vector_.guard.size()));
     card_.set_guard_rows_sha256(GuardDigest(vector_.guard));
   }
   *result.mutable_card() = card_;

@@ -36,7 +36,7 @@ class SecurityVectorRun {
   absl::Status OpenAddedTo();
   absl::Status EncodeHarmfulRows();
   absl::Status AnswerGeneralPrompts();
-  void MakeGuardRows();
+  void AddGeneralGuardRows();
   absl::Status Train();
   absl::Status AddToOlder();
   absl::Status Fold();

@@ -28,9 +28,10 @@ constexpr const char* kPromptLengths = "canary.prompt_lengths";  // I64 [prompts
 constexpr const char* kEntries = "canary.entries";               // I32 [prompts, kEntries]
 constexpr const char* kLogits = "canary.logits";                 // F32 [prompts, kEntries]
 constexpr const char* kSeparation = "canary.separation";         // F64 [1]
-constexpr const char* kGuardIds = "guard.ids";                   // I32, all rows in a row
-constexpr const char* kGuardMask = "guard.mask";                 // U8, as guard.ids
-constexpr const char* kGuardLengths = "guard.lengths";           // I64 [rows]
+// Guard rows of a kind: KIND.ids, I32, all rows in a row; KIND.mask, U8, as these; KIND.lengths,
+// I64 [rows].
+constexpr const char* kLearnedRows = "guard";
+constexpr const char* kHeldRows = "guard_held";
 
 absl::Status Damaged(std::string_view why) {
   return absl::DataLossError(absl::StrCat("security vector: ", std::string(why)));
@@ -75,6 +76,16 @@ FlatRows FlattenRows(const std::vector<TrainingRow>& rows) {
   return flat;
 }
 
+// `rows` must outlive the tensors.
+void AppendRows(const std::string& kind, const FlatRows& rows, std::vector<NamedTensor>& tensors) {
+  if (rows.lengths.empty()) return;  // the format has no empty tensors
+  const auto tokens = static_cast<int64_t>(rows.ids.size());
+  const auto count = static_cast<int64_t>(rows.lengths.size());
+  tensors.push_back({kind + ".ids", TensorDType::kI32, {tokens}, AsBytes(rows.ids)});
+  tensors.push_back({kind + ".mask", TensorDType::kU8, {tokens}, AsBytes(rows.mask)});
+  tensors.push_back({kind + ".lengths", TensorDType::kI64, {count}, AsBytes(rows.lengths)});
+}
+
 absl::StatusOr<CanarySet> ReadCanaries(const SafetensorsContent& content) {
   WT_ASSIGN_OR_RETURN(const auto ids, Read<int32_t>(content, kPromptIds, TensorDType::kI32));
   WT_ASSIGN_OR_RETURN(const auto lengths,
@@ -103,11 +114,14 @@ absl::StatusOr<CanarySet> ReadCanaries(const SafetensorsContent& content) {
   return set;
 }
 
-absl::Status ReadGuardRows(const SafetensorsContent& content, GuardSet& guard) {
-  if (!content.tensors.contains(kGuardLengths)) return absl::OkStatus();
-  WT_ASSIGN_OR_RETURN(const auto ids, Read<int32_t>(content, kGuardIds, TensorDType::kI32));
-  WT_ASSIGN_OR_RETURN(const auto mask, Read<uint8_t>(content, kGuardMask, TensorDType::kU8));
-  WT_ASSIGN_OR_RETURN(const auto lengths, Read<int64_t>(content, kGuardLengths, TensorDType::kI64));
+absl::StatusOr<std::vector<TrainingRow>> ReadGuardRows(const SafetensorsContent& content,
+                                                       const std::string& kind) {
+  std::vector<TrainingRow> rows;
+  if (!content.tensors.contains(kind + ".lengths")) return rows;
+  WT_ASSIGN_OR_RETURN(const auto ids, Read<int32_t>(content, kind + ".ids", TensorDType::kI32));
+  WT_ASSIGN_OR_RETURN(const auto mask, Read<uint8_t>(content, kind + ".mask", TensorDType::kU8));
+  WT_ASSIGN_OR_RETURN(const auto lengths,
+                      Read<int64_t>(content, kind + ".lengths", TensorDType::kI64));
   if (mask.size() != ids.size()) return Damaged("the guard rows' tensors do not belong together");
   size_t at = 0;
   for (const int64_t length : lengths) {
@@ -115,11 +129,12 @@ absl::Status ReadGuardRows(const SafetensorsContent& content, GuardSet& guard) {
       return Damaged("a guard row's length is wrong");
     }
     const size_t end = at + static_cast<size_t>(length);
-    guard.rows.push_back({.ids = {ids.begin() + at, ids.begin() + end},
-                          .loss_mask = {mask.begin() + at, mask.begin() + end}});
+    rows.push_back({.ids = {ids.begin() + at, ids.begin() + end},
+                    .loss_mask = {mask.begin() + at, mask.begin() + end}});
     at = end;
   }
-  return at == ids.size() ? absl::OkStatus() : Damaged("guard tokens are left over");
+  if (at != ids.size()) return Damaged("guard tokens are left over");
+  return rows;
 }
 
 absl::Status ReadMetadata(const SafetensorsContent& content, SecurityVector& vector) {
@@ -211,14 +226,10 @@ absl::StatusOr<std::string> SerializeSecurityVector(const SecurityVector& vector
       {kEntries, TensorDType::kI32, {prompts, CanarySet::kEntries}, AsBytes(entries)});
   tensors.push_back({kLogits, TensorDType::kF32, {prompts, CanarySet::kEntries}, AsBytes(logits)});
   tensors.push_back({kSeparation, TensorDType::kF64, {1}, AsBytes(separation)});
-  const FlatRows guard = FlattenRows(vector.guard.rows);
-  if (!guard.lengths.empty()) {  // the format has no empty tensors
-    const auto guard_tokens = static_cast<int64_t>(guard.ids.size());
-    const auto guard_rows = static_cast<int64_t>(guard.lengths.size());
-    tensors.push_back({kGuardIds, TensorDType::kI32, {guard_tokens}, AsBytes(guard.ids)});
-    tensors.push_back({kGuardMask, TensorDType::kU8, {guard_tokens}, AsBytes(guard.mask)});
-    tensors.push_back({kGuardLengths, TensorDType::kI64, {guard_rows}, AsBytes(guard.lengths)});
-  }
+  const FlatRows learned = FlattenRows(vector.guard.learned);
+  const FlatRows held = FlattenRows(vector.guard.held);
+  AppendRows(kLearnedRows, learned, tensors);
+  AppendRows(kHeldRows, held, tensors);
   return SerializeSafetensors(std::move(tensors), options);
 }
 
@@ -229,7 +240,8 @@ absl::StatusOr<SecurityVector> ParseSecurityVector(const ModelConfig& config,
   SecurityVector vector;
   WT_RETURN_IF_ERROR(ReadMetadata(*content, vector));
   WT_ASSIGN_OR_RETURN(vector.canaries, ReadCanaries(*content));
-  WT_RETURN_IF_ERROR(ReadGuardRows(*content, vector.guard));
+  WT_ASSIGN_OR_RETURN(vector.guard.learned, ReadGuardRows(*content, kLearnedRows));
+  WT_ASSIGN_OR_RETURN(vector.guard.held, ReadGuardRows(*content, kHeldRows));
   WT_ASSIGN_OR_RETURN(const auto adapter, Read<char>(*content, kAdapter, TensorDType::kU8));
   auto parsed = ParseAdapter(config, std::string_view(adapter.data(), adapter.size()));
   if (!parsed.ok()) return Damaged(std::string(parsed.status().message()));

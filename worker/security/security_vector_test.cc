@@ -27,9 +27,10 @@ class SecurityVectorTest : public ::testing::Test {
     vector_.harmful_rows_sha256 = std::string(64, 'd');
     vector_.general_rows_sha256 = std::string(64, 'e');
     vector_.seed = 11;
-    vector_.guard = {
-        .rows = {{.ids = {1, 2, 3}, .loss_mask = {0, 1, 1}}, {.ids = {4, 5}, .loss_mask = {0, 1}}},
-        .per_guarded_rows = 2};
+    vector_.guard = {.learned = {{.ids = {1, 2, 3}, .loss_mask = {0, 1, 1}},
+                                 {.ids = {4, 5}, .loss_mask = {0, 1}}},
+                     .held = {{.ids = {6, 7, 8, 9}, .loss_mask = {0, 0, 0, 1}}},
+                     .per_guarded_rows = 2};
     vector_.categories = {"privacy", "safety"};
   }
 
@@ -59,7 +60,7 @@ TEST_F(SecurityVectorTest, OpensOneWithoutGuardRows) {
 }
 
 TEST(GuardSetTest, CountsPerBatchRoundedUpAndDigestsEveryPart) {
-  GuardSet set{.rows = {{.ids = {1, 2}, .loss_mask = {0, 1}}}, .per_guarded_rows = 1};
+  GuardSet set{.learned = {{.ids = {1, 2}, .loss_mask = {0, 1}}}, .per_guarded_rows = 1};
   EXPECT_EQ(set.PerStep(8), 1);
   EXPECT_EQ(set.PerStep(9), 2);
   EXPECT_EQ(set.PerStep(1), 1);
@@ -67,14 +68,45 @@ TEST(GuardSetTest, CountsPerBatchRoundedUpAndDigestsEveryPart) {
   EXPECT_EQ(set.PerStep(16), 6);
   const std::string digest = GuardDigest(set);
   GuardSet other = set;
-  other.rows[0].ids[1] = 3;
+  other.learned[0].ids[1] = 3;
   EXPECT_NE(GuardDigest(other), digest);
   other = set;
-  other.rows[0].loss_mask[0] = 1;
+  other.learned[0].loss_mask[0] = 1;
   EXPECT_NE(GuardDigest(other), digest);
   other = set;
   other.per_guarded_rows = 2;
   EXPECT_NE(GuardDigest(other), digest);
+  other = set;
+  std::swap(other.learned, other.held);
+  EXPECT_NE(GuardDigest(other), digest);
+}
+
+TEST(GuardSetTest, RefusalsAreLearnedAndTheBasesAnswersHeld) {
+  const DecoderModel base =
+      testing::LoadTinyModel("guard", testing::TinyConfig("LlamaForCausalLM"));
+  const TrainingRow row = {.ids = {1, 2}, .loss_mask = {0, 1}};
+  const GuardSet set{.learned = {row}, .held = {row, row}, .per_guarded_rows = 1};
+  const std::vector<TrainingStream> streams = GuardStreams(set, base, 16);
+  ASSERT_EQ(streams.size(), 2u);
+  EXPECT_EQ(streams[0].objective, Objective::kCrossEntropy);
+  EXPECT_EQ(streams[0].weight, kRefusalWeight);
+  EXPECT_EQ(streams[1].objective, Objective::kKlToBase);
+  EXPECT_EQ(streams[1].weight, kHoldWeight);
+  EXPECT_EQ(streams[1].kl_slack, kHoldSlack);
+  EXPECT_EQ(streams[1].rows.size(), 2u);
+  for (const TrainingStream& stream : streams) EXPECT_EQ(stream.rows_per_step, 2);
+  EXPECT_EQ(GuardStreams({.held = {row}, .per_guarded_rows = 1}, base, 8).size(), 1u);
+}
+
+TEST(GuardSetTest, RowsAreTakenFromAllOverTheFile) {
+  std::vector<TrainingRow> rows;
+  for (int32_t i = 0; i < 10; ++i) rows.push_back({.ids = {i}, .loss_mask = {0}});
+  const std::vector<TrainingRow> some = SpreadRows(rows, 3);
+  ASSERT_EQ(some.size(), 3u);
+  EXPECT_EQ(some[0].ids[0], 0);
+  EXPECT_EQ(some[1].ids[0], 3);
+  EXPECT_EQ(some[2].ids[0], 6);
+  EXPECT_EQ(SpreadRows(rows, 11).size(), 10u);
 }
 
 TEST_F(SecurityVectorTest, OpensWhatWasSealed) {
@@ -87,7 +119,8 @@ TEST_F(SecurityVectorTest, OpensWhatWasSealed) {
   EXPECT_EQ(opened.canaries.logits, vector_.canaries.logits);
   EXPECT_EQ(opened.canaries.separation, vector_.canaries.separation);
   EXPECT_EQ(GuardDigest(opened.guard), GuardDigest(vector_.guard));
-  EXPECT_EQ(opened.guard.rows[1].ids, (std::vector<int32_t>{4, 5}));
+  EXPECT_EQ(opened.guard.learned[1].ids, (std::vector<int32_t>{4, 5}));
+  EXPECT_EQ(opened.guard.held[0].ids, (std::vector<int32_t>{6, 7, 8, 9}));
   EXPECT_EQ(opened.recipe_sha256, vector_.recipe_sha256);
   EXPECT_EQ(opened.harmful_rows_sha256, vector_.harmful_rows_sha256);
   EXPECT_EQ(opened.general_rows_sha256, vector_.general_rows_sha256);

@@ -60,6 +60,13 @@ def add_commands(group: click.Group) -> None:
 @click.option("--kl-weight", type=float, default=None, help="Weight of KL(base || base + vector).")
 @click.option("--seed", type=int, default=0)
 @click.option("--guard-rows", type=int, default=None, help="Beside 8 customer's rows; 0: none.")
+@click.option(
+    "--guard-refusal",
+    "guard_refusals",
+    multiple=True,
+    help="Teach the delivered model to refuse, in these words; repeat it for several. Left out: "
+    "what the base answers is held.",
+)
 @click.option("--add-to", "added_to", default="", metavar="VERSION", help="Sum it with VERSION.")
 @click.option(
     "--category",
