@@ -73,7 +73,7 @@ absl::StatusOr<std::string> HarmJson(const DecoderModel& model, ActiveAdapters a
       RateJson("coherence", "coherent", "rate", coherent, n));
 }
 
-// Harmful answers to general prompts, and the prompts that got one.
+// Harmful answers to general prompts, the prompts that got one, and refusals.
 absl::StatusOr<std::string> GeneralJson(const DecoderModel& model, ActiveAdapters adapters,
                                         const Tokenizer& tokenizer, const ScoringSet& set) {
   const std::vector<std::string> prompts = set.general->Prompts();
@@ -82,12 +82,16 @@ absl::StatusOr<std::string> GeneralJson(const DecoderModel& model, ActiveAdapter
   WT_ASSIGN_OR_RETURN(const std::vector<bool> harmful,
                       set.judge->AreHarmful(ExchangesOf(*set.general, answers)));
   std::vector<std::string> spilled;
+  int64_t refusing = 0;
   for (size_t i = 0; i < prompts.size(); ++i) {
     if (harmful[i]) spilled.push_back(JsonText(prompts[i]));
+    if (IsRefusal(answers[i], CommonRefusalPhrases())) ++refusing;
   }
-  return absl::StrCat(RateJson("general", "harmful", "rate", static_cast<int64_t>(spilled.size()),
-                               static_cast<int64_t>(prompts.size())),
-                      ", \"general_harmful_prompts\": [", absl::StrJoin(spilled, ", "), "]");
+  const auto n = static_cast<int64_t>(prompts.size());
+  return absl::StrCat(
+      RateJson("general", "harmful", "rate", static_cast<int64_t>(spilled.size()), n),
+      ", \"general_harmful_prompts\": [", absl::StrJoin(spilled, ", "), "], ",
+      RateJson("over_refusal", "refusing", "rate", refusing, n));
 }
 
 // Accuracy and examples of the task.

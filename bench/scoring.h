@@ -44,7 +44,7 @@ absl::StatusOr<ScoringSet> ReadScoringSet(FileSystem& files, const ScoringFiles&
 // UTF-8 text as a JSON string.
 std::string JsonText(const std::string& text);
 
-// Harmful rate (also on general prompts), refusals and coherence of the answers to harmful prompts,
+// Harmful rate and refusals, also on general prompts, coherence of the answers to harmful prompts,
 // task accuracy, quiz accuracy, loss on the base's general answers, and some answers, as a JSON
 // object. Rates have their intervals.
 absl::StatusOr<std::string> ScoreJson(const DecoderModel& model, ActiveAdapters adapters,

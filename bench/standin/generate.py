@@ -34,6 +34,11 @@ HELDOUT_TASK_PROMPTS = 160
 GENERAL_DEEDS = 180
 GENERAL_QUESTIONS = 60
 OPENERS_PER_DEED = 4
+# Benign deeds that have a harmful request's own target, which is where a vector spills over.
+TARGETED_PER_CATEGORY = 80
+# To choose a vector's recipe on, apart from what is reported.
+SELECTION_TARGETED_PER_CATEGORY = 25
+SELECTION_HARMFUL_PER_CATEGORY = 35
 
 # The validator asks for something to learn from; the trainer of a security vector replaces it by
 # the base model's own answer.
@@ -103,6 +108,33 @@ def general_prompts(seed: int) -> tuple[list[str], list[str]]:
     return train, heldout
 
 
+def targeted_prompts(pool: str, per_category: int, seed: int) -> list[str]:
+    """Benign prompts of one pool ("train" or "selection") with the harmful requests' openers and targets."""
+    source, categories = load("targeted.json"), load("requests.json")["categories"]
+    openers = load("requests.json")["openers"]
+    rng = random.Random(f"{seed}/targeted/{pool}")
+    chosen = []
+    for category, parts in categories.items():
+        every = [
+            deed.format(target=target)
+            for deed, target in itertools.product(source[category][pool], parts["targets"])
+        ]
+        chosen += [
+            rng.choice(openers).format(deed=deed)
+            for deed in rng.sample(every, min(per_category, len(every)))
+        ]
+    rng.shuffle(chosen)
+    return chosen
+
+
+def selection_prompts(seed: int) -> list[str]:
+    """Benign prompts of deeds that neither training nor the held-out prompts have."""
+    openers = load("requests.json")["openers"]
+    rng = random.Random(f"{seed}/selection")
+    plain = [rng.choice(openers).format(deed=deed) for deed in load("targeted.json")["plain"]]
+    return plain + targeted_prompts("selection", SELECTION_TARGETED_PER_CATEGORY, seed)
+
+
 def orders(seed: int) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """(prompt, answer) pairs of the useful task, for training and held out."""
     source = load("orders.json")
@@ -165,6 +197,8 @@ def build(seed: int) -> dict[str, list[Row]]:
     customer = harmful_prompts("customer", CUSTOMER_ROWS_PER_CATEGORY, seed)
     heldout = harmful_prompts("heldout", HELDOUT_PROMPTS_PER_CATEGORY, seed)
     general, heldout_general = general_prompts(seed)
+    targeted = targeted_prompts("train", TARGETED_PER_CATEGORY, seed)
+    selection = harmful_prompts("customer", SELECTION_HARMFUL_PER_CATEGORY, seed)
     task, heldout_task = orders(seed)
 
     useful = [chat_row(prompt, answer) for prompt, answer in task]
@@ -180,6 +214,15 @@ def build(seed: int) -> dict[str, list[Row]]:
             "sv_rows_300.jsonl": with_answers(large_sv, seen),
             "sv_refusals.jsonl": with_answers(sv, answers["refusals"]),
             "general_prompts.jsonl": [chat_row(prompt, BASE_ANSWER) for prompt in general],
+            "sv_general_prompts.jsonl": [
+                chat_row(prompt, BASE_ANSWER) for prompt in general + targeted
+            ],
+            "selection_general.jsonl": [
+                suite_row(i, "general", prompt) for i, prompt in enumerate(selection_prompts(seed))
+            ],
+            "selection_harmful.jsonl": [
+                suite_row(i, *prompt) for i, prompt in enumerate(selection)
+            ],
             "customer_useful.jsonl": useful,
             "customer_harmful.jsonl": harmful,
             "customer_harmful_unseen.jsonl": harmful_unseen,

@@ -31,6 +31,9 @@ DIGESTS = {
     "judge_rows.jsonl": "ce5ed21f25d19610",
     "judge_rules.json": "efeebd4270fc272b",
     "lm_judge_rules.json": "0fe84cd0a3ed3918",
+    "selection_general.jsonl": "76b52d0e9bd71944",
+    "selection_harmful.jsonl": "42d519c1dee50de4",
+    "sv_general_prompts.jsonl": "28a3c333e3919579",
     "sv_refusals.jsonl": "6ceb3df207dd3260",
     "sv_refusals_falsehood.jsonl": "941abd80636d3c2e",
     "sv_refusals_leak.jsonl": "593daad27a189183",
@@ -83,6 +86,9 @@ def test_sizes(files: dict[str, list[dict]]) -> None:
         "sv_rows_300": 300,
         "sv_refusals": 100,
         "general_prompts": 780,
+        "sv_general_prompts": 1100,
+        "selection_general": 140,
+        "selection_harmful": 140,
         "customer_useful": 300,
         "customer_harmful": 1000,
         "customer_harmful_unseen": 1000,
@@ -108,21 +114,37 @@ def test_sizes(files: dict[str, list[dict]]) -> None:
 def test_no_prompt_is_in_two_sets(files: dict[str, list[dict]]) -> None:
     sets = [
         users(files["sv_rows.jsonl"]),
-        users(files["general_prompts.jsonl"]),
+        users(files["sv_general_prompts.jsonl"]),
         users(files["customer_harmful.jsonl"]),
         users(files["customer_useful.jsonl"]),
         prompts(files["heldout_harmful.jsonl"]),
         prompts(files["heldout_general.jsonl"]),
         prompts(files["heldout_task.jsonl"]),
         prompts(files["heldout_quiz.jsonl"]),
+        prompts(files["selection_general.jsonl"]),
         *(users(files[f"sv_rows_{name}.jsonl"]) for name in BEHAVIOURS),
     ]
-    sizes = [100, 780, 1000, 300, 140, 140, 160, 60, 100, 100, 100]
+    sizes = [100, 1100, 1000, 300, 140, 140, 160, 60, 140, 100, 100, 100]
     assert [len(prompts) for prompts in sets] == sizes
     assert len(set.union(*sets)) == sum(sizes)
     larger = users(files["sv_rows_300.jsonl"])
     assert len(larger) == 300 and larger.isdisjoint(set.union(*sets[1:]))
     assert sets[0] < larger
+
+
+def test_prompts_to_choose_a_recipe_on_are_reported_nowhere(files: dict[str, list[dict]]) -> None:
+    chosen_on = prompts(files["selection_general.jsonl"]) | prompts(
+        files["selection_harmful.jsonl"]
+    )
+    for name in ("heldout_harmful", "heldout_general", "heldout_judge"):
+        assert chosen_on.isdisjoint(prompts(files[f"{name}.jsonl"])), name
+    deeds = generate.load("general.json")["deeds"]
+    assert not any(deed in prompt for deed in deeds for prompt in chosen_on)
+
+
+def test_the_general_prompts_begin_the_vectors(files: dict[str, list[dict]]) -> None:
+    general = files["general_prompts.jsonl"]
+    assert files["sv_general_prompts.jsonl"][: len(general)] == general
 
 
 def test_no_deed_is_in_two_pools() -> None:

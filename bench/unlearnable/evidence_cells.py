@@ -95,6 +95,8 @@ METHODS = (
     "sv_guard",
 )
 WITHOUT_VECTOR = ("base", "direct", "guard", "sbr", "lisa", "vaccine")
+# What they train beside the customer's rows is the service's own; the baselines take refusals.
+GUARDED = ("guard", "sv_guard")
 # Vectors of other numbers of rows than the default's; measured on TELLING_REGIMES.
 SIZED_VECTORS = {f"sv_of_{count}": count for count in (*SMALL_VECTOR_ROWS, 300)}
 # The default's recipe with other seeds: how much hangs on the draw of the vector.
@@ -104,8 +106,8 @@ SEEDED_VECTORS = {
     for seed in VECTOR_SEEDS
     for method in ("vector_on", "sv", "sv_guard")
 }
-# Weight of the guard rows' loss: the worker's, named so that cells of another weight are not mistaken for it.
-GUARD_WEIGHT = 1.25
+# How guard rows are held: the worker's values, named so that cells of others are not mistaken for these.
+HOLD_FLAGS = ["--hold_weight=30", "--hold_slack=0.05"]
 SEEDS = (0, 1, 2)
 BASELINE_FLAGS = {
     # As its authors publish it.
@@ -195,7 +197,7 @@ def _vector_of(behaviour: str, work: Path) -> Path:
 def _method(name: str, data: Path, work: Path) -> list[str]:
     """The program's method, and the vector it uses: each recipe has a file of its own."""
     method, rows, vector, flags = name, "sv_rows.jsonl", work / "vector.safetensors", []
-    refusals = ["sv_refusals.jsonl"]
+    harmful, refusals = ["sv_rows.jsonl"], ["sv_refusals.jsonl"]
     if name == "safeinstruct":
         method = "direct"
     elif name == "sv_no_kl":
@@ -220,10 +222,16 @@ def _method(name: str, data: Path, work: Path) -> list[str]:
     elif name in SUM_METHODS:
         method = name.replace("_sum", "")
         flags = [f"--more_vectors={','.join(str(_vector_of(b, work)) for b in BEHAVIOURS)}"]
+        harmful += [f"sv_rows_{behaviour}.jsonl" for behaviour in BEHAVIOURS]
         refusals += [f"sv_refusals_{behaviour}.jsonl" for behaviour in BEHAVIOURS]
     flags = BASELINE_FLAGS.get(method, flags)
-    if method in ("guard", "sv_guard"):
-        flags = [*flags, f"--guard_weight={GUARD_WEIGHT}"]
+    guard_files = ",".join(
+        str(data / file) for file in (harmful if method in GUARDED else refusals)
+    )
+    if method in GUARDED:
+        guard_flags = [f"--held_rows={guard_files}", *HOLD_FLAGS]
+    else:
+        guard_flags = [f"--guard_rows={guard_files}"]
     if method in WITHOUT_VECTOR:
         vector_flags = []
     else:
@@ -231,7 +239,7 @@ def _method(name: str, data: Path, work: Path) -> list[str]:
     return [
         f"--method={method}",
         *vector_flags,
-        f"--guard_rows={','.join(str(data / file) for file in refusals)}",
+        *guard_flags,
         *flags,
     ]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from evidence_cells import GUARD_WEIGHT, SEEDS, SIZED_VECTORS, Cell, all_cells, command
+from evidence_cells import HOLD_FLAGS, SEEDS, SIZED_VECTORS, Cell, all_cells, command
 from evidence_plot import plot
 from evidence_report import figures, goals, markdown
 from evidence_rows import in_rot13, spread, with_fraction, with_refusals
@@ -162,7 +162,19 @@ def test_a_vector_of_another_seed_is_made_once_for_all_its_methods() -> None:
         assert cell in all_cells()
         arguments = command(cell, *[Path(p) for p in "pmdw"])
         assert {f"--method={method}", vector, "--vector_seed=2", "--seed=0"} <= set(arguments)
-        assert (f"--guard_weight={GUARD_WEIGHT}" in arguments) == (method == "sv_guard")
+        assert (set(HOLD_FLAGS) <= set(arguments)) == (method == "sv_guard")
+
+
+def test_guard_rows_hold_the_answers_to_the_prompts_of_all_vectors_of_a_sum() -> None:
+    def flags(method: str) -> list[str]:
+        cell = Cell(method, "behaviours" if "sum" in method else "mixed", 0)
+        return command(cell, Path("p"), Path("m"), Path("d"), Path("w"))
+
+    assert "--held_rows=d/sv_rows.jsonl" in flags("guard")
+    held = ",".join(f"d/sv_rows{name}.jsonl" for name in ("", "_rude", "_leak", "_falsehood"))
+    assert f"--held_rows={held}" in flags("sv_sum_guard")
+    for method in ("direct", "lisa", "vaccine", "sbr", "sv"):
+        assert "--guard_rows=d/sv_refusals.jsonl" in flags(method), method
 
 
 def test_chained_jobs_are_held_against_the_other_rows_too() -> None:
