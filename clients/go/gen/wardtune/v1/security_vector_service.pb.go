@@ -215,11 +215,13 @@ type SecurityVectorRecipe struct {
 	KlWeight *float64 `protobuf:"fixed64,6,opt,name=kl_weight,json=klWeight,proto3,oneof" json:"kl_weight,omitempty"`
 	// Seeds the order of the rows and the vector's start. Default 0.
 	Seed int64 `protobuf:"varint,7,opt,name=seed,proto3" json:"seed,omitempty"`
-	// Guard rows that train beside every 8 of a customer's rows, with the vector off: refusals to the
-	// harmful rows' prompts, and the base's own answers to the general rows. 0 to 8; 0 trains with
-	// the vector alone. Default 1.
+	// Guard rows that train beside every 8 of a customer's rows, with the vector off: the base's own
+	// answers to the harmful rows' prompts and as many general ones, where the base's distribution is
+	// held. 0 to 8; 0 trains with the vector alone. Default 1.
 	GuardRows *int32 `protobuf:"varint,8,opt,name=guard_rows,json=guardRows,proto3,oneof" json:"guard_rows,omitempty"`
-	// What refusals say, taken in turn; at most 16 of 512 bytes. Default: texts of the service.
+	// Teaches the delivered model to refuse: what refusals say, taken in turn; at most 16 of 512 bytes.
+	// Guard rows are then refusals to the harmful rows' prompts, and answers to general ones. A small
+	// model learns to refuse much else with it. Empty, the default: what the base answers is held.
 	GuardRefusals []string `protobuf:"bytes,9,rep,name=guard_refusals,json=guardRefusals,proto3" json:"guard_refusals,omitempty"`
 	// A trained version of the same base model, `securityVectors/{vector}/versions/{version}`. The new
 	// version is the sum of it and of what is trained here, with the guard rows of both, so that a
