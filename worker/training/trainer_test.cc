@@ -208,12 +208,13 @@ TEST_F(TrainerTest, StatesOfOtherRunsAndDamagedOnesAreRefused) {
 }
 
 TEST_F(TrainerTest, KlHoldsTheAdapterToTheBase) {
-  const auto kl_after = [&](double weight) {
+  const auto kl_after = [&](double weight, double slack = 0.0) {
     std::vector<TrainingStream> streams = {Customer()};
     streams.push_back({.name = "general",
                        .rows = Rows(6, 40),
                        .model = model_,
                        .objective = Objective::kKlToBase,
+                       .kl_slack = slack,
                        .rows_per_step = 6,
                        .weight = weight});
     auto trainer = Create(std::move(streams));
@@ -236,6 +237,21 @@ TEST_F(TrainerTest, KlHoldsTheAdapterToTheBase) {
   const double held = kl_after(10.0);
   EXPECT_GT(free, 0.05);
   EXPECT_LT(held, 0.2 * free);
+  EXPECT_EQ(kl_after(10.0, 50.0), 0.0);  // all of it is free
+}
+
+TEST_F(TrainerTest, OnlyRowsThatTheRunComesToNeedATeacher) {
+  // One step of two rows of forty: 38 rows are never run through the base.
+  options_.max_steps = 1;
+  std::vector<TrainingStream> streams = {Customer()};
+  streams.push_back({.name = "general",
+                     .rows = Rows(40, 41),
+                     .model = model_,
+                     .objective = Objective::kKlToBase,
+                     .rows_per_step = 2});
+  WT_ASSERT_OK_AND_ASSIGN(auto few, Create(streams));
+  WT_ASSERT_OK_AND_ASSIGN(const StepReport report, few->Step());
+  EXPECT_NEAR(report.stream_losses[1], 0.0, 1e-5);
 }
 
 TEST_F(TrainerTest, StreamsMayRunOnOtherWeights) {
@@ -298,6 +314,9 @@ TEST_F(TrainerTest, OptionsAndRowsAreCheckedBeforeTheFirstStep) {
   stream.rows[3].loss_mask.assign(stream.rows[3].ids.size(), 0);
   EXPECT_THAT(Create({stream}),
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("row 3: has no supervised token")));
+  stream = Customer();
+  stream.kl_slack = 0.1;  // of a stream that is compared with nothing
+  EXPECT_THAT(Create({stream}), StatusIs(StatusCode::kInvalidArgument, HasSubstr("kl_slack")));
   stream = Customer();
   stream.rows[2].ids[1] = 67;
   EXPECT_THAT(Create({stream}), StatusIs(StatusCode::kInvalidArgument, HasSubstr("row 2")));

@@ -58,7 +58,8 @@ absl::Status CheckStream(const TrainingStream& stream, const TrainerOptions& opt
   WT_RETURN_IF_ERROR(
       CheckRange("rows_per_step", static_cast<double>(stream.rows_per_step), 1, 65536));
   WT_RETURN_IF_ERROR(CheckRange("stream weight", stream.weight, 1e-6, 1e6));
-  WT_RETURN_IF_ERROR(CheckRange("kl_slack", stream.kl_slack, 0.0, 100.0));
+  WT_RETURN_IF_ERROR(CheckRange("kl_slack", stream.kl_slack, 0.0,
+                                stream.objective == Objective::kKlToBase ? 100.0 : 0.0));
   const ModelConfig& config = stream.model.config();
   const ModelConfig& expected = first.config();
   if (config.num_layers != expected.num_layers || config.hidden_size != expected.hidden_size ||

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -57,25 +59,38 @@ TrainingPlan::TrainingPlan(const TrainerOptions& options, std::vector<TrainingSt
   total_steps_ = options.max_steps > 0 ? options.max_steps : options.epochs * steps_per_epoch_;
 }
 
+std::vector<int64_t> TrainingPlan::RowsOfRun(size_t stream) {
+  const auto rows = static_cast<int64_t>(streams_[stream].rows.size());
+  const int64_t places = total_steps_ * streams_[stream].rows_per_step;
+  std::set<int64_t> visited;
+  for (int64_t place = 0; place < places && std::ssize(visited) < rows; ++place) {
+    visited.insert(orders_[stream].At(place));
+  }
+  return {visited.begin(), visited.end()};
+}
+
 void TrainingPlan::PrepareTeachers() {
   const c10::InferenceMode guard;
   for (size_t s = 0; s < streams_.size(); ++s) {
     if (streams_[s].objective == Objective::kCrossEntropy) continue;
     const ModelWeights& weights = WeightsOf(s);
+    teacher_[s].resize(streams_[s].rows.size());
+    const std::vector<int64_t> rows = RowsOfRun(s);
     std::vector<int64_t> lengths;
-    for (const TrainingRow& row : streams_[s].rows) {
-      lengths.push_back(static_cast<int64_t>(row.ids.size()));
+    for (const int64_t row : rows) {
+      lengths.push_back(static_cast<int64_t>(streams_[s].rows[row].ids.size()));
     }
     const std::vector<size_t> cuts = CutByTokens(lengths, options_.micro_batch_tokens);
     for (size_t c = 0; c + 1 < cuts.size(); ++c) {
+      const auto part = std::span(rows).subspan(cuts[c], cuts[c + 1] - cuts[c]);
       std::vector<std::span<const int32_t>> views;
-      for (size_t i = cuts[c]; i < cuts[c + 1]; ++i) views.emplace_back(streams_[s].rows[i].ids);
+      for (const int64_t row : part) views.emplace_back(streams_[s].rows[row].ids);
       const PackedTokens tokens = PackTokens(views, weights.device);
       const at::Tensor x = RunLayers(weights, LoraSegments(), tokens);
-      for (size_t i = cuts[c]; i < cuts[c + 1]; ++i) {
+      for (size_t i = 0; i < part.size(); ++i) {
         std::vector<int64_t> positions;
-        AppendSupervised(streams_[s].rows[i], tokens.offsets[i - cuts[c]], positions, nullptr);
-        teacher_[s].push_back(x.index_select(0, Index(positions, weights.device)));
+        AppendSupervised(streams_[s].rows[part[i]], tokens.offsets[i], positions, nullptr);
+        teacher_[s][part[i]] = x.index_select(0, Index(positions, weights.device));
       }
     }
   }

@@ -46,7 +46,7 @@ class TrainingPlan {
 
   // Of streams that are compared with the base: what it says at the row's supervised positions,
   // [tokens, hidden]. Computed once, in a fixed order, so that the numbers do not depend on the
-  // step at which a run resumes.
+  // step at which a run resumes, and for the rows that the run comes to.
   void PrepareTeachers();
 
   // Summed loss of rows of one stream, which lie at `offsets` of the residual stream x
@@ -73,6 +73,8 @@ class TrainingPlan {
   void GoTo(int64_t step) { step_ = step; }
 
  private:
+  // The rows of a stream that come in some step of the run, in their order.
+  std::vector<int64_t> RowsOfRun(size_t stream);
   // Marks the rows that other processes take.
   void DealToProcesses(std::vector<StepRow>& rows) const;
 
@@ -80,7 +82,7 @@ class TrainingPlan {
   const std::vector<TrainingStream> streams_;
   const std::string fingerprint_;
   std::vector<std::vector<int64_t>> supervised_;  // [stream][row] tokens
-  std::vector<std::vector<at::Tensor>> teacher_;  // [stream][row]
+  std::vector<std::vector<at::Tensor>> teacher_;  // [stream][row], undefined where not needed
   std::vector<RowOrder> orders_;
   int64_t steps_per_epoch_ = 0;
   int64_t total_steps_ = 0;
