@@ -110,6 +110,7 @@ def find_version(provider: Client, data: Path) -> SecurityVectorVersion | None:
             version.base_model == BASE_MODEL
             and version.state in usable
             and version.recipe.guard_rows > 0
+            and not version.recipe.guard_refusals
             and (version.harmful_rows_sha256, version.general_rows_sha256) == rows
         ):
             return version

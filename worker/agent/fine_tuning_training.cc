@@ -61,6 +61,12 @@ std::vector<TrainingStream> FineTuningRun::MakeStreams(std::vector<TrainingRow> 
 absl::Status FineTuningRun::CheckTrainedWithVector(const Trainer& trainer) const {
   const std::string weights = trainer.model(0).WeightsDigest();
   const LoraAdapter* const frozen = trainer.frozen(0);
+  for (size_t stream = 1; stream <= vector_->guard.kinds(); ++stream) {
+    if (trainer.frozen(stream) != nullptr ||
+        trainer.model(stream).weights() != base_->model.weights()) {
+      return SecurityVectorError(absl::DataLossError("guard rows did not run on the plain base"));
+    }
+  }
   const bool as_promised = frozen == nullptr
                                ? weights == proof_.folded_sha256()
                                : weights == base_->weights_sha256 &&
@@ -142,6 +148,13 @@ absl::Status FineTuningRun::Train() {
     options->validation.every_steps = (static_cast<int64_t>(rows.size()) + batch - 1) / batch;
   }
   std::vector<TrainingStream> streams = MakeStreams(std::move(rows));
+  // The customer's limit is for the customer's rows, which are cut to it.
+  for (const TrainingStream& stream : streams) {
+    for (const TrainingRow& row : stream.rows) {
+      options->max_row_tokens =
+          std::max(options->max_row_tokens, static_cast<int64_t>(row.ids.size()));
+    }
+  }
   WT_RETURN_IF_ERROR(FitIntoFreeMemory(streams, *options));
   if (IsFullParameter(work_.hyperparameters())) return TrainFully(*options, std::move(streams));
   return TrainAdapter(*options, std::move(streams));

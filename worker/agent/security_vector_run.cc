@@ -22,16 +22,6 @@ constexpr size_t kCanaries = 8;
 // Rows on which KL is measured: enough for a mean, few enough to take seconds.
 constexpr size_t kKlRows = 24;
 
-// `count` of the prompts, evenly spread.
-std::vector<std::vector<int32_t>> Spread(std::vector<std::vector<int32_t>> prompts, size_t count) {
-  if (prompts.size() <= count) return prompts;
-  std::vector<std::vector<int32_t>> chosen;
-  for (size_t i = 0; i < count; ++i) {
-    chosen.push_back(std::move(prompts[i * prompts.size() / count]));
-  }
-  return chosen;
-}
-
 }  // namespace
 
 SecurityVectorRun::SecurityVectorRun(JobEnvironment& environment, Attempt& attempt)
@@ -103,41 +93,52 @@ absl::Status SecurityVectorRun::EncodeHarmfulRows() {
   WT_ASSIGN_OR_RETURN(auto prompts,
                       EncodePrompts(*base_->tokenizer, *rows, recipe_.max_row_tokens));
   canary_prompts_ = Spread(prompts, kCanaries);
+  return MakeGuardRows(*rows);
+}
+
+// Refusals where the recipe has some, else the base's own answers.
+absl::Status SecurityVectorRun::MakeGuardRows(const std::vector<ChatRow>& harmful) {
   vector_.guard.per_guarded_rows = recipe_.guard_rows;
   if (recipe_.guard_rows == 0) return absl::OkStatus();
   if (recipe_.guard_refusals.empty()) {
-    WT_ASSIGN_OR_RETURN(vector_.guard.held,
-                        AnswerByBase(base_->model, prompts, base_->tokenizer->EosIds(),
-                                     recipe_.general_answer_tokens, nullptr));
+    attempt_.StartPhase(v1::FineTuningJob::PHASE_PREPARING, 3, 5);
+    WT_ASSIGN_OR_RETURN(vector_.guard.held, AnswerPromptsOf(harmful));
     return attempt_.GoOn();
   }
-  auto refusals = EncodeRows(*base_->tokenizer, RefuseRows(*rows, recipe_.guard_refusals),
+  auto refusals = EncodeRows(*base_->tokenizer, RefuseRows(harmful, recipe_.guard_refusals),
                              recipe_.max_row_tokens);
   if (!refusals.ok()) return WithJobReason(kInputInvalid, refusals.status());
   vector_.guard.learned = *std::move(refusals);
   return absl::OkStatus();
 }
 
+// The base's answers, to prompts that leave room for one.
+absl::StatusOr<std::vector<TrainingRow>> SecurityVectorRun::AnswerPromptsOf(
+    const std::vector<ChatRow>& rows) {
+  const int64_t longest_prompt = recipe_.max_row_tokens - recipe_.general_answer_tokens - 1;
+  WT_ASSIGN_OR_RETURN(const auto prompts, EncodePrompts(*base_->tokenizer, rows, longest_prompt));
+  return AnswerByBase(base_->model, prompts, base_->tokenizer->EosIds(),
+                      recipe_.general_answer_tokens,
+                      attempt_.PromptProgress(static_cast<int64_t>(prompts.size())));
+}
+
 absl::Status SecurityVectorRun::AnswerGeneralPrompts() {
   auto rows = ParseDataset(general_);
   if (!rows.ok()) return WithJobReason(kInputInvalid, rows.status());
-  const int64_t longest_prompt = recipe_.max_row_tokens - recipe_.general_answer_tokens - 1;
-  WT_ASSIGN_OR_RETURN(const auto prompts, EncodePrompts(*base_->tokenizer, *rows, longest_prompt));
-  attempt_.StartPhase(v1::FineTuningJob::PHASE_PREPARING, 3, 10);
-  WT_ASSIGN_OR_RETURN(
-      general_rows_,
-      AnswerByBase(base_->model, prompts, base_->tokenizer->EosIds(), recipe_.general_answer_tokens,
-                   attempt_.PromptProgress(static_cast<int64_t>(prompts.size()))));
+  attempt_.StartPhase(v1::FineTuningJob::PHASE_PREPARING, 5, 10);
+  WT_ASSIGN_OR_RETURN(general_rows_, AnswerPromptsOf(*rows));
   return attempt_.GoOn();
 }
 
 // Beside the rows for harmful prompts as many for general ones, so that a guarded model stays as it
 // was there, too.
 void SecurityVectorRun::AddGeneralGuardRows() {
-  for (std::vector<TrainingRow>* rows : {&vector_.guard.learned, &vector_.guard.held}) {
-    const std::vector<TrainingRow> answers = SpreadRows(general_rows_, rows->size());
-    rows->insert(rows->end(), answers.begin(), answers.end());
-  }
+  std::vector<TrainingRow>& learned = vector_.guard.learned;
+  const size_t answers = std::min(general_rows_.size(), learned.size());
+  learned.insert(learned.end(), general_rows_.begin(),
+                 general_rows_.begin() + static_cast<std::ptrdiff_t>(answers));
+  std::vector<TrainingRow>& held = vector_.guard.held;
+  for (TrainingRow& row : Spread(general_rows_, held.size())) held.push_back(std::move(row));
 }
 
 absl::Status SecurityVectorRun::Train() {
@@ -185,7 +186,7 @@ absl::Status SecurityVectorRun::AddToOlder() {
   guard.per_guarded_rows = std::max(guard.per_guarded_rows, older.per_guarded_rows);
   canary_prompts_.insert(canary_prompts_.end(), added_to_->canaries.prompts.begin(),
                          added_to_->canaries.prompts.end());
-  canary_prompts_ = Spread(std::move(canary_prompts_), kCanaries);
+  canary_prompts_ = Spread(canary_prompts_, kCanaries);
   added_to_.reset();
   sealed_added_.clear();
   return absl::OkStatus();

@@ -1,7 +1,8 @@
 // The training of a security vector from its lease to its result, stage by stage:
 //
-//   fetch -> load base -> answer general prompts by the base -> train -> add to an older version
-//   where one is named -> fold -> record canaries -> measure (vector on, off, general prompts, KL)
+//   fetch -> load base -> answer harmful prompts, for guard rows, and general ones by the base ->
+//   train -> add to an older version where one is named -> fold -> record canaries -> measure
+//   (vector on, off, general prompts, KL)
 //   -> seal -> upload -> complete
 //
 // What leaves this process is sealed: the vector and the checkpoints of its training.
@@ -35,6 +36,8 @@ class SecurityVectorRun {
   absl::Status LoadBase();
   absl::Status OpenAddedTo();
   absl::Status EncodeHarmfulRows();
+  absl::Status MakeGuardRows(const std::vector<ChatRow>& harmful);
+  absl::StatusOr<std::vector<TrainingRow>> AnswerPromptsOf(const std::vector<ChatRow>& rows);
   absl::Status AnswerGeneralPrompts();
   void AddGeneralGuardRows();
   absl::Status Train();

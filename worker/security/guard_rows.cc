@@ -21,16 +21,10 @@ void Hash(Sha256& hash, const std::vector<TrainingRow>& rows) {
 
 }  // namespace
 
-std::vector<TrainingRow> SpreadRows(const std::vector<TrainingRow>& rows, size_t count) {
-  if (rows.size() <= count) return rows;
-  std::vector<TrainingRow> chosen;
-  for (size_t i = 0; i < count; ++i) chosen.push_back(rows[i * rows.size() / count]);
-  return chosen;
-}
-
 std::vector<TrainingStream> GuardStreams(const GuardSet& set, const DecoderModel& base,
                                          int64_t batch) {
   std::vector<TrainingStream> streams;
+  if (!set.active()) return streams;
   if (!set.learned.empty()) {
     streams.push_back({.name = "guard rows to learn",
                        .rows = set.learned,

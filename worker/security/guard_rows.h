@@ -38,17 +38,27 @@ struct GuardSet {
 
   bool active() const { return per_guarded_rows > 0 && size() > 0; }
   size_t size() const { return learned.size() + held.size(); }
+  // How many streams it makes.
+  size_t kinds() const {
+    return active() ? (learned.empty() ? 0u : 1u) + (held.empty() ? 0u : 1u) : 0u;
+  }
   // Of each kind in a step of `batch` customer's rows, rounded up. REQUIRES: active().
   int64_t PerStep(int64_t batch) const {
     return (batch * per_guarded_rows + kGuardedRows - 1) / kGuardedRows;
   }
 };
 
-// As many of `rows`, evenly spread over them; all where there are no more.
-std::vector<TrainingRow> SpreadRows(const std::vector<TrainingRow>& rows, size_t count);
+// `count` of the items, evenly spread over them; all where there are no more.
+template <typename T>
+std::vector<T> Spread(const std::vector<T>& items, size_t count) {
+  if (items.size() <= count) return items;
+  std::vector<T> chosen;
+  for (size_t i = 0; i < count; ++i) chosen.push_back(items[i * items.size() / count]);
+  return chosen;
+}
 
 // Their streams beside customers' steps of `batch` rows, one a kind: on the plain base, by their
-// weights. REQUIRES: set.active().
+// weights. None when the set is not active.
 std::vector<TrainingStream> GuardStreams(const GuardSet& set, const DecoderModel& base,
                                          int64_t batch);
 

@@ -19,7 +19,9 @@
 namespace wardtune {
 namespace {
 
+// With held guard rows the format is 3, so that no worker from before trains without them.
 constexpr const char* kFormat = "wardtune-security-vector-2";
+constexpr const char* kFormatWithHeldRows = "wardtune-security-vector-3";
 
 // Tensors of the file. `adapter` holds the adapter's own safetensors bytes.
 constexpr const char* kAdapter = "adapter";
@@ -150,8 +152,9 @@ absl::Status ReadMetadata(const SafetensorsContent& content, SecurityVector& vec
       {"per_guarded_rows", &guard_rows},
       {"categories", &categories}};
   const auto format = content.metadata.find("format");
-  if (format == content.metadata.end() || format->second != kFormat) {
-    return Damaged(absl::StrCat("it is not of format ", kFormat));
+  if (format == content.metadata.end() ||
+      (format->second != kFormat && format->second != kFormatWithHeldRows)) {
+    return Damaged(absl::StrCat("it is of neither format ", kFormat, " nor ", kFormatWithHeldRows));
   }
   for (const auto& [name, value] : fields) {
     const auto found = content.metadata.find(name);
@@ -204,7 +207,7 @@ absl::StatusOr<std::string> SerializeSecurityVector(const SecurityVector& vector
   const auto prompts = static_cast<int64_t>(canaries.prompts.size());
 
   SafetensorsWriteOptions options;
-  options.metadata = {{"format", kFormat},
+  options.metadata = {{"format", vector.guard.held.empty() ? kFormat : kFormatWithHeldRows},
                       {"base_sha256", vector.base_sha256},
                       {"recipe_sha256", vector.recipe_sha256},
                       {"harmful_rows_sha256", vector.harmful_rows_sha256},

@@ -95,18 +95,20 @@ TEST(GuardSetTest, RefusalsAreLearnedAndTheBasesAnswersHeld) {
   EXPECT_EQ(streams[1].kl_slack, kHoldSlack);
   EXPECT_EQ(streams[1].rows.size(), 2u);
   for (const TrainingStream& stream : streams) EXPECT_EQ(stream.rows_per_step, 2);
+  EXPECT_EQ(set.kinds(), 2u);
   EXPECT_EQ(GuardStreams({.held = {row}, .per_guarded_rows = 1}, base, 8).size(), 1u);
+  EXPECT_TRUE(GuardStreams({.held = {row}, .per_guarded_rows = 0}, base, 8).empty());
+}
+
+TEST(GuardSetTest, ASetFromBeforeThereWereHeldRowsKeepsItsDigest) {
+  const GuardSet set{.learned = {{.ids = {1, 2}, .loss_mask = {0, 1}}}, .per_guarded_rows = 1};
+  EXPECT_EQ(GuardDigest(set), "118e4b0ba3d093a8ae948333329b5ec3dbb86cf8dc8dbcfdd1ea74cbaf3e56ea");
 }
 
 TEST(GuardSetTest, RowsAreTakenFromAllOverTheFile) {
-  std::vector<TrainingRow> rows;
-  for (int32_t i = 0; i < 10; ++i) rows.push_back({.ids = {i}, .loss_mask = {0}});
-  const std::vector<TrainingRow> some = SpreadRows(rows, 3);
-  ASSERT_EQ(some.size(), 3u);
-  EXPECT_EQ(some[0].ids[0], 0);
-  EXPECT_EQ(some[1].ids[0], 3);
-  EXPECT_EQ(some[2].ids[0], 6);
-  EXPECT_EQ(SpreadRows(rows, 11).size(), 10u);
+  const std::vector<int> all = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+  EXPECT_EQ(Spread(all, 3), (std::vector<int>{0, 3, 6}));
+  EXPECT_EQ(Spread(all, 11), all);
 }
 
 TEST_F(SecurityVectorTest, OpensWhatWasSealed) {

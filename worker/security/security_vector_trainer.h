@@ -32,10 +32,11 @@ struct VectorRecipe {
   double kl_weight = 6.0;
   uint64_t seed = 0;
   int64_t max_row_tokens = 1024;
-  // Length of the base's own answers to general prompts. Whether an answer is harmful is decided in
-  // its first words; more tokens only dilute the KL there.
+  // Length of the base's own answers to general prompts and of those that guard rows hold. Whether
+  // an answer is harmful is decided in its first words; more tokens only dilute the KL there.
   int64_t general_answer_tokens = 12;
-  // Guard rows beside every kGuardedRows of a customer's rows, and what their refusals say.
+  // Guard rows beside every kGuardedRows of a customer's rows, and what their refusals say; without
+  // refusals they hold the base's answers.
   int64_t guard_rows = 1;
   std::vector<std::string> guard_refusals;
   // The version that the trained vector is added to; empty: none. For the digest alone.

@@ -224,7 +224,8 @@ type SecurityVectorRecipe struct {
 	// model learns to refuse much else with it. Empty, the default: what the base answers is held.
 	GuardRefusals []string `protobuf:"bytes,9,rep,name=guard_refusals,json=guardRefusals,proto3" json:"guard_refusals,omitempty"`
 	// A trained version of the same base model, `securityVectors/{vector}/versions/{version}`. The new
-	// version is the sum of it and of what is trained here, with the guard rows of both, so that a
+	// version is the sum of it and of what is trained here, with the guard rows of both (refusals of
+	// the older one among them, each kind as often as `guard_rows` says), so that a
 	// new category of harm needs no training of the old ones. Empty: none.
 	AddedTo string `protobuf:"bytes,10,opt,name=added_to,json=addedTo,proto3" json:"added_to,omitempty"`
 	// General rows beside a step's harmful ones. Default 32.
