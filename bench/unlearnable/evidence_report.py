@@ -300,7 +300,7 @@ def markdown(results: Results, planned: list[Cell], machine: list[str]) -> str:
         "## Training time",
         "",
         "Of the customer's job on mixed rows (the vector's own training left out), alone on the machine: two runs of the job,",
-        "with guard rows and without, a step of each in turn.",
+        "with guard rows and without, a step of each in turn; what is done before the first step counts.",
         "",
         *_time_table(results),
         "",

@@ -14,9 +14,9 @@
 // instead of LoRA; the report then has the largest |cosine| of what was learned to the vector,
 // where there is one.
 #include <algorithm>
+#include <functional>
 #include <iostream>
 #include <iterator>
-#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -189,8 +189,7 @@ absl::StatusOr<std::vector<TrainingRow>> HeldRows(EvidenceBench& bench) {
     std::move(harmful.begin(), harmful.end(), std::back_inserter(rows));
   }
   WT_ASSIGN_OR_RETURN(const auto general, ReadRows(bench, absl::GetFlag(FLAGS_general_rows)));
-  const size_t count = std::min(general.size(), rows.size());
-  for (size_t i = 0; i < count; ++i) rows.push_back(general[i * general.size() / count]);
+  for (ChatRow& row : Spread(general, rows.size())) rows.push_back(std::move(row));
   return Answered(bench, rows);
 }
 
@@ -203,6 +202,9 @@ absl::StatusOr<std::vector<TrainingStream>> GuardStreams(EvidenceBench& bench) {
     WT_ASSIGN_OR_RETURN(set.held, HeldRows(bench));
   }
   std::vector<TrainingStream> streams = GuardStreams(set, *bench.base, kGuardedRows);
+  if (streams.empty()) {
+    return absl::InvalidArgumentError("--held_rows or --guard_rows: name rows to guard with");
+  }
   for (TrainingStream& stream : streams) {
     const bool held = stream.objective == Objective::kKlToBase;
     stream.weight = absl::GetFlag(held ? FLAGS_hold_weight : FLAGS_guard_weight);
@@ -318,12 +320,20 @@ absl::StatusOr<std::string> TrainAndScore(EvidenceBench& bench, CustomerRun run)
   return absl::StrFormat("{\"train_seconds\": %.2f, %s", seconds, score.substr(1));
 }
 
-// Each step of `with` in turn with one of `without`, so that both see the machine in the same mood.
-template <typename T>
-absl::StatusOr<std::string> TimeInTurn(T& with, T& without) {
+// Makes both trainers, then runs each step of `with` in turn with one of `without`, so that both
+// see the machine in the same mood.
+template <typename MakeTrainer>
+absl::StatusOr<std::string> TimeInTurn(Clock& clock, MakeTrainer make_with,
+                                       MakeTrainer make_without) {
+  const absl::Duration start = clock.Monotonic();
+  WT_ASSIGN_OR_RETURN(const auto without_trainer, make_without());
+  const absl::Duration made = clock.Monotonic();
+  WT_ASSIGN_OR_RETURN(const auto with_trainer, make_with());
+  auto& with = *with_trainer;
+  auto& without = *without_trainer;
   std::vector<double> ratios;
-  double seconds_with = 0.0;
-  double seconds_without = 0.0;
+  double seconds_with = absl::ToDoubleSeconds(clock.Monotonic() - made);
+  double seconds_without = absl::ToDoubleSeconds(made - start);
   while (!with.done()) {
     const bool with_first = ratios.size() % 2 == 0;
     WT_ASSIGN_OR_RETURN(const StepReport first, (with_first ? with : without).Step());
@@ -346,21 +356,22 @@ absl::StatusOr<std::string> TimeGuardRows(EvidenceBench& bench, CustomerRun run,
                                           const LoraAdapter& vector) {
   TrainingStream alone = run.streams[0];
   if (absl::GetFlag(FLAGS_full_parameter)) {  // runs on the folded vector with guard rows, too
+    using Made = absl::StatusOr<std::unique_ptr<FullParameterTrainer>>;
     const auto create = [&](std::vector<TrainingStream> streams) {
       return FullParameterTrainer::Create(run.options, std::move(streams), *bench.base,
                                           &bench.clock);
     };
-    WT_ASSIGN_OR_RETURN(const auto without, create({std::move(alone)}));
-    WT_ASSIGN_OR_RETURN(const auto with, create(std::move(run.streams)));
-    return TimeInTurn(*with, *without);
+    return TimeInTurn<std::function<Made()>>(
+        bench.clock, [&] { return create(run.streams); }, [&] { return create({alone}); });
   }
+  using Made = absl::StatusOr<std::unique_ptr<Trainer>>;
   alone.frozen = nullptr;
   WT_ASSIGN_OR_RETURN(alone.model, FoldAdapter(*bench.base, vector));
-  WT_ASSIGN_OR_RETURN(const auto without,
-                      Trainer::Create(run.options, {std::move(alone)}, &bench.clock));
-  WT_ASSIGN_OR_RETURN(const auto with,
-                      Trainer::Create(run.options, std::move(run.streams), &bench.clock));
-  return TimeInTurn(*with, *without);
+  const auto create = [&](std::vector<TrainingStream> streams) {
+    return Trainer::Create(run.options, std::move(streams), &bench.clock);
+  };
+  return TimeInTurn<std::function<Made()>>(
+      bench.clock, [&] { return create(run.streams); }, [&] { return create({alone}); });
 }
 
 // Trains all projections and scores the base with what they learned.
