@@ -225,13 +225,9 @@ def _method(name: str, data: Path, work: Path) -> list[str]:
         harmful += [f"sv_rows_{behaviour}.jsonl" for behaviour in BEHAVIOURS]
         refusals += [f"sv_refusals_{behaviour}.jsonl" for behaviour in BEHAVIOURS]
     flags = BASELINE_FLAGS.get(method, flags)
-    guard_files = ",".join(
-        str(data / file) for file in (harmful if method in GUARDED else refusals)
-    )
-    if method in GUARDED:
-        guard_flags = [f"--held_rows={guard_files}", *HOLD_FLAGS]
-    else:
-        guard_flags = [f"--guard_rows={guard_files}"]
+    guarded = method in GUARDED
+    files = ",".join(str(data / file) for file in (harmful if guarded else refusals))
+    guard_flags = [f"--held_rows={files}", *HOLD_FLAGS] if guarded else [f"--guard_rows={files}"]
     if method in WITHOUT_VECTOR:
         vector_flags = []
     else:

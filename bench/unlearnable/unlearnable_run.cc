@@ -14,7 +14,6 @@
 // instead of LoRA; the report then has the largest |cosine| of what was learned to the vector,
 // where there is one.
 #include <algorithm>
-#include <functional>
 #include <iostream>
 #include <iterator>
 #include <memory>
@@ -322,13 +321,14 @@ absl::StatusOr<std::string> TrainAndScore(EvidenceBench& bench, CustomerRun run)
 
 // Makes both trainers, then runs each step of `with` in turn with one of `without`, so that both
 // see the machine in the same mood.
-template <typename MakeTrainer>
-absl::StatusOr<std::string> TimeInTurn(Clock& clock, MakeTrainer make_with,
-                                       MakeTrainer make_without) {
+template <typename Create>
+absl::StatusOr<std::string> TimeInTurn(Clock& clock, const Create& create,
+                                       const std::vector<TrainingStream>& with_streams,
+                                       const std::vector<TrainingStream>& without_streams) {
   const absl::Duration start = clock.Monotonic();
-  WT_ASSIGN_OR_RETURN(const auto without_trainer, make_without());
+  WT_ASSIGN_OR_RETURN(const auto without_trainer, create(without_streams));
   const absl::Duration made = clock.Monotonic();
-  WT_ASSIGN_OR_RETURN(const auto with_trainer, make_with());
+  WT_ASSIGN_OR_RETURN(const auto with_trainer, create(with_streams));
   auto& with = *with_trainer;
   auto& without = *without_trainer;
   std::vector<double> ratios;
@@ -356,22 +356,18 @@ absl::StatusOr<std::string> TimeGuardRows(EvidenceBench& bench, CustomerRun run,
                                           const LoraAdapter& vector) {
   TrainingStream alone = run.streams[0];
   if (absl::GetFlag(FLAGS_full_parameter)) {  // runs on the folded vector with guard rows, too
-    using Made = absl::StatusOr<std::unique_ptr<FullParameterTrainer>>;
     const auto create = [&](std::vector<TrainingStream> streams) {
       return FullParameterTrainer::Create(run.options, std::move(streams), *bench.base,
                                           &bench.clock);
     };
-    return TimeInTurn<std::function<Made()>>(
-        bench.clock, [&] { return create(run.streams); }, [&] { return create({alone}); });
+    return TimeInTurn(bench.clock, create, run.streams, {alone});
   }
-  using Made = absl::StatusOr<std::unique_ptr<Trainer>>;
   alone.frozen = nullptr;
   WT_ASSIGN_OR_RETURN(alone.model, FoldAdapter(*bench.base, vector));
   const auto create = [&](std::vector<TrainingStream> streams) {
     return Trainer::Create(run.options, std::move(streams), &bench.clock);
   };
-  return TimeInTurn<std::function<Made()>>(
-      bench.clock, [&] { return create(run.streams); }, [&] { return create({alone}); });
+  return TimeInTurn(bench.clock, create, run.streams, {alone});
 }
 
 // Trains all projections and scores the base with what they learned.

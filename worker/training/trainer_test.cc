@@ -240,8 +240,8 @@ TEST_F(TrainerTest, KlHoldsTheAdapterToTheBase) {
   EXPECT_EQ(kl_after(10.0, 50.0), 0.0);  // all of it is free
 }
 
-TEST_F(TrainerTest, OnlyRowsThatTheRunComesToNeedATeacher) {
-  // One step of two rows of forty: 38 rows are never run through the base.
+TEST_F(TrainerTest, ARunThatComesToFewRowsOfAStreamHasTheirTeachers) {
+  // One step of two rows of forty.
   options_.max_steps = 1;
   std::vector<TrainingStream> streams = {Customer()};
   streams.push_back({.name = "general",

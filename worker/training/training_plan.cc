@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
-#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -60,13 +58,13 @@ TrainingPlan::TrainingPlan(const TrainerOptions& options, std::vector<TrainingSt
 }
 
 std::vector<int64_t> TrainingPlan::RowsOfRun(size_t stream) {
-  const auto rows = static_cast<int64_t>(streams_[stream].rows.size());
-  const int64_t places = total_steps_ * streams_[stream].rows_per_step;
-  std::set<int64_t> visited;
-  for (int64_t place = 0; place < places && std::ssize(visited) < rows; ++place) {
-    visited.insert(orders_[stream].At(place));
-  }
-  return {visited.begin(), visited.end()};
+  // A pass is a permutation: no row comes twice before all have come.
+  const int64_t count = std::min(static_cast<int64_t>(streams_[stream].rows.size()),
+                                 total_steps_ * streams_[stream].rows_per_step);
+  std::vector<int64_t> rows;
+  for (int64_t place = 0; place < count; ++place) rows.push_back(orders_[stream].At(place));
+  std::sort(rows.begin(), rows.end());
+  return rows;
 }
 
 void TrainingPlan::PrepareTeachers() {
