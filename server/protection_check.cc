@@ -207,6 +207,11 @@ absl::Status CheckSecurityVectorResult(const v1::SecurityVectorResult& result,
   checks.Require((result.card().guard_rows() > 0) == IsSha256Hex(result.card().guard_rows_sha256()),
                  "card.guard_rows_sha256",
                  "must be there when there are guard rows, and only then");
+  // A worker from before there were such rows leaves them out in silence, and every job that
+  // trains with the version would go unguarded.
+  const auto recipe = ParseStored<v1::SecurityVectorRecipe>(lease.job.spec);
+  checks.Require(recipe.guard_rows() == 0 || result.card().guard_rows() > 0, "card.guard_rows",
+                 "must count rows, as the recipe asks for them");
   checks.Require(!result.categories().empty(), "categories", "must not be empty");
   checks.Require(AreParts(result.parts()), "parts",
                  "must be at most 64, each of 1 to 32 categories of 1 to 63 bytes");

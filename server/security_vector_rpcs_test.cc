@@ -108,6 +108,23 @@ TEST_F(SecurityVectorRpcsTest, TheWorkerGetsTheVersionThatIsAddedTo) {
   EXPECT_TRUE(HasInput(lease, v1::WorkInput::KIND_SECURITY_VECTOR));
 }
 
+// A worker that knew no guard rows completed a version whose recipe asks for them.
+TEST_F(SecurityVectorRpcsTest, AVersionHasTheGuardRowsThatItsRecipeAsksFor) {
+  ASSERT_THAT(TrainAddedTo(""), Succeeds());
+  const v1::Lease lease = LeaseWork();
+  ASSERT_GT(lease.security_vector().recipe().guard_rows(), 0);
+  ASSERT_THAT(UploadArtifact(lease, v1::UploadArtifactRequest::KIND_SECURITY_VECTOR, "sealed"),
+              Succeeds());
+  v1::CompleteJobRequest request = GoodResult(lease, "sealed");
+  v1::EvaluationCard& card = *request.mutable_security_vector()->mutable_card();
+  card.clear_guard_rows();
+  card.clear_guard_rows_sha256();
+  const Outcome outcome = Complete(request);
+  EXPECT_THAT(outcome, FailsWith(grpc::StatusCode::INVALID_ARGUMENT, "PROOF_REJECTED"));
+  EXPECT_THAT(outcome.message, HasSubstr("card.guard_rows"));
+  EXPECT_THAT(Complete(GoodResult(lease, "sealed")), Succeeds());
+}
+
 TEST_F(SecurityVectorRpcsTest, OnlyATrainedVersionIsAddedTo) {
   EXPECT_THAT(TrainAddedTo("securityVectors/shield/versions/2"),
               FailsWith(grpc::StatusCode::NOT_FOUND));
