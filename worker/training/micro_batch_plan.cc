@@ -14,27 +14,74 @@ namespace {
 // faster than waiting for that lane.
 constexpr double kMaxImbalance = 1.3;
 
+// What a token costs that all threads share beside what it would cost each with rows of its own.
+constexpr double kSharedCost = 1.25;
+
+struct Shares {
+  MicroBatchWave lanes;  // empty when they would not balance
+  double fullest = 0.0;  // tokens of the fullest lane
+};
+
 // Longest row first, each to the lane with the fewest tokens (LPT rule).
-MicroBatchWave Spread(const std::vector<int64_t>& lengths, size_t begin, size_t end,
-                      int64_t lanes) {
-  std::vector<size_t> order(end - begin);
-  std::iota(order.begin(), order.end(), begin);
-  std::stable_sort(order.begin(), order.end(),
+Shares ShareOut(const std::vector<int64_t>& lengths, std::vector<size_t> rows, int64_t lanes) {
+  std::stable_sort(rows.begin(), rows.end(),
                    [&](size_t a, size_t b) { return lengths[a] > lengths[b]; });
-  MicroBatchWave wave(static_cast<size_t>(lanes));
-  std::vector<int64_t> tokens(wave.size(), 0);
-  for (const size_t row : order) {
+  Shares shares{MicroBatchWave(static_cast<size_t>(lanes)), 0.0};
+  std::vector<int64_t> tokens(shares.lanes.size(), 0);
+  for (const size_t row : rows) {
     const auto lane =
         static_cast<size_t>(std::min_element(tokens.begin(), tokens.end()) - tokens.begin());
-    wave[lane].push_back(row);
+    shares.lanes[lane].push_back(row);
     tokens[lane] += lengths[row];
   }
   const int64_t total = std::accumulate(tokens.begin(), tokens.end(), int64_t{0});
-  const auto fullest = static_cast<double>(*std::max_element(tokens.begin(), tokens.end()));
-  const double share = static_cast<double>(total) / static_cast<double>(lanes);
-  if (total < lanes * kMinLaneTokens || fullest > share * kMaxImbalance) return {};
-  for (std::vector<size_t>& rows : wave) std::sort(rows.begin(), rows.end());
-  return wave;
+  shares.fullest = static_cast<double>(*std::max_element(tokens.begin(), tokens.end()));
+  const double even = static_cast<double>(total) / static_cast<double>(lanes);
+  if (total < lanes * kMinLaneTokens || shares.fullest > even * kMaxImbalance) {
+    shares.lanes.clear();
+  }
+  for (std::vector<size_t>& lane : shares.lanes) std::sort(lane.begin(), lane.end());
+  return shares;
+}
+
+std::vector<size_t> Numbers(size_t begin, size_t end) {
+  std::vector<size_t> rows(end - begin);
+  std::iota(rows.begin(), rows.end(), begin);
+  return rows;
+}
+
+struct StepShares {
+  MicroBatchWave lanes;        // empty when they would not balance
+  std::vector<size_t> shared;  // rows that all threads share once the lanes are done
+};
+
+// Shortest rows are left to all threads together for as long as the lanes gain more by that than
+// it costs.
+StepShares ShareOutStep(const std::vector<int64_t>& lengths, int64_t lanes) {
+  std::vector<size_t> rows = Numbers(0, lengths.size());
+  std::stable_sort(rows.begin(), rows.end(),
+                   [&](size_t a, size_t b) { return lengths[a] > lengths[b]; });
+  const Shares all = ShareOut(lengths, rows, lanes);
+  const auto shared = [&](int64_t tokens) {
+    return kSharedCost * static_cast<double>(tokens) / static_cast<double>(lanes);
+  };
+  StepShares step{all.lanes, {}};
+  double least = all.fullest;
+  if (all.lanes.empty())
+    least = shared(std::accumulate(lengths.begin(), lengths.end(), int64_t{0}));
+  double left = 0.0;  // cost of the rows left out
+  std::vector<size_t> left_out;
+  for (int64_t count = 1; count < lanes && rows.size() > 1; ++count) {
+    left_out.push_back(rows.back());
+    left += shared(lengths[rows.back()]);
+    rows.pop_back();
+    const Shares fewer = ShareOut(lengths, rows, lanes);
+    if (fewer.lanes.empty() || fewer.fullest + left >= least) continue;
+    least = fewer.fullest + left;
+    step = {fewer.lanes, left_out};
+  }
+  std::sort(step.shared.begin(), step.shared.end());
+  return step;
 }
 
 LaneWork CutLane(const std::vector<int64_t>& lengths, const std::vector<size_t>& rows,
@@ -67,11 +114,9 @@ std::vector<MicroBatchWave> PlanMicroBatches(const std::vector<int64_t>& lengths
   std::vector<MicroBatchWave> plan;
   for (size_t i = 0; i + 1 < cuts.size(); ++i) {
     MicroBatchWave wave;
-    if (lanes > 1) wave = Spread(lengths, cuts[i], cuts[i + 1], lanes);
-    if (wave.empty()) {
-      wave.emplace_back(cuts[i + 1] - cuts[i]);
-      std::iota(wave[0].begin(), wave[0].end(), cuts[i]);
-    }
+    const std::vector<size_t> rows = Numbers(cuts[i], cuts[i + 1]);
+    if (lanes > 1) wave = ShareOut(lengths, rows, lanes).lanes;
+    if (wave.empty()) wave.push_back(rows);
     plan.push_back(std::move(wave));
   }
   return plan;
@@ -85,11 +130,14 @@ std::vector<LaneRound> PlanStep(const std::vector<int64_t>& lengths, int64_t bud
   budget = std::min(budget, TokensAtOnce(budget, {*shortest, *longest}, lanes));
   const bool one_wave = total <= budget;
   const bool rows_fit = *longest <= budget / lanes;
-  if (lanes > 1 && !one_wave && rows_fit) {
-    const MicroBatchWave shares = Spread(lengths, 0, lengths.size(), lanes);
+  if (lanes > 1 && (one_wave || rows_fit)) {
+    const StepShares shares = ShareOutStep(lengths, lanes);
     LaneRound round;
-    for (const auto& rows : shares) round.push_back(CutLane(lengths, rows, budget / lanes));
-    if (!round.empty()) return {round};
+    for (const auto& rows : shares.lanes) {
+      round.push_back(CutLane(lengths, rows, one_wave ? budget : budget / lanes));
+    }
+    if (!round.empty() && shares.shared.empty()) return {round};
+    if (!round.empty()) return {round, LaneRound{LaneWork{shares.shared}}};
   }
   std::vector<LaneRound> rounds;
   for (MicroBatchWave& wave : PlanMicroBatches(lengths, budget, lanes)) {

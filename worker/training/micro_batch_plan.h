@@ -50,8 +50,10 @@ using LaneRound = std::vector<LaneWork>;
 
 // The same for a step, whose rows may go through the model in any order: they are shared out
 // between the lanes once, which balances better than wave by wave, and each lane cuts its own into
-// micro-batches of its share of TokensAtOnce. Where that does not balance, or a row is longer than
-// a lane's share, the rounds are the waves of PlanMicroBatches.
+// micro-batches of its share of TokensAtOnce. Rows that would keep one lane waiting for another,
+// such as the ninth of nine alike on two lanes, come after in a round of all threads. Where the
+// lanes do not balance, or a row is longer than a lane's share, the rounds are the waves of
+// PlanMicroBatches.
 std::vector<LaneRound> PlanStep(const std::vector<int64_t>& lengths, int64_t budget, int64_t lanes);
 
 }  // namespace wardtune
