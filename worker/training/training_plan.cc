@@ -8,9 +8,11 @@
 #include "absl/strings/str_format.h"
 #include "base/status_macros.h"
 #include "worker/model/decoder_forward.h"
+#include "worker/model/lanes.h"
 #include "worker/model/seeded_random.h"
 #include "worker/model/torch_ops.h"
 #include "worker/training/gradient_exchange.h"
+#include "worker/training/micro_batch_plan.h"
 #include "worker/training/supervised_loss.h"
 #include "worker/training/trainer_validation.h"
 
@@ -71,26 +73,33 @@ void TrainingPlan::PrepareTeachers() {
   const c10::InferenceMode guard;
   for (size_t s = 0; s < streams_.size(); ++s) {
     if (streams_[s].objective == Objective::kCrossEntropy) continue;
-    const ModelWeights& weights = WeightsOf(s);
     teacher_[s].resize(streams_[s].rows.size());
     const std::vector<int64_t> rows = RowsOfRun(s);
     std::vector<int64_t> lengths;
     for (const int64_t row : rows) {
       lengths.push_back(static_cast<int64_t>(streams_[s].rows[row].ids.size()));
     }
-    const std::vector<size_t> cuts = CutByTokens(lengths, options_.micro_batch_tokens);
-    for (size_t c = 0; c + 1 < cuts.size(); ++c) {
-      const auto part = std::span(rows).subspan(cuts[c], cuts[c + 1] - cuts[c]);
-      std::vector<std::span<const int32_t>> views;
-      for (const int64_t row : part) views.emplace_back(streams_[s].rows[row].ids);
-      const PackedTokens tokens = PackTokens(views, weights.device);
-      const at::Tensor x = RunLayers(weights, LoraSegments(), tokens);
-      for (size_t i = 0; i < part.size(); ++i) {
-        std::vector<int64_t> positions;
-        AppendSupervised(streams_[s].rows[part[i]], tokens.offsets[i], positions, nullptr);
-        teacher_[s][part[i]] = x.index_select(0, Index(positions, weights.device));
-      }
+    for (const MicroBatchWave& wave :
+         PlanMicroBatches(lengths, options_.micro_batch_tokens, LanesOn(WeightsOf(s).device))) {
+      RunLanes(wave.size(), [&](size_t lane) {
+        std::vector<int64_t> part;
+        for (const size_t row : wave[lane]) part.push_back(rows[row]);
+        PrepareTeachersOf(s, part);
+      });
     }
+  }
+}
+
+void TrainingPlan::PrepareTeachersOf(size_t stream, std::span<const int64_t> rows) {
+  const ModelWeights& weights = WeightsOf(stream);
+  std::vector<std::span<const int32_t>> views;
+  for (const int64_t row : rows) views.emplace_back(streams_[stream].rows[row].ids);
+  const PackedTokens tokens = PackTokens(views, weights.device);
+  const at::Tensor x = RunLayers(weights, LoraSegments(), tokens);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    std::vector<int64_t> positions;
+    AppendSupervised(streams_[stream].rows[rows[i]], tokens.offsets[i], positions, nullptr);
+    teacher_[stream][rows[i]] = x.index_select(0, Index(positions, weights.device));
   }
 }
 

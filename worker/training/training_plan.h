@@ -75,6 +75,7 @@ class TrainingPlan {
  private:
   // The rows of a stream that come in some step of the run, in their order.
   std::vector<int64_t> RowsOfRun(size_t stream);
+  void PrepareTeachersOf(size_t stream, std::span<const int64_t> rows);
   // Marks the rows that other processes take.
   void DealToProcesses(std::vector<StepRow>& rows) const;
 
