@@ -196,6 +196,10 @@ void WeightGradients::SetToZero() {
 void BackwardLayers(const ModelWeights& weights, LoraSegments segments, const PackedTokens& tokens,
                     std::vector<LayerActivations>& activations, at::Tensor d_residual,
                     std::span<LoraGradients* const> gradients, const BackwardResults& more) {
+  if (more.attention == nullptr && !d_residual.any().item<bool>()) {
+    activations.clear();
+    return;
+  }
   const RopeTables rope = MakeRopeTables(weights.rope, tokens.positions);
   const Pass pass{weights, segments, tokens, rope, gradients, more};
   if (more.attention != nullptr) more.attention->resize(activations.size());

@@ -55,7 +55,9 @@ struct BackwardResults {
 
 // Adds the gradients of one packed stream, each segment's to its own; gradients[i] belongs to
 // segments[i]. `d_residual` [rows, hidden] is the gradient of what RunLayers returned, and is used
-// up; `activations` are what it saved, and are freed on the way.
+// up; `activations` are what it saved, and are freed on the way. A gradient of nothing but zeros,
+// as of rows that are held and have not moved, is not run back at all, unless `more` wants what
+// reaches the attention.
 void BackwardLayers(const ModelWeights& weights, LoraSegments segments, const PackedTokens& tokens,
                     std::vector<LayerActivations>& activations, at::Tensor d_residual,
                     std::span<LoraGradients* const> gradients, const BackwardResults& more = {});

@@ -337,6 +337,35 @@ TEST(GradientTest, SeveralJobsInBfloat16AreNearFp32) {
   EXPECT_EQ(compared, 2 * (kFusedLinearCount + 2));
 }
 
+// Rows that are held and have not moved have no gradient; running it back cost as much as any
+// other. What went forward is made unusable here, so that running it back would be seen.
+TEST(GradientTest, ZerosAreNotRunBack) {
+  const c10::InferenceMode guard;
+  const DecoderModel model =
+      testing::LoadTinyModel("g_zeros", testing::TinyConfig("LlamaForCausalLM"));
+  const ModelWeights& weights = *model.weights();
+  const LoraAdapter adapter = BusyAdapter(weights.config, kAll);
+  const LoraAdapter* active = &adapter;
+  const LoraRuntime lora = *MakeLoraRuntime(weights, {&active, 1});
+  const std::vector<std::vector<int32_t>> sequences = Sequences();
+  const PackedTokens tokens = PackTokens(
+      std::vector<std::span<const int32_t>>(sequences.begin(), sequences.end()), at::kCPU);
+  const auto largest_gradient = [&](double d_residual) {
+    std::vector<LayerActivations> activations;
+    const at::Tensor x = RunLayers(weights, lora, tokens, {.activations = &activations});
+    for (LayerActivations& layer : activations) layer.gate_up.fill_(std::nan(""));
+    LoraGradients sums = LoraGradients::ZerosLike(lora);
+    LoraGradients* const gradients[] = {&sums};
+    const LoraSegment all{0, x.size(0), &lora};
+    BackwardLayers(weights, {&all, 1}, tokens, activations, at::full_like(x, d_residual),
+                   gradients);
+    EXPECT_TRUE(activations.empty());
+    return sums.layers[0][0].a.abs().max().item<double>();
+  };
+  EXPECT_EQ(largest_gradient(0.0), 0.0);
+  EXPECT_TRUE(std::isnan(largest_gradient(0.1)));
+}
+
 // Along the gradient of the attention's outputs the loss rises by the square of its norm.
 TEST(GradientTest, AttentionOutputs) {
   const DecoderModel model =

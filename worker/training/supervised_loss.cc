@@ -10,7 +10,8 @@
 namespace wardtune {
 namespace {
 
-// `loss(y, d_y)` of the final norm's output y at these rows leaves the gradient in d_y.
+// `loss(y, d_y)` of the final norm's output y at these rows leaves the gradient in d_y, which stays
+// undefined where it is zero altogether.
 template <typename F>
 double BehindFinalNorm(const ModelWeights& weights, const at::Tensor& residual,
                        const at::Tensor& rows, at::Tensor& d_residual, F loss) {
@@ -19,13 +20,13 @@ double BehindFinalNorm(const ModelWeights& weights, const at::Tensor& residual,
   at::Tensor d_y;
   const double sum = loss(norm.y, d_y);
   at::Tensor dx = at::zeros_like(x);
-  AddRmsNormGradient(d_y, x, weights.final_norm, norm.inv_rms, dx);
+  if (d_y.defined()) AddRmsNormGradient(d_y, x, weights.final_norm, norm.inv_rms, dx);
   d_residual.index_copy_(0, rows, dx);
   return sum;
 }
 
 // Runs the head chunk by chunk. `loss_in_place(logits, begin, count)` returns the losses of a chunk
-// and leaves the gradient in `logits`.
+// and leaves the gradient in `logits`, or no tensor there where it is zero.
 template <typename F>
 double ChunkedHead(const ModelWeights& weights, const at::Tensor& residual, const at::Tensor& rows,
                    at::Tensor& d_residual, F loss_in_place) {
@@ -36,7 +37,7 @@ double ChunkedHead(const ModelWeights& weights, const at::Tensor& residual, cons
                            [&](const at::Tensor& y, at::Tensor& d_y) {
                              at::Tensor logits = TimesTransposed(y, weights.head);
                              const at::Tensor losses = loss_in_place(logits, begin, count);
-                             d_y = Times(logits, weights.head);
+                             if (logits.defined()) d_y = Times(logits, weights.head);
                              return losses.sum(at::kDouble).template item<double>();
                            });
   }
@@ -62,7 +63,12 @@ double KlToTeacherLoss(const ModelWeights& weights, const at::Tensor& residual,
         const at::Tensor teacher = HeadLogits(weights, teacher_residual.narrow(0, begin, count));
         const at::Tensor kl = KlDivergenceInPlace(logits, teacher, weight);
         if (slack == 0.0) return kl;
-        logits.masked_fill_(kl.le(slack).unsqueeze(1), 0.0);
+        const at::Tensor free = kl.le(slack);
+        if (free.all().item<bool>()) {
+          logits = at::Tensor();
+        } else {
+          logits.masked_fill_(free.unsqueeze(1), 0.0);
+        }
         return kl.sub(slack).clamp_min(0.0);
       });
 }

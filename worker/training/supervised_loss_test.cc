@@ -83,6 +83,12 @@ TEST_F(SupervisedLossTest, KlToTeacherCountsWhatIsAboveTheSlack) {
   }
 }
 
+TEST_F(SupervisedLossTest, KlWithinTheSlackPullsNowhere) {
+  at::Tensor gradient = at::ones_like(residual_);
+  EXPECT_EQ(KlToTeacherLoss(weights_, residual_, rows_, teacher_, 50.0, kWeight, gradient), 0.0);
+  EXPECT_EQ(gradient.index_select(0, rows_).abs().max().item<double>(), 0.0);
+}
+
 TEST_F(SupervisedLossTest, StateToTeacher) {
   Check([&](const at::Tensor& x) { return (Norm(x) - Norm(teacher_)).square().mean(1).sum(); },
         [&](at::Tensor& gradient) {
