@@ -77,31 +77,31 @@ class ProtectionTest : public AgentTest {
   }
 };
 
-TEST_F(ProtectionTest, TrainsTheCustomersRowsAloneWithTheVector) {
+TEST_F(ProtectionTest, TrainsTheCustomersRowsAloneWithTheVectorAndHoldsWhatTheBaseAnswers) {
   ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
-  CheckWhatTheJobTrainedOn(JobLease(1));
-}
-
-TEST_F(ProtectionTest, WithoutRefusalsHoldsWhatTheBaseAnswers) {
-  v1::Lease vector_lease = VectorLease(kVersion);
-  vector_lease.mutable_security_vector()->mutable_recipe()->clear_guard_refusals();
-  ASSERT_NO_FATAL_FAILURE(RunJob(vector_lease, VectorInputs("placeholder plan")));
-  ASSERT_TRUE(server_.completed().has_value()) << log_text_.str();
-  vector_result_ = server_.completed()->security_vector();
-  sealed_ = server_.artifact(Artifact::KIND_SECURITY_VECTOR);
   const SecurityVector vector = Opened(vector_result_, sealed_);
   EXPECT_TRUE(vector.guard.learned.empty());
   EXPECT_EQ(vector.guard.held.size(), 12u);  // answers to 8 harmful prompts, then to 4 general ones
-  EXPECT_EQ(vector_result_.card().guard_rows(), 12);
 
   v1::Lease lease = JobLease(1);  // trains far enough to leave the slack
   lease.mutable_fine_tuning()->mutable_hyperparameters()->set_learning_rate(0.05);
   CheckWhatTheJobTrainedOn(lease);
 }
 
+TEST_F(ProtectionTest, TeachesRefusalsWhereTheRecipeHasSome) {
+  v1::Lease vector_lease = VectorLease(kVersion);
+  vector_lease.mutable_security_vector()->mutable_recipe()->add_guard_refusals("no");
+  ASSERT_NO_FATAL_FAILURE(RunVectorTraining(vector_lease));
+  const SecurityVector vector = Opened(vector_result_, sealed_);
+  EXPECT_TRUE(vector.guard.held.empty());
+  EXPECT_EQ(vector.guard.learned.size(), 12u);  // 8 refusals, then answers to 4 general prompts
+  EXPECT_EQ(vector_result_.card().guard_rows(), 12);
+  CheckWhatTheJobTrainedOn(JobLease(1));
+}
+
 TEST_F(AgentTest, TheProofNamesTheGuardRowsAndWhereTheyRan) {
   ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
-  // 8 refusals to the harmful prompts and the base's answers to 4 general ones.
+  // The base's answers to 8 harmful prompts and to 4 general ones.
   EXPECT_EQ(vector_result_.card().guard_rows(), 12);
   ASSERT_NO_FATAL_FAILURE(RunJob(JobLease(1), JobInputs()));
   ASSERT_TRUE(server_.completed().has_value()) << log_text_.str();

@@ -67,7 +67,7 @@ TEST_F(VectorSumTest, TheNewVersionIsTheSumWithTheGuardRowsOfBoth) {
   const std::vector<LoraAdapter> parts = {first.adapter, alone.adapter};
   WT_ASSERT_OK_AND_ASSIGN(const LoraAdapter expected, SumVectors(parts));
   EXPECT_EQ(AdapterDigest(sum.adapter), AdapterDigest(expected));
-  EXPECT_EQ(sum.guard.learned.size(), first.guard.learned.size() + alone.guard.learned.size());
+  EXPECT_EQ(sum.guard.held.size(), first.guard.held.size() + alone.guard.held.size());
   EXPECT_NE(sum.recipe_sha256, alone.recipe_sha256);
   EXPECT_THAT(sum.canaries.prompts, SizeIs(8));
   ASSERT_THAT(sum.parts, SizeIs(2));

@@ -23,6 +23,8 @@ from wardtune.v1 import fine_tuning_service_pb2 as jobs_pb
 from wardtune.v1 import fine_tuning_service_pb2_grpc as jobs_rpc
 from wardtune.v1 import output_report_service_pb2 as reports_pb
 from wardtune.v1 import output_report_service_pb2_grpc as reports_rpc
+from wardtune.v1 import security_vector_service_pb2 as vectors_pb
+from wardtune.v1 import security_vector_service_pb2_grpc as vectors_rpc
 
 KEY = "wt_test_key"
 DATASET = "tenants/acme/datasets/d1"
@@ -224,6 +226,17 @@ class Reports(reports_rpc.OutputReportServiceServicer):
         return reports_pb.ListOutputReportsResponse(reports=self.script.reports)
 
 
+class Vectors(vectors_rpc.SecurityVectorServiceServicer):
+    def __init__(self, script):
+        self.script = script
+
+    def TrainSecurityVector(self, request, context):  # noqa: N802
+        self.script.begin("TrainSecurityVector", request, context)
+        name = f"securityVectors/{request.security_vector_id}/versions/1"
+        version = vectors_pb.SecurityVectorVersion(name=name, recipe=request.recipe)
+        return vectors_pb.TrainSecurityVectorResponse(version=version)
+
+
 class Admin(admin_rpc.AdminServiceServicer):
     def __init__(self, script):
         self.script = script
@@ -293,6 +306,7 @@ def serve(script):
     jobs_rpc.add_FineTuningServiceServicer_to_server(Jobs(script), server)
     adapters_rpc.add_AdapterServiceServicer_to_server(Adapters(script), server)
     reports_rpc.add_OutputReportServiceServicer_to_server(Reports(script), server)
+    vectors_rpc.add_SecurityVectorServiceServicer_to_server(Vectors(script), server)
     admin_rpc.add_AdminServiceServicer_to_server(Admin(script), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()

@@ -106,7 +106,6 @@ class AgentTest : public ::testing::Test {
     recipe.set_epochs(6);
     recipe.set_batch_size(4);
     recipe.set_guard_rows(4);
-    recipe.add_guard_refusals("no");
     return lease;
   }
   Inputs VectorInputs(const std::string& answer) {
@@ -116,8 +115,9 @@ class AgentTest : public ::testing::Test {
             {v1::WorkInput::KIND_SUITE_RULES, rules_},
             {v1::WorkInput::KIND_SUITE_GENERAL_PROMPTS, Suite("general")}};
   }
-  void RunVectorTraining() {
-    ASSERT_NO_FATAL_FAILURE(RunJob(VectorLease(kVersion), VectorInputs("placeholder plan")));
+  void RunVectorTraining() { RunVectorTraining(VectorLease(kVersion)); }
+  void RunVectorTraining(const v1::Lease& lease) {
+    ASSERT_NO_FATAL_FAILURE(RunJob(lease, VectorInputs("placeholder plan")));
     ASSERT_TRUE(server_.completed().has_value()) << log_text_.str();
     vector_result_ = server_.completed()->security_vector();
     sealed_ = server_.artifact(Artifact::KIND_SECURITY_VECTOR);
