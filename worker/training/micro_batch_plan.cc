@@ -14,8 +14,14 @@ namespace {
 // faster than waiting for that lane.
 constexpr double kMaxImbalance = 1.3;
 
-// What a token costs that all threads share beside what it would cost each with rows of its own.
-constexpr double kSharedCost = 1.25;
+// What a token costs that all threads share, beside one of a lane, and what a round costs whatever
+// is in it: all weights are read once more. In tokens of a lane.
+constexpr double kSharedCost = 1.1;
+constexpr double kRoundCost = 12.0;
+
+double CostOfSharing(int64_t tokens, int64_t lanes) {
+  return kSharedCost * static_cast<double>(tokens) / static_cast<double>(lanes) + kRoundCost;
+}
 
 struct Shares {
   MicroBatchWave lanes;  // empty when they would not balance
@@ -62,22 +68,21 @@ StepShares ShareOutStep(const std::vector<int64_t>& lengths, int64_t lanes) {
   std::stable_sort(rows.begin(), rows.end(),
                    [&](size_t a, size_t b) { return lengths[a] > lengths[b]; });
   const Shares all = ShareOut(lengths, rows, lanes);
-  const auto shared = [&](int64_t tokens) {
-    return kSharedCost * static_cast<double>(tokens) / static_cast<double>(lanes);
-  };
   StepShares step{all.lanes, {}};
-  double least = all.fullest;
-  if (all.lanes.empty())
-    least = shared(std::accumulate(lengths.begin(), lengths.end(), int64_t{0}));
-  double left = 0.0;  // cost of the rows left out
+  double least =
+      all.lanes.empty()
+          ? CostOfSharing(std::accumulate(lengths.begin(), lengths.end(), int64_t{0}), lanes)
+          : all.fullest;
+  int64_t left = 0;  // tokens of the rows left out
   std::vector<size_t> left_out;
   for (int64_t count = 1; count < lanes && rows.size() > 1; ++count) {
     left_out.push_back(rows.back());
-    left += shared(lengths[rows.back()]);
+    left += lengths[rows.back()];
     rows.pop_back();
     const Shares fewer = ShareOut(lengths, rows, lanes);
-    if (fewer.lanes.empty() || fewer.fullest + left >= least) continue;
-    least = fewer.fullest + left;
+    const double cost = fewer.fullest + CostOfSharing(left, lanes);
+    if (fewer.lanes.empty() || cost >= least) continue;
+    least = cost;
     step = {fewer.lanes, left_out};
   }
   std::sort(step.shared.begin(), step.shared.end());
