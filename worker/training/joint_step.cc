@@ -44,11 +44,13 @@ class JointStep {
   void Run() {
     if (!rows_.empty()) {
       std::vector<int64_t> lengths;
+      std::vector<bool> held;
       for (const JointRow& row : rows_) {
         lengths.push_back(static_cast<int64_t>(RowOf(row).ids.size()));
+        held.push_back(StreamOf(row).kl_slack > 0.0);
       }
       const int64_t lanes = LanesOn(WeightsOf(rows_[0])->device);
-      for (const LaneRound& round : PlanStep(lengths, TokenBudget(), lanes)) RunRound(round);
+      for (const LaneRound& round : PlanStep(lengths, TokenBudget(), lanes, held)) RunRound(round);
     }
     for (Share& share : shares_) AddUpLanes(share);
   }
@@ -60,6 +62,9 @@ class JointStep {
 
   const TrainingRow& RowOf(const JointRow& row) const {
     return shares_[row.share].job->RowOf(row.row);
+  }
+  const TrainingStream& StreamOf(const JointRow& row) const {
+    return shares_[row.share].job->streams()[row.row.stream];
   }
   const ModelWeights* WeightsOf(const JointRow& row) const {
     return &shares_[row.share].job->WeightsOf(row.row.stream);

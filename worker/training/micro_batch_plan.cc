@@ -61,12 +61,16 @@ struct StepShares {
   std::vector<size_t> shared;  // rows that all threads share once the lanes are done
 };
 
-// Shortest rows are left to all threads together for as long as the lanes gain more by that than
-// it costs.
-StepShares ShareOutStep(const std::vector<int64_t>& lengths, int64_t lanes) {
+// Rows are left to all threads together, held ones first, then the shortest, for as long as the
+// lanes gain more by that than it costs.
+StepShares ShareOutStep(const std::vector<int64_t>& lengths, const std::vector<bool>& held,
+                        int64_t lanes) {
   std::vector<size_t> rows = Numbers(0, lengths.size());
+  const auto order = [&](size_t row) {
+    return std::pair(!held.empty() && held[row], -lengths[row]);
+  };
   std::stable_sort(rows.begin(), rows.end(),
-                   [&](size_t a, size_t b) { return lengths[a] > lengths[b]; });
+                   [&](size_t a, size_t b) { return order(a) < order(b); });
   const Shares all = ShareOut(lengths, rows, lanes);
   StepShares step{all.lanes, {}};
   double least =
@@ -127,8 +131,8 @@ std::vector<MicroBatchWave> PlanMicroBatches(const std::vector<int64_t>& lengths
   return plan;
 }
 
-std::vector<LaneRound> PlanStep(const std::vector<int64_t>& lengths, int64_t budget,
-                                int64_t lanes) {
+std::vector<LaneRound> PlanStep(const std::vector<int64_t>& lengths, int64_t budget, int64_t lanes,
+                                const std::vector<bool>& held) {
   if (lengths.empty()) return {};
   const int64_t total = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
   const auto [shortest, longest] = std::minmax_element(lengths.begin(), lengths.end());
@@ -136,7 +140,7 @@ std::vector<LaneRound> PlanStep(const std::vector<int64_t>& lengths, int64_t bud
   const bool one_wave = total <= budget;
   const bool rows_fit = *longest <= budget / lanes;
   if (lanes > 1 && (one_wave || rows_fit)) {
-    const StepShares shares = ShareOutStep(lengths, lanes);
+    const StepShares shares = ShareOutStep(lengths, held, lanes);
     LaneRound round;
     for (const auto& rows : shares.lanes) {
       round.push_back(CutLane(lengths, rows, one_wave ? budget : budget / lanes));

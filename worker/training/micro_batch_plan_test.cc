@@ -57,6 +57,13 @@ TEST(StepPlan, ARowThatALaneWouldWaitForIsSharedByAllThreads) {
                           LaneRound{{Rows{8}}}));
 }
 
+TEST(StepPlan, AHeldRowIsSharedBeforeAShorterOne) {
+  EXPECT_THAT(PlanStep({60, 50, 60, 60, 57}, 4096, 2),
+              ElementsAre(LaneRound{{Rows{0, 3}}, {Rows{2, 4}}}, LaneRound{{Rows{1}}}));
+  EXPECT_THAT(PlanStep({60, 50, 60, 60, 57}, 4096, 2, {false, false, false, false, true}),
+              ElementsAre(LaneRound{{Rows{0, 3}}, {Rows{1, 2}}}, LaneRound{{Rows{4}}}));
+}
+
 TEST(StepPlan, ARowThatEvensTheLanesOutStaysWithThem) {
   EXPECT_THAT(PlanStep({80, 40, 60, 60, 60}, 4096, 2),
               ElementsAre(LaneRound{{Rows{0, 4}}, {Rows{1, 2, 3}}}));
