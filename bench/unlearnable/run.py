@@ -40,12 +40,20 @@ def commit() -> str:
     return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
 
 
+def cpu() -> str:
+    """The processor's name with its family and model, as different ones may share a name."""
+    info = {}
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        key, _, value = line.partition(":")
+        info.setdefault(key.strip(), value.strip())
+    if "model name" not in info:
+        return platform.machine()
+    return f"{info['model name']} (family {info['cpu family']}, model {info['model']})"
+
+
 def machine() -> list[str]:
-    info = Path("/proc/cpuinfo").read_text()
-    names = [line.split(":", 1)[1].strip() for line in info.splitlines() if "model name" in line]
-    cpu = names[0] if names else platform.machine()
     return [
-        f"reported on {os.cpu_count()} cores, {cpu}; kept cells may come from another machine",
+        f"reported on {os.cpu_count()} cores, {cpu()}; kept cells may come from another machine",
         f"{platform.system()} {platform.release()}, commit {commit() or 'unknown'} when reported",
     ]
 
@@ -117,7 +125,7 @@ class EvidenceBench:
         return json.loads((self.work / f"{cell.name}.json").read_text())
 
     def keep(self, cell: Cell, result: dict) -> None:
-        made = {"commit": commit(), "threads": self.threads, "alone": self.jobs == 1}
+        made = {"commit": commit(), "threads": self.threads, "alone": self.jobs == 1, "cpu": cpu()}
         vector = self.files[cell].vector
         if vector and vector.exists():
             made["vector_sha256"] = hashlib.sha256(vector.read_bytes()).hexdigest()
