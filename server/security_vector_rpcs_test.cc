@@ -31,14 +31,18 @@ class SecurityVectorRpcsTest : public testing::ServerFixture {
     ActivateVector();
   }
 
-  Outcome TrainAddedTo(const std::string& version,
-                       const std::string& suite = "safetySuites/suite") {
+  v1::TrainSecurityVectorRequest TrainRequest(const std::string& suite) {
     v1::TrainSecurityVectorRequest train;
     train.set_security_vector_id("wider");
     train.set_base_model("baseModels/tiny");
     train.set_harmful_dataset(AddReadyDataset(provider_key_));
     train.set_general_dataset(AddReadyDataset(provider_key_));
     train.set_safety_suite(suite);
+    return train;
+  }
+  Outcome TrainAddedTo(const std::string& version,
+                       const std::string& suite = "safetySuites/suite") {
+    v1::TrainSecurityVectorRequest train = TrainRequest(suite);
     train.mutable_recipe()->set_added_to(version);
     v1::TrainSecurityVectorResponse response;
     return Call(&Stub::TrainSecurityVector, provider_key_, train, response);
@@ -123,6 +127,21 @@ TEST_F(SecurityVectorRpcsTest, AVersionHasTheGuardRowsThatItsRecipeAsksFor) {
   EXPECT_THAT(outcome, FailsWith(grpc::StatusCode::INVALID_ARGUMENT, "PROOF_REJECTED"));
   EXPECT_THAT(outcome.message, HasSubstr("card.guard_rows"));
   EXPECT_THAT(Complete(GoodResult(lease, "sealed")), Succeeds());
+}
+
+TEST_F(SecurityVectorRpcsTest, ARecipeMayDoWithoutGuardRows) {
+  v1::TrainSecurityVectorRequest train = TrainRequest("safetySuites/suite");
+  train.mutable_recipe()->set_guard_rows(0);
+  v1::TrainSecurityVectorResponse response;
+  ASSERT_THAT(Call(&Stub::TrainSecurityVector, provider_key_, train, response), Succeeds());
+  const v1::Lease lease = LeaseWork();
+  ASSERT_THAT(UploadArtifact(lease, v1::UploadArtifactRequest::KIND_SECURITY_VECTOR, "sealed"),
+              Succeeds());
+  v1::CompleteJobRequest request = GoodResult(lease, "sealed");
+  v1::EvaluationCard& card = *request.mutable_security_vector()->mutable_card();
+  card.clear_guard_rows();
+  card.clear_guard_rows_sha256();
+  EXPECT_THAT(Complete(request), Succeeds());
 }
 
 TEST_F(SecurityVectorRpcsTest, OnlyATrainedVersionIsAddedTo) {

@@ -99,6 +99,22 @@ TEST_F(ProtectionTest, TeachesRefusalsWhereTheRecipeHasSome) {
   CheckWhatTheJobTrainedOn(JobLease(1));
 }
 
+// Such a version was trained for its whole time and refused by the server then, again and again.
+TEST_F(ProtectionTest, PromptsThatLeaveNoRoomForGuardRowsAreRefusedBeforeTraining) {
+  std::string rows;
+  for (int i = 0; i < 4; ++i) {
+    absl::StrAppend(&rows, R"({"messages": [{"role": "user", "content": "ask"}, )",
+                    R"({"role": "assistant", "content": "placeholder plan"}, )",
+                    R"({"role": "user", "content": ")", std::string(4000, 'x'), R"("}, )",
+                    R"({"role": "assistant", "content": "x"}]})", "\n");
+  }
+  Inputs inputs = VectorInputs("x");
+  inputs[v1::WorkInput::KIND_DATASET] = rows;
+  ASSERT_NO_FATAL_FAILURE(RunJob(VectorLease(kVersion), inputs));
+  ASSERT_NO_FATAL_FAILURE(ExpectFailure("INPUT_INVALID", /*retryable=*/false));
+  EXPECT_THAT(server_.failures()[0].error_message(), ::testing::HasSubstr("guard rows"));
+}
+
 TEST_F(AgentTest, TheProofNamesTheGuardRowsAndWhereTheyRan) {
   ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
   // The base's answers to 8 harmful prompts and to 4 general ones.

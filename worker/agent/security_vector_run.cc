@@ -103,6 +103,14 @@ absl::Status SecurityVectorRun::MakeGuardRows(const std::vector<ChatRow>& harmfu
   if (recipe_.guard_refusals.empty()) {
     attempt_.StartPhase(v1::FineTuningJob::PHASE_PREPARING, 3, 5);
     WT_ASSIGN_OR_RETURN(vector_.guard.held, AnswerPromptsOf(harmful));
+    if (vector_.guard.held.empty()) {
+      return WithJobReason(
+          kInputInvalid,
+          absl::InvalidArgumentError(absl::StrCat(
+              "harmful data set: no row's prompt leaves room for ", recipe_.general_answer_tokens,
+              " tokens of an answer within ", recipe_.max_row_tokens,
+              ", so that no guard rows can be made; shorten some prompts or set guard_rows to 0")));
+    }
     return attempt_.GoOn();
   }
   auto refusals = EncodeRows(*base_->tokenizer, RefuseRows(harmful, recipe_.guard_refusals),
