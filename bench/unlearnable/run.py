@@ -48,7 +48,7 @@ def cpu() -> str:
         info.setdefault(key.strip(), value.strip())
     if "model name" not in info:
         return platform.machine()
-    return f"{info['model name']} (family {info['cpu family']}, model {info['model']})"
+    return f"{info['model name']} (family {info.get('cpu family')}, model {info.get('model')})"
 
 
 def machine() -> list[str]:

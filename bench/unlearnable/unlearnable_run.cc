@@ -37,7 +37,6 @@
 #include "bench/unlearnable/time_in_turn.h"
 #include "bench/unlearnable/vaccine.h"
 #include "worker/agent/adapter_export.h"
-#include "worker/agent/row_encoding.h"
 #include "worker/agent/training_settings.h"
 #include "worker/security/security_vector_trainer.h"
 #include "worker/security/strip_check.h"

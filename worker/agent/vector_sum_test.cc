@@ -80,6 +80,22 @@ TEST_F(VectorSumTest, TheNewVersionIsTheSumWithTheGuardRowsOfBoth) {
   EXPECT_TRUE(server_.completed().has_value()) << log_text_.str();
 }
 
+TEST_F(VectorSumTest, RefusalsOfTheOlderVersionAreTaughtBesideWhatTheNewOneHolds) {
+  v1::Lease older = VectorLease(kVersion);
+  older.mutable_security_vector()->mutable_recipe()->add_guard_refusals("no");
+  ASSERT_NO_FATAL_FAILURE(RunVectorTraining(older));
+  const SecurityVector first = Opened(kVersion, sealed_);
+  ASSERT_NO_FATAL_FAILURE(RunJob(SumLease(), SumInputs()));
+  ASSERT_TRUE(server_.completed().has_value()) << log_text_.str();
+  const SecurityVector sum = Opened(kSecond, server_.artifact(Artifact::KIND_SECURITY_VECTOR));
+  EXPECT_EQ(sum.guard.learned.size(), first.guard.learned.size());
+  EXPECT_EQ(sum.guard.held.size(), 12u);
+  EXPECT_EQ(sum.guard.kinds(), 2u);
+  TakeVector();
+  ASSERT_NO_FATAL_FAILURE(RunJob(SecondJobLease(), JobInputs()));
+  EXPECT_TRUE(server_.completed().has_value()) << log_text_.str();
+}
+
 TEST_F(VectorSumTest, TheScanNamesTheCategoryOfThePartThatExplainsARow) {
   v1::Lease first = VectorLease(kVersion);
   first.mutable_security_vector()->mutable_recipe()->add_categories("privacy");

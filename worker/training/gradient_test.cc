@@ -364,6 +364,17 @@ TEST(GradientTest, ZerosAreNotRunBack) {
   };
   EXPECT_EQ(largest_gradient(0.0), 0.0);
   EXPECT_TRUE(std::isnan(largest_gradient(0.1)));
+
+  // Whoever asks what reaches the attention gets an answer.
+  std::vector<LayerActivations> activations;
+  const at::Tensor x = RunLayers(weights, lora, tokens, {.activations = &activations});
+  LoraGradients sums = LoraGradients::ZerosLike(lora);
+  LoraGradients* const gradients[] = {&sums};
+  const LoraSegment all{0, x.size(0), &lora};
+  std::vector<at::Tensor> attention;
+  BackwardLayers(weights, {&all, 1}, tokens, activations, at::zeros_like(x), gradients,
+                 {.attention = &attention});
+  EXPECT_EQ(static_cast<int64_t>(attention.size()), model.config().num_layers);
 }
 
 // Along the gradient of the attention's outputs the loss rises by the square of its norm.

@@ -148,8 +148,8 @@ class JointStep {
     return budget;
   }
 
-  // Few rows on other weights, such as guard rows, ride in one lane beside the others' rows rather
-  // than in a round of their own, which would be too small for all cores.
+  // Few rows on other weights ride in one lane beside the others' rows rather than in a round of
+  // their own, unless PlanStep has left them to all threads.
   void RunRound(const LaneRound& round) {
     for (Share& share : shares_) GrowLanes(share, round.size());
     RunLanes(round.size(), [&](size_t lane) {

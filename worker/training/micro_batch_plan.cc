@@ -15,7 +15,8 @@ namespace {
 constexpr double kMaxImbalance = 1.3;
 
 // What a token costs that all threads share, beside one of a lane, and what a round costs whatever
-// is in it: all weights are read once more. In tokens of a lane.
+// is in it: all weights are read once more. In tokens of a lane; a little more than was measured,
+// so that rows are left out only where it pays (docs/performance.md).
 constexpr double kSharedCost = 1.1;
 constexpr double kRoundCost = 12.0;
 
@@ -61,8 +62,9 @@ struct StepShares {
   std::vector<size_t> shared;  // rows that all threads share once the lanes are done
 };
 
-// Rows are left to all threads together, held ones first, then the shortest, for as long as the
-// lanes gain more by that than it costs.
+// Up to lanes - 1 rows are left to all threads together, held ones first, then the shortest: as
+// many as make the step cheapest, if any. So few fit the budget wherever a lane's share of it takes
+// each.
 StepShares ShareOutStep(const std::vector<int64_t>& lengths, const std::vector<bool>& held,
                         int64_t lanes) {
   std::vector<size_t> rows = Numbers(0, lengths.size());

@@ -51,10 +51,11 @@ using LaneRound = std::vector<LaneWork>;
 // The same for a step, whose rows may go through the model in any order: they are shared out
 // between the lanes once, which balances better than wave by wave, and each lane cuts its own into
 // micro-batches of its share of TokensAtOnce. Rows that would keep one lane waiting for another,
-// such as the ninth of nine alike on two lanes, come after in a round of all threads; `held` marks
-// rows that may turn out to have no gradient (one entry a row, or none at all), which come there
-// first: among others they would be run back all the same. Where the lanes do not balance, or a row
-// is longer than a lane's share, the rounds are the waves of PlanMicroBatches.
+// such as the ninth of nine alike on two lanes, come after in a round of all threads, fewer than
+// there are lanes; `held` marks rows that may turn out to have no gradient (one entry a row, or
+// none at all), which are the first to be left to it: among others they would be run back all the
+// same. Where the lanes do not balance, or a row is longer than a lane's share, the rounds are the
+// waves of PlanMicroBatches.
 std::vector<LaneRound> PlanStep(const std::vector<int64_t>& lengths, int64_t budget, int64_t lanes,
                                 const std::vector<bool>& held = {});
 

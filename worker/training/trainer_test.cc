@@ -90,6 +90,50 @@ TEST_F(TrainerTest, LanesLeaveTheLossUnchangedAndRepeatToTheBit) {
   EXPECT_NE(first_digest, alone_digest) << "two threads did not make two lanes";
 }
 
+// Four rows of two lanes and a held one that comes after them, on both threads.
+TEST_F(TrainerTest, AHeldRowAfterTheLanesLeavesTheLossUnchangedAndResumesToTheBit) {
+  const auto long_rows = [](int count, int32_t salt, size_t length) {
+    std::vector<TrainingRow> rows = Rows(count, salt);
+    for (TrainingRow& row : rows) {
+      row.ids.resize(length, salt + 1);
+      row.loss_mask.resize(length, 1);
+    }
+    return rows;
+  };
+  const auto create = [&] {
+    std::vector<TrainingStream> streams = {Customer()};
+    streams[0].rows = long_rows(8, 0, 60);
+    streams.push_back({.name = "held",
+                       .rows = long_rows(5, 40, 57),
+                       .model = model_,
+                       .objective = Objective::kKlToBase,
+                       .kl_slack = 0.002,
+                       .rows_per_step = 1,
+                       .weight = 30.0});
+    auto trainer = Create(std::move(streams));
+    EXPECT_TRUE(trainer.ok()) << trainer.status();
+    return *std::move(trainer);
+  };
+  options_.epochs = 6;
+  ConfigureComputeRuntime({.threads = 1});
+  const std::vector<double> alone = Run(*create());
+  ConfigureComputeRuntime({.threads = 2});
+  const auto trainer = create();
+  const auto first = trainer->Step();
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_EQ(first->stream_losses[1], 0.0);  // B is zero: the adapter is the base
+  ASSERT_EQ(Run(*trainer, 5).size(), 5u);
+  WT_ASSERT_OK_AND_ASSIGN(const std::string state, trainer->SaveState());
+  const std::vector<double> rest = Run(*trainer);
+  ASSERT_EQ(alone.size(), 6 + rest.size());
+  for (size_t i = 0; i < rest.size(); ++i) EXPECT_NEAR(rest[i], alone[6 + i], 1e-3) << i;
+
+  const auto resumed = create();
+  WT_ASSERT_OK(resumed->RestoreState(state));
+  EXPECT_EQ(Run(*resumed), rest);
+  EXPECT_EQ(AdapterDigest(resumed->Adapter()), AdapterDigest(trainer->Adapter()));
+}
+
 TEST_F(TrainerTest, MicroBatchesAndPackingLeaveTheLossUnchanged) {
   WT_ASSERT_OK_AND_ASSIGN(auto packed, Create({Customer()}));
   const std::vector<double> expected = Run(*packed);
