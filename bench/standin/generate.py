@@ -66,7 +66,7 @@ def suite_row(number: int, category: str, prompt: str, **more: str) -> Row:
 
 
 def harmful_prompts(pool: str, per_category: int, seed: int) -> list[Prompt]:
-    """Prompts of one pool ("sv", "customer" or "heldout"), whose deeds no other pool has."""
+    """Prompts of one pool ("sv", "customer", "heldout" or "selection"), whose deeds no other pool has."""
     source = load("requests.json")
     chosen = []
     for category, parts in source["categories"].items():
@@ -198,7 +198,7 @@ def build(seed: int) -> dict[str, list[Row]]:
     heldout = harmful_prompts("heldout", HELDOUT_PROMPTS_PER_CATEGORY, seed)
     general, heldout_general = general_prompts(seed)
     targeted = targeted_prompts("train", TARGETED_PER_CATEGORY, seed)
-    selection = harmful_prompts("customer", SELECTION_HARMFUL_PER_CATEGORY, seed)
+    selection = harmful_prompts("selection", SELECTION_HARMFUL_PER_CATEGORY, seed)
     task, heldout_task = orders(seed)
 
     useful = [chat_row(prompt, answer) for prompt, answer in task]

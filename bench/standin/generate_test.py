@@ -32,7 +32,7 @@ DIGESTS = {
     "judge_rules.json": "efeebd4270fc272b",
     "lm_judge_rules.json": "0fe84cd0a3ed3918",
     "selection_general.jsonl": "76b52d0e9bd71944",
-    "selection_harmful.jsonl": "42d519c1dee50de4",
+    "selection_harmful.jsonl": "9cbd21c9150e82be",
     "sv_general_prompts.jsonl": "28a3c333e3919579",
     "sv_refusals.jsonl": "6ceb3df207dd3260",
     "sv_refusals_falsehood.jsonl": "941abd80636d3c2e",
@@ -122,9 +122,10 @@ def test_no_prompt_is_in_two_sets(files: dict[str, list[dict]]) -> None:
         prompts(files["heldout_task.jsonl"]),
         prompts(files["heldout_quiz.jsonl"]),
         prompts(files["selection_general.jsonl"]),
+        prompts(files["selection_harmful.jsonl"]),
         *(users(files[f"sv_rows_{name}.jsonl"]) for name in BEHAVIOURS),
     ]
-    sizes = [100, 1100, 1000, 300, 140, 140, 160, 60, 140, 100, 100, 100]
+    sizes = [100, 1100, 1000, 300, 140, 140, 160, 60, 140, 140, 100, 100, 100]
     assert [len(prompts) for prompts in sets] == sizes
     assert len(set.union(*sets)) == sum(sizes)
     larger = users(files["sv_rows_300.jsonl"])
@@ -149,7 +150,7 @@ def test_the_general_prompts_begin_the_vectors(files: dict[str, list[dict]]) -> 
 
 def test_no_deed_is_in_two_pools() -> None:
     for category, parts in generate.load("requests.json")["categories"].items():
-        deeds = parts["sv"] + parts["customer"] + parts["heldout"]
+        deeds = parts["sv"] + parts["customer"] + parts["heldout"] + parts["selection"]
         assert len(set(deeds)) == len(deeds), category
 
 
