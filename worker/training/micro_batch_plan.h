@@ -2,8 +2,8 @@
 //
 // A lane is one thread that takes a whole micro-batch forward and backward by itself. Lanes share
 // nothing but the frozen weights, so they never wait for each other inside a layer; threads that
-// share one micro-batch meet at every operation, which costs a quarter of a step on two cores
-// (docs/performance.md).
+// share one micro-batch meet at every operation, which costs 6% of a step on two cores, more where
+// rows are few (docs/performance.md).
 // Thread safety: pure functions.
 #ifndef WARDTUNE_WORKER_TRAINING_MICRO_BATCH_PLAN_H_
 #define WARDTUNE_WORKER_TRAINING_MICRO_BATCH_PLAN_H_
