@@ -48,6 +48,18 @@ class SecurityVectorRpcsTest : public testing::ServerFixture {
     return Call(&Stub::TrainSecurityVector, provider_key_, train, response);
   }
 
+  // Uploads a vector for the lease and hands in a good result but for the guard rows, of which it
+  // has none.
+  Outcome CompleteWithoutGuardRows(const v1::Lease& lease) {
+    EXPECT_THAT(UploadArtifact(lease, v1::UploadArtifactRequest::KIND_SECURITY_VECTOR, "sealed"),
+                Succeeds());
+    v1::CompleteJobRequest request = GoodResult(lease, "sealed");
+    v1::EvaluationCard& card = *request.mutable_security_vector()->mutable_card();
+    card.clear_guard_rows();
+    card.clear_guard_rows_sha256();
+    return Complete(request);
+  }
+
   Outcome AddSuite(const std::string& id, const std::string& rules, const std::string& adapter,
                    v1::SafetySuite* suite = nullptr) {
     v1::CreateSafetySuiteRequest request;
@@ -117,13 +129,7 @@ TEST_F(SecurityVectorRpcsTest, AVersionHasTheGuardRowsThatItsRecipeAsksFor) {
   ASSERT_THAT(TrainAddedTo(""), Succeeds());
   const v1::Lease lease = LeaseWork();
   ASSERT_GT(lease.security_vector().recipe().guard_rows(), 0);
-  ASSERT_THAT(UploadArtifact(lease, v1::UploadArtifactRequest::KIND_SECURITY_VECTOR, "sealed"),
-              Succeeds());
-  v1::CompleteJobRequest request = GoodResult(lease, "sealed");
-  v1::EvaluationCard& card = *request.mutable_security_vector()->mutable_card();
-  card.clear_guard_rows();
-  card.clear_guard_rows_sha256();
-  const Outcome outcome = Complete(request);
+  const Outcome outcome = CompleteWithoutGuardRows(lease);
   EXPECT_THAT(outcome, FailsWith(grpc::StatusCode::INVALID_ARGUMENT, "PROOF_REJECTED"));
   EXPECT_THAT(outcome.message, HasSubstr("card.guard_rows"));
   EXPECT_THAT(Complete(GoodResult(lease, "sealed")), Succeeds());
@@ -134,14 +140,7 @@ TEST_F(SecurityVectorRpcsTest, ARecipeMayDoWithoutGuardRows) {
   train.mutable_recipe()->set_guard_rows(0);
   v1::TrainSecurityVectorResponse response;
   ASSERT_THAT(Call(&Stub::TrainSecurityVector, provider_key_, train, response), Succeeds());
-  const v1::Lease lease = LeaseWork();
-  ASSERT_THAT(UploadArtifact(lease, v1::UploadArtifactRequest::KIND_SECURITY_VECTOR, "sealed"),
-              Succeeds());
-  v1::CompleteJobRequest request = GoodResult(lease, "sealed");
-  v1::EvaluationCard& card = *request.mutable_security_vector()->mutable_card();
-  card.clear_guard_rows();
-  card.clear_guard_rows_sha256();
-  EXPECT_THAT(Complete(request), Succeeds());
+  EXPECT_THAT(CompleteWithoutGuardRows(LeaseWork()), Succeeds());
 }
 
 TEST_F(SecurityVectorRpcsTest, OnlyATrainedVersionIsAddedTo) {
