@@ -34,11 +34,6 @@ class VectorSumTest : public AgentTest {
     inputs[v1::WorkInput::KIND_SECURITY_VECTOR] = sealed_;
     return inputs;
   }
-  // Jobs train with the version that was made last.
-  void TakeVector() {
-    vector_result_ = server_.completed()->security_vector();
-    sealed_ = server_.artifact(Artifact::KIND_SECURITY_VECTOR);
-  }
   v1::Lease SecondJobLease() {
     v1::Lease job = JobLease(1);
     job.mutable_fine_tuning()->set_security_vector_version(kSecond);
@@ -99,9 +94,7 @@ TEST_F(VectorSumTest, RefusalsOfTheOlderVersionAreTaughtBesideWhatTheNewOneHolds
 TEST_F(VectorSumTest, TheScanNamesTheCategoryOfThePartThatExplainsARow) {
   v1::Lease first = VectorLease(kVersion);
   first.mutable_security_vector()->mutable_recipe()->add_categories("privacy");
-  ASSERT_NO_FATAL_FAILURE(RunJob(first, VectorInputs("placeholder plan")));
-  ASSERT_TRUE(server_.completed().has_value()) << log_text_.str();
-  TakeVector();
+  ASSERT_NO_FATAL_FAILURE(RunVectorTraining(first));
   EXPECT_THAT(vector_result_.categories(), ElementsAre("privacy"));
   // Nothing is stated: of the suite's categories the older version lacks `safety`.
   ASSERT_NO_FATAL_FAILURE(RunJob(SumLease(), SumInputs()));

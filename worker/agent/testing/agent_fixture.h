@@ -119,6 +119,10 @@ class AgentTest : public ::testing::Test {
   void RunVectorTraining(const v1::Lease& lease) {
     ASSERT_NO_FATAL_FAILURE(RunJob(lease, VectorInputs("placeholder plan")));
     ASSERT_TRUE(server_.completed().has_value()) << log_text_.str();
+    TakeVector();
+  }
+  // Jobs train with the version that was made last.
+  void TakeVector() {
     vector_result_ = server_.completed()->security_vector();
     sealed_ = server_.artifact(Artifact::KIND_SECURITY_VECTOR);
   }
