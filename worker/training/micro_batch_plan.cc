@@ -141,16 +141,17 @@ std::vector<LaneRound> PlanStep(const std::vector<int64_t>& lengths, int64_t bud
   budget = std::min(budget, TokensAtOnce(budget, {*shortest, *longest}, lanes));
   const bool one_wave = total <= budget;
   const bool rows_fit = *longest <= budget / lanes;
+  std::vector<LaneRound> rounds;
   if (lanes > 1 && (one_wave || rows_fit)) {
     const StepShares shares = ShareOutStep(lengths, held, lanes);
     LaneRound round;
     for (const auto& rows : shares.lanes) {
       round.push_back(CutLane(lengths, rows, one_wave ? budget : budget / lanes));
     }
-    if (!round.empty() && shares.shared.empty()) return {round};
-    if (!round.empty()) return {round, LaneRound{LaneWork{shares.shared}}};
+    if (!round.empty()) rounds.push_back(std::move(round));
+    if (!shares.shared.empty()) rounds.push_back(LaneRound{LaneWork{shares.shared}});
+    if (!rounds.empty()) return rounds;
   }
-  std::vector<LaneRound> rounds;
   for (MicroBatchWave& wave : PlanMicroBatches(lengths, budget, lanes)) {
     LaneRound& round = rounds.emplace_back();
     for (std::vector<size_t>& rows : wave) round.push_back({std::move(rows)});
