@@ -96,14 +96,13 @@ absl::StatusOr<TrainingStream> AnchorStream(EvidenceBench& bench) {
                         .weight = absl::GetFlag(FLAGS_anchor_weight)};
   const std::vector<std::string> files = absl::GetFlag(FLAGS_guard_rows);
   if (files.empty()) return absl::InvalidArgumentError("--guard_rows: sbr takes its prompts there");
-  WT_ASSIGN_OR_RETURN(auto rows, ReadEncoded(bench, files[0], EvidenceRowTokens()));
+  WT_ASSIGN_OR_RETURN(const auto rows, ReadEncoded(bench, files[0], EvidenceRowTokens()));
   const auto anchors = static_cast<size_t>(stream.rows_per_step);
   if (anchors < 1 || anchors > rows.size()) {
     return absl::InvalidArgumentError(
         absl::StrCat("--anchors: must be from 1 to the ", rows.size(), " guard rows"));
   }
-  for (size_t i = 0; i < anchors; ++i) {
-    TrainingRow row = std::move(rows[i * rows.size() / anchors]);
+  for (TrainingRow& row : Spread(rows, anchors)) {
     const auto answer = std::find(row.loss_mask.begin(), row.loss_mask.end(), 1);
     const auto length = static_cast<size_t>(answer - row.loss_mask.begin()) + 1;
     row.ids.resize(length);
