@@ -1,10 +1,12 @@
 #include "worker/training/joint_step.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "worker/model/decoder_forward.h"
 #include "worker/model/lanes.h"
+#include "worker/model/torch_boundary.h"
 #include "worker/model/torch_ops.h"
 #include "worker/training/micro_batch_plan.h"
 
@@ -140,12 +142,18 @@ class JointStep {
                      [&](const JointRow& a, const JointRow& b) { return place(a) < place(b); });
   }
 
+  // What memory allows is decided for each job before its first step: the least counts.
   int64_t TokenBudget() const {
-    int64_t budget = 0;
+    int64_t budget = std::numeric_limits<int64_t>::max();
     for (const Share& share : shares_) {
-      budget = std::max(budget, share.job->options().micro_batch_tokens);
+      budget = std::min(budget, share.job->options().micro_batch_tokens);
     }
     return budget;
+  }
+  bool RecomputeActivations() const {
+    return std::any_of(shares_.begin(), shares_.end(), [](const Share& share) {
+      return share.job->options().recompute_activations;
+    });
   }
 
   // Few rows on other weights ride in one lane beside the others' rows rather than in a round of
@@ -195,7 +203,7 @@ class JointStep {
     std::vector<LayerActivations> activations;
     ForwardHooks hooks;
     hooks.activations = &activations;
-    hooks.keep_inputs_only = shares_[0].job->options().recompute_activations;
+    hooks.keep_inputs_only = RecomputeActivations();
     const at::Tensor x = RunLayers(weights, segments, tokens, hooks);
     at::Tensor d_x = at::zeros_like(x);
     for (size_t i = 0; i < batch.size();) {
@@ -227,18 +235,19 @@ class JointStep {
   std::vector<JointRow> rows_;
 };
 
-}  // namespace
-
-std::vector<absl::StatusOr<StepReport>> RunJointStep(std::span<TrainingJob* const> jobs,
-                                                     Clock& clock) {
+std::vector<absl::StatusOr<StepReport>> RunStepOf(std::span<TrainingJob* const> jobs,
+                                                  Clock& clock) {
   const c10::InferenceMode guard;
   const absl::Duration start = clock.Monotonic();
   JointStep step(jobs);
   step.Run();
   std::vector<absl::StatusOr<StepReport>> reports;
   for (Share& share : step.shares()) {
-    reports.push_back(share.job->Finish(share.lanes[0].gradients, share.lanes[0].losses,
-                                        share.stream_tokens, share.tokens));
+    // A job that fails here leaves the others' steps, which may be done, as they are.
+    reports.push_back(AtTorchBoundary("training step", [&] {
+      return share.job->Finish(share.lanes[0].gradients, share.lanes[0].losses, share.stream_tokens,
+                               share.tokens);
+    }));
     if (reports.back().ok()) reports.back()->first_stream_tokens = share.first_stream_tokens;
   }
   const double seconds = absl::ToDoubleSeconds(clock.Monotonic() - start);
@@ -246,6 +255,16 @@ std::vector<absl::StatusOr<StepReport>> RunJointStep(std::span<TrainingJob* cons
     if (report.ok()) report->seconds = seconds;
   }
   return reports;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<absl::StatusOr<StepReport>>> RunJointStep(
+    std::span<TrainingJob* const> jobs, Clock& clock) {
+  return AtTorchBoundary("training step",
+                         [&]() -> absl::StatusOr<std::vector<absl::StatusOr<StepReport>>> {
+                           return RunStepOf(jobs, clock);
+                         });
 }
 
 }  // namespace wardtune

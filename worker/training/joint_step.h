@@ -13,10 +13,12 @@
 
 namespace wardtune {
 
-// One entry per job: its report, or why its run is over (ABORTED; the other jobs go on).
-// Throws what LibTorch throws. REQUIRES: no job is done; models of one shape.
-std::vector<absl::StatusOr<StepReport>> RunJointStep(std::span<TrainingJob* const> jobs,
-                                                     Clock& clock);
+// One entry per job: its report, or why its run is over (the other jobs go on).
+// Errors: those of LibTorch, RESOURCE_EXHAUSTED (IsOutOfMemory) when memory runs out; all jobs are
+// then as they were before the step.
+// REQUIRES: at least one job; no job is done; models of one shape.
+absl::StatusOr<std::vector<absl::StatusOr<StepReport>>> RunJointStep(
+    std::span<TrainingJob* const> jobs, Clock& clock);
 
 }  // namespace wardtune
 

@@ -3,9 +3,9 @@
 
 #include "absl/status/status.h"
 #include "base/status_macros.h"
-#include "worker/model/torch_boundary.h"
 #include "worker/training/joint_step.h"
 #include "worker/training/joint_trainer.h"
+#include "worker/training/step_runner.h"
 #include "worker/training/trainer.h"
 #include "worker/training/training_job.h"
 #include "worker/training/validation_state.h"
@@ -41,10 +41,7 @@ class LoraTrainer final : public Trainer {
 
   absl::StatusOr<StepReport> Step() override {
     if (done()) return absl::FailedPreconditionError("the run has no step left");
-    WT_ASSIGN_OR_RETURN(StepReport report, AtTorchBoundary("training step", [&] {
-                          TrainingJob* const job = job_.get();
-                          return std::move(RunJointStep({&job, 1}, *clock_)[0]);
-                        }));
+    WT_ASSIGN_OR_RETURN(StepReport report, RunStep());
     if (validation_ && validation_->IsDue(report.step, job_->total_steps())) {
       WT_ASSIGN_OR_RETURN(report.validation_loss, Measure(report.step));
       report.total_steps = total_steps();
@@ -68,6 +65,15 @@ class LoraTrainer final : public Trainer {
 
  private:
   const AdapterAtStep* best() const { return validation_ ? validation_->best() : nullptr; }
+
+  absl::StatusOr<StepReport> RunStep() {
+    TrainingJob* const job = job_.get();
+    if (StepRunner* const runner = job->options().step_runner; runner != nullptr) {
+      return runner->RunStep(*job);
+    }
+    WT_ASSIGN_OR_RETURN(auto reports, RunJointStep({&job, 1}, *clock_));
+    return std::move(reports[0]);
+  }
 
   absl::StatusOr<double> Measure(int64_t step) {
     std::vector<const LoraAdapter*> active = {&job_->adapter()};
@@ -130,14 +136,12 @@ absl::StatusOr<std::vector<JointTrainer::Report>> JointTrainer::Step() {
     reports.push_back({i, StepReport()});
   }
   if (running.empty()) return absl::FailedPreconditionError("no job has a step left");
-  return AtTorchBoundary("joint training step", [&]() -> absl::StatusOr<std::vector<Report>> {
-    std::vector<absl::StatusOr<StepReport>> results = RunJointStep(running, *clock_);
-    for (size_t i = 0; i < results.size(); ++i) {
-      ended_[reports[i].job] = !results[i].ok();
-      reports[i].report = std::move(results[i]);
-    }
-    return reports;
-  });
+  WT_ASSIGN_OR_RETURN(auto results, RunJointStep(running, *clock_));
+  for (size_t i = 0; i < results.size(); ++i) {
+    ended_[reports[i].job] = !results[i].ok();
+    reports[i].report = std::move(results[i]);
+  }
+  return reports;
 }
 
 LoraAdapter JointTrainer::Adapter(size_t job) const { return jobs_[job]->adapter(); }

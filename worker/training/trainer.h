@@ -35,6 +35,7 @@
 namespace wardtune {
 
 class GradientExchange;  // worker/training/gradient_exchange.h
+class StepRunner;        // worker/training/step_runner.h
 
 struct TrainerOptions {
   LoraSpec lora;
@@ -76,6 +77,10 @@ struct TrainerOptions {
   // for bit. Not owned; must outlive the trainer. A resumed run reaches the same bytes only with
   // the same number of processes.
   GradientExchange* exchange = nullptr;
+  // Not null: it runs the trainer's steps, together with those of other trainers that name it. A
+  // job's numbers are then those of its run alone up to the rounding of products of another size,
+  // and none depends on another job's content. Not owned; must outlive the trainer.
+  StepRunner* step_runner = nullptr;
 };
 
 struct StepReport {
