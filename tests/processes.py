@@ -182,8 +182,9 @@ class Worker(Process):
         self.sealing_key = os.urandom(32)
         self.old_sealing_keys: list[bytes] = []
 
-    def start(self) -> None:
-        """Returns once the process watches for signals: one that comes earlier just ends it."""
+    def start(self, *flags: str) -> None:
+        """Returns once the process watches for signals: one that comes earlier just ends it.
+        `flags` are for this run alone."""
         started_before = self._times_started()
         self._spawn(
             self._binary(),
@@ -192,6 +193,7 @@ class Worker(Process):
             "--worker_id=test-worker",
             "--score_tokens=16",
             "--checkpoint_steps=2",
+            *flags,
         )
         deadline = time.monotonic() + _START_S
         while self._times_started() == started_before:

@@ -42,19 +42,22 @@ int RunAgent(const WorkerSettings& settings, FileSystem& files, SignalWatcher& s
   EventLog log(std::cerr, clock);
   BaseModels models(files, settings.models_dir, settings.decoder);
   BaseScores scores;
+  ComputeTurns turns(clock);
   JobEnvironment environment{.base_models = models,
                              .sealing_keys = settings.sealing_keys,
                              .base_scores = scores,
+                             .turns = turns,
                              .sampling = settings.sampling,
                              .checkpoints = settings.checkpoints};
   WorkerClient client(settings.client, clock);
-  Agent agent(client, environment, log, clock);
+  Agent agent(client, environment, log, clock, settings.jobs_at_once);
   const std::vector<std::string> keys = settings.sealing_keys.ids();
   log.Write("worker_started",
             {{"worker_id", settings.client.worker_id},
              {"server", settings.client.server},
              {"sealing_key", keys[0]},
              {"old_sealing_keys", absl::StrJoin(keys.begin() + 1, keys.end(), " ")},
+             {"jobs_at_once", int64_t{settings.jobs_at_once}},
              {"device", compute->device},
              {"dtype", std::string(ComputeTypeName(compute->type))}});
   signals.Watch([&] { agent.Stop(); });

@@ -33,6 +33,9 @@ ABSL_FLAG(bool, reseal, false,
 ABSL_FLAG(std::string, device, "auto", "cpu, cuda, cuda:N, or auto (cuda where there is one)");
 ABSL_FLAG(std::string, dtype, "auto", "float32, bfloat16, or auto (bfloat16 where it is fast)");
 ABSL_FLAG(int, threads, 0, "threads that compute; 0: one per core");
+ABSL_FLAG(int, jobs_at_once, 1,
+          "leases held side by side; jobs on one base model train together, which is faster and "
+          "takes less memory than a worker for each. A job alone, 1, resumes to the same bytes");
 ABSL_FLAG(int, score_tokens, 48, "most tokens of an answer that is scored");
 ABSL_FLAG(int, score_batch, static_cast<int>(wardtune::SamplingOptions().batch),
           "prompts that are answered together");
@@ -42,6 +45,9 @@ ABSL_FLAG(absl::Duration, checkpoint_interval, absl::Minutes(1),
 
 namespace wardtune {
 namespace {
+
+// Each holds its data set and its adapter's gradients and moments, and has a thread.
+constexpr int kMostJobsAtOnce = 64;
 
 // Flags may be spelt with dashes, --models-dir, as well as with the library's underscores.
 std::vector<std::string> WithUnderscores(int argc, char** argv) {
@@ -138,6 +144,11 @@ absl::StatusOr<WorkerSettings> ReadWorkerFlags(int argc, char** argv, FileSystem
   if (absl::GetFlag(FLAGS_models_dir).empty() && !reseal) {
     return absl::InvalidArgumentError("--models_dir: must be set");
   }
+  const int jobs_at_once = absl::GetFlag(FLAGS_jobs_at_once);
+  if (jobs_at_once < 1 || jobs_at_once > kMostJobsAtOnce) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--jobs_at_once: must be 1 to ", kMostJobsAtOnce));
+  }
   WT_RETURN_IF_ERROR(AtLeastOne("--score_tokens", absl::GetFlag(FLAGS_score_tokens)));
   WT_RETURN_IF_ERROR(AtLeastOne("--score_batch", absl::GetFlag(FLAGS_score_batch)));
   WT_RETURN_IF_ERROR(AtLeastOne("--checkpoint_steps", absl::GetFlag(FLAGS_checkpoint_steps)));
@@ -154,7 +165,8 @@ absl::StatusOr<WorkerSettings> ReadWorkerFlags(int argc, char** argv, FileSystem
                         .sampling = {.max_new_tokens = absl::GetFlag(FLAGS_score_tokens),
                                      .batch = absl::GetFlag(FLAGS_score_batch)},
                         .checkpoints = {.every_steps = absl::GetFlag(FLAGS_checkpoint_steps),
-                                        .every = absl::GetFlag(FLAGS_checkpoint_interval)}};
+                                        .every = absl::GetFlag(FLAGS_checkpoint_interval)},
+                        .jobs_at_once = jobs_at_once};
 }
 
 }  // namespace wardtune

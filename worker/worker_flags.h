@@ -25,6 +25,7 @@ struct WorkerSettings {
   ComputeRuntimeOptions runtime;
   SamplingOptions sampling;
   CheckpointPolicy checkpoints;
+  int jobs_at_once = 1;
 };
 
 // Errors: INVALID_ARGUMENT naming the flag; those of reading the files that flags name.

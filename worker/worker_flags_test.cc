@@ -42,11 +42,12 @@ TEST_F(WorkerFlagsTest, TakesDashesAndUnderscores) {
       const WorkerSettings settings,
       Read({"--server=host-a:1", absl::StrCat("--api-key-file=", folder_, "/api_key"),
             absl::StrCat("--sv_key_file=", folder_, "/sv_key"), "--models-dir=/models-dir",
-            "--dtype=float32", "--worker-id=w-1"}));
+            "--dtype=float32", "--worker-id=w-1", "--jobs-at-once=4"}));
   EXPECT_EQ(settings.client.server, "host-a:1");
   EXPECT_EQ(settings.client.api_key, "wt_worker_x");
   EXPECT_EQ(settings.client.worker_id, "w-1");
   EXPECT_EQ(settings.models_dir, "/models-dir");
+  EXPECT_EQ(settings.jobs_at_once, 4);
   EXPECT_EQ(settings.decoder.compute_type, ComputeType::kFloat32);
 }
 
@@ -91,8 +92,12 @@ TEST_F(WorkerFlagsTest, ResealingNeedsNoModels) {
 TEST_F(WorkerFlagsTest, NamesTheFlagThatIsWrong) {
   const std::vector<std::string> good = {absl::StrCat("--api-key-file=", folder_, "/api_key"),
                                          absl::StrCat("--sv-key-file=", folder_, "/sv_key"),
-                                         "--models-dir=/m", "--dtype=auto", "--score-tokens=48"};
-  for (const char* bad : {"--dtype=int4", "--score-tokens=0", "--models-dir="}) {
+                                         "--models-dir=/m",
+                                         "--dtype=auto",
+                                         "--score-tokens=48",
+                                         "--jobs-at-once=1"};
+  for (const char* bad : {"--dtype=int4", "--score-tokens=0", "--models-dir=", "--jobs-at-once=0",
+                          "--jobs-at-once=65"}) {
     std::vector<std::string> arguments = good;
     arguments.push_back(bad);
     EXPECT_THAT(Read(arguments), StatusIs(absl::StatusCode::kInvalidArgument));

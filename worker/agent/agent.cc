@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/status_macros.h"
+#include "base/thread_pool.h"
 #include "worker/agent/attempt.h"
 #include "worker/agent/audit_run.h"
 #include "worker/agent/fine_tuning_run.h"
@@ -20,6 +21,9 @@ constexpr absl::Duration kLongestPause = absl::Seconds(5);
 // After a job that this worker is not set up for.
 constexpr absl::Duration kFirstStandBack = absl::Seconds(5);
 constexpr absl::Duration kLongestStandBack = absl::Minutes(5);
+// For each job at once: after so many on one base model jobs on others get their turn, where the
+// worker has others.
+constexpr int kLeasesInARow = 4;
 
 absl::Status RunWork(JobEnvironment& environment, Attempt& attempt) {
   switch (attempt.lease().task_case()) {
@@ -59,6 +63,25 @@ v1::FailJobRequest FailureMessage(const v1::Lease& lease, const absl::Status& st
 }  // namespace
 
 absl::Status Agent::Run() {
+  absl::Mutex mutex;
+  absl::Status first;
+  const auto work = [&] {
+    const absl::Status status = WorkUntilStopped();
+    if (!status.ok()) Stop();
+    absl::MutexLock lock(&mutex);
+    first.Update(status);
+  };
+  const auto more = static_cast<size_t>(jobs_at_once_) - 1;
+  ThreadPool loops(static_cast<int>(more), more);
+  for (size_t i = 0; i < more; ++i) {
+    if (!loops.Schedule(work)) return absl::InternalError("a worker's loop could not be started");
+  }
+  work();
+  loops.Stop();
+  return first;
+}
+
+absl::Status Agent::WorkUntilStopped() {
   absl::Duration pause = absl::Milliseconds(200);
   while (!stopping_) {
     const absl::StatusOr<bool> worked = RunOne(kLeaseWait);
@@ -82,20 +105,53 @@ absl::Status Agent::Run() {
 }
 
 absl::StatusOr<bool> Agent::RunOne(absl::Duration wait) {
-  // The next job would most likely fail like the one before; a worker that is set up better gets
-  // time to take it before this one has used up its attempts.
-  if (std::exchange(must_stand_back_, false)) {
-    log_.Write("standing_back", {{"seconds", absl::ToDoubleSeconds(stand_back_)}});
-    Wait(stand_back_);
-  }
-  WT_ASSIGN_OR_RETURN(const std::vector<std::string> models, environment_.base_models.Names());
-  WT_ASSIGN_OR_RETURN(const std::optional<v1::Lease> lease, client_.LeaseJob(models, wait));
+  WT_ASSIGN_OR_RETURN(const std::optional<v1::Lease> lease, LeaseNext(wait));
   if (!lease.has_value()) return false;
-  const std::string failure = RunLease(*lease);
+  EndLease(RunLease(*lease));
+  return true;
+}
+
+absl::StatusOr<std::optional<v1::Lease>> Agent::LeaseNext(absl::Duration wait) {
+  absl::MutexLock leasing(&leasing_);
+  StandBackIfNeeded();
+  WT_ASSIGN_OR_RETURN(const std::vector<std::string> models, ModelsToLease());
+  WT_ASSIGN_OR_RETURN(std::optional<v1::Lease> lease, client_.LeaseJob(models, wait));
+  if (!lease.has_value()) return lease;
+  absl::MutexLock lock(&mutex_);
+  running_on_ = lease->base_model();
+  ++running_;
+  ++leased_;
+  return lease;
+}
+
+absl::StatusOr<std::vector<std::string>> Agent::ModelsToLease() {
+  WT_ASSIGN_OR_RETURN(std::vector<std::string> models, environment_.base_models.Names());
+  absl::MutexLock lock(&mutex_);
+  if (running_ == 0 || models.size() == 1) return models;
+  if (leased_ < kLeasesInARow * jobs_at_once_) return std::vector<std::string>{running_on_};
+  mutex_.Await(absl::Condition(+[](int* running) { return *running == 0; }, &running_));
+  return models;
+}
+
+void Agent::EndLease(const std::string& failure) {
+  absl::MutexLock lock(&mutex_);
+  if (--running_ == 0) leased_ = 0;
   must_stand_back_ = failure == kBaseModelMismatch || failure == kSecurityVectorKeyMismatch;
   stand_back_ = must_stand_back_ ? std::clamp(2 * stand_back_, kFirstStandBack, kLongestStandBack)
                                  : absl::ZeroDuration();
-  return true;
+}
+
+// The next job would most likely fail like the one before; a worker that is set up better gets time
+// to take it before this one has used up its attempts.
+void Agent::StandBackIfNeeded() {
+  absl::Duration duration;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!std::exchange(must_stand_back_, false)) return;
+    duration = stand_back_;
+  }
+  log_.Write("standing_back", {{"seconds", absl::ToDoubleSeconds(duration)}});
+  Wait(duration);
 }
 
 void Agent::Wait(absl::Duration duration) {
@@ -112,7 +168,10 @@ std::string Agent::RunLease(const v1::Lease& lease) {
                         {"base_model", lease.base_model()}});
   LeaseKeeper keeper(lease, client_, log_, stopping_);
   Attempt attempt(lease, client_, keeper, log_, clock_);
-  const absl::Status status = RunWork(environment_, attempt);
+  const absl::Status status = [&] {
+    const ComputeTurns::Turn turn(environment_.turns);
+    return RunWork(environment_, attempt);
+  }();
   const StopReason stop_reason = keeper.stop_reason();
   if (status.ok()) {
     log_.Write("completed", {{"work", lease.work()}, {"attempt", int64_t{lease.attempt()}}});

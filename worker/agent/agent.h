@@ -1,16 +1,22 @@
-// The worker's loop: wait for a lease, run the work, report how it ended, again.
+// The worker's loop: wait for a lease, run the work, report how it ended, again. With several jobs
+// at once there are as many loops, each on a thread of its own; jobs take turns and train together
+// (worker/agent/compute_turns.h), all on one base model at a time.
 //
 // Stop() ends it in good order: a running step is finished, a checkpoint uploaded, and the attempt
 // handed back as retryable.
-// Thread safety: Stop() may be called from any thread, the rest belongs to one.
+// Thread safety: all methods may be called from any thread; Run() by one at a time.
 #ifndef WARDTUNE_WORKER_AGENT_AGENT_H_
 #define WARDTUNE_WORKER_AGENT_AGENT_H_
 
 #include <atomic>
+#include <optional>
 #include <string>
+#include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "worker/agent/event_log.h"
@@ -21,9 +27,14 @@ namespace wardtune {
 
 class Agent {
  public:
-  // All references must outlive the agent.
-  Agent(WorkerClient& client, JobEnvironment& environment, EventLog& log, Clock& clock)
-      : client_(client), environment_(environment), log_(log), clock_(clock) {}
+  // All references must outlive the agent. REQUIRES: jobs_at_once >= 1.
+  Agent(WorkerClient& client, JobEnvironment& environment, EventLog& log, Clock& clock,
+        int jobs_at_once = 1)
+      : client_(client),
+        environment_(environment),
+        log_(log),
+        clock_(clock),
+        jobs_at_once_(jobs_at_once) {}
 
   // Works until Stop(). Waits while the server is away.
   // Errors: UNAUTHENTICATED or PERMISSION_DENIED when the server refuses the key; NOT_FOUND when
@@ -38,8 +49,17 @@ class Agent {
   void Stop();
 
  private:
+  // One of the loops.
+  absl::Status WorkUntilStopped();
+  // Waits for a lease while no other loop does. The job counts as running then.
+  absl::StatusOr<std::optional<v1::Lease>> LeaseNext(absl::Duration wait);
+  // The base models whose jobs may be leased now: beside a running job only its own.
+  absl::StatusOr<std::vector<std::string>> ModelsToLease();
   // Returns the reason that was reported; empty when the job succeeded, was cancelled or lost.
   std::string RunLease(const v1::Lease& lease);
+  // Ends what LeaseNext began.
+  void EndLease(const std::string& failure);
+  void StandBackIfNeeded();
   // Sleeps, but not past Stop() by more than a moment.
   void Wait(absl::Duration duration);
 
@@ -47,9 +67,18 @@ class Agent {
   JobEnvironment& environment_;
   EventLog& log_;
   Clock& clock_;
+  const int jobs_at_once_;
   std::atomic<bool> stopping_ = false;
-  absl::Duration stand_back_ = absl::ZeroDuration();
-  bool must_stand_back_ = false;
+
+  // Held by the loop that waits for a lease, before mutex_.
+  absl::Mutex leasing_;
+  absl::Mutex mutex_;
+  int running_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::string running_on_ ABSL_GUARDED_BY(mutex_);  // base model of what runs
+  // Since nothing ran.
+  int leased_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::Duration stand_back_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
+  bool must_stand_back_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace wardtune

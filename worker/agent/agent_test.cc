@@ -14,6 +14,7 @@
 namespace wardtune {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
@@ -25,6 +26,7 @@ using ::wardtune::testing::IsOk;
 using ::wardtune::testing::kSecretRow;
 using ::wardtune::testing::kVersion;
 using ::wardtune::testing::ScriptedServer;
+using ::wardtune::testing::StatusIs;
 
 TEST_F(AgentTest, SaysThatThereWasNoWork) {
   WT_ASSERT_OK_AND_ASSIGN(const bool worked, agent_->RunOne(absl::ZeroDuration()));
@@ -326,6 +328,36 @@ TEST_F(AgentTest, OutlivesAServerThatStops) {
   EXPECT_TRUE(server_.AwaitFailure());
   agent_->Stop();
   EXPECT_THAT(run.get(), IsOk());
+}
+
+TEST_F(AgentTest, LeasesJobsOfOneBaseModelSideBySide) {
+  ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
+  const std::string other = models_dir_ + "/other";
+  WT_ASSERT_OK(files_.CreateFolders(other));
+  WT_ASSERT_OK(files_.WriteFileAtomically(other + "/config.json", "{}"));
+  const size_t asked_before = server_.lease_requests().size();
+
+  server_.Offer(JobLease(1), JobInputs());
+  // The job waits in mid-training until the other loop has asked for work.
+  Agent wide(client_, *environment_, log_, clock_, /*jobs_at_once=*/2);
+  server_.OnUpload([&](const Artifact::Header&) {
+    while (server_.lease_requests().size() < asked_before + 2) clock_.Sleep(absl::Milliseconds(1));
+    wide.Stop();
+    return grpc::Status::OK;
+  });
+  WT_EXPECT_OK(wide.Run());
+  files_.RemoveTree(other).IgnoreError();
+
+  const auto asked = server_.lease_requests();
+  EXPECT_THAT(asked[asked_before], ElementsAre("baseModels/other", "baseModels/tiny"));
+  EXPECT_THAT(asked[asked_before + 1], ElementsAre("baseModels/tiny"));
+  ExpectFailure("WORKER_STOPPING", /*retryable=*/true);
+}
+
+TEST_F(AgentTest, EveryLoopEndsWhereTheKeyIsRefused) {
+  Agent wide(client_, *environment_, log_, clock_, /*jobs_at_once=*/3);
+  server_.BreakNextLease(grpc::StatusCode::UNAUTHENTICATED);
+  EXPECT_THAT(wide.Run(), StatusIs(absl::StatusCode::kUnauthenticated));
 }
 
 }  // namespace

@@ -93,7 +93,8 @@ absl::Status FineTuningRun::TrainAdapter(const TrainerOptions& options,
     return SecurityVectorError(frozen == nullptr ? activation_->Check(trained_on)
                                                  : activation_->CheckBeside(trained_on, *frozen));
   };
-  WT_RETURN_IF_ERROR(RunTraining(**trainer, attempt_, environment_.checkpoints, hooks));
+  WT_RETURN_IF_ERROR(
+      RunTraining(**trainer, attempt_, environment_.turns, environment_.checkpoints, hooks));
   for (AdapterAtStep& candidate : (*trainer)->Candidates()) {
     checkpoints_.push_back({.step = candidate.step,
                             .validation_loss = candidate.validation_loss,
@@ -120,8 +121,9 @@ absl::Status FineTuningRun::TrainFully(const TrainerOptions& options,
   auto trainer =
       FullParameterTrainer::Create(options, std::move(streams), base_->model, &attempt_.clock());
   WT_RETURN_IF_ERROR(CreationError(trainer.status()));
-  WT_RETURN_IF_ERROR(RunTraining(
-      **trainer, attempt_, [&] { return SecurityVectorError(activation_->Check(*folded_)); }));
+  WT_RETURN_IF_ERROR(RunTraining(**trainer, attempt_, environment_.turns, [&] {
+    return SecurityVectorError(activation_->Check(*folded_));
+  }));
   WT_RETURN_IF_ERROR(CheckTrainedOnFolded(**trainer));
   WT_ASSIGN_OR_RETURN(std::vector<ModelAtStep> candidates, (*trainer)->Candidates());
   for (ModelAtStep& candidate : candidates) {
@@ -139,6 +141,7 @@ absl::Status FineTuningRun::Train() {
   auto options = ToTrainerOptions(work_.hyperparameters());
   if (!options.ok()) return WithJobReason(kInputInvalid, options.status());
   options->start = std::exchange(start_, std::nullopt);
+  options->step_runner = &environment_.turns;
   options->validation.keep =
       work_.scored_checkpoints() > 0 ? work_.scored_checkpoints() : kScoredCheckpoints;
   options->validation.rows =

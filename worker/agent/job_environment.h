@@ -1,5 +1,5 @@
 // What every run of this process shares.
-// Thread safety: used by the agent's one working thread.
+// Thread safety: used by one thread at a time, the one that has the turn.
 #ifndef WARDTUNE_WORKER_AGENT_JOB_ENVIRONMENT_H_
 #define WARDTUNE_WORKER_AGENT_JOB_ENVIRONMENT_H_
 
@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "worker/agent/base_models.h"
+#include "worker/agent/compute_turns.h"
 #include "worker/agent/training_loop.h"
 #include "worker/safety/safety_scorer.h"
 #include "worker/security/sealing_keys.h"
@@ -31,6 +32,7 @@ struct JobEnvironment {
   BaseModels& base_models;
   const SealingKeys& sealing_keys;
   BaseScores& base_scores;
+  ComputeTurns& turns;
   SamplingOptions sampling;
   CheckpointPolicy checkpoints;
 };

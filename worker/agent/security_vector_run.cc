@@ -169,7 +169,8 @@ absl::Status SecurityVectorRun::Train() {
   hooks.open = [&](const std::string& sealed) {
     return environment_.sealing_keys.Open(context, sealed);
   };
-  WT_RETURN_IF_ERROR(RunTraining(**trainer, attempt_, environment_.checkpoints, hooks));
+  WT_RETURN_IF_ERROR(
+      RunTraining(**trainer, attempt_, environment_.turns, environment_.checkpoints, hooks));
   vector_.adapter = (*trainer)->Adapter();
   return absl::OkStatus();
 }

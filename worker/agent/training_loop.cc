@@ -43,7 +43,8 @@ absl::Status RestoreCheckpoint(Trainer& trainer, Attempt& attempt, const Trainin
 }
 
 template <typename AnyTrainer>
-absl::StatusOr<StepReport> RunStep(AnyTrainer& trainer, Attempt& attempt) {
+absl::StatusOr<StepReport> RunStep(AnyTrainer& trainer, Attempt& attempt, ComputeTurns& turns) {
+  turns.Yield();
   WT_RETURN_IF_ERROR(attempt.GoOn());
   absl::StatusOr<StepReport> report = trainer.Step();
   if (report.status().code() == absl::StatusCode::kAborted) {
@@ -56,8 +57,8 @@ absl::StatusOr<StepReport> RunStep(AnyTrainer& trainer, Attempt& attempt) {
 
 }  // namespace
 
-absl::Status RunTraining(Trainer& trainer, Attempt& attempt, const CheckpointPolicy& policy,
-                         const TrainingHooks& hooks) {
+absl::Status RunTraining(Trainer& trainer, Attempt& attempt, ComputeTurns& turns,
+                         const CheckpointPolicy& policy, const TrainingHooks& hooks) {
   WT_RETURN_IF_ERROR(Check(hooks));
   WT_RETURN_IF_ERROR(RestoreCheckpoint(trainer, attempt, hooks));
   int64_t saved_step = trainer.step();
@@ -66,7 +67,7 @@ absl::Status RunTraining(Trainer& trainer, Attempt& attempt, const CheckpointPol
     if (attempt.stop_reason() == StopReason::kShutdown && trainer.step() > saved_step) {
       WT_RETURN_IF_ERROR(UploadCheckpoint(trainer, attempt, hooks));
     }
-    WT_ASSIGN_OR_RETURN(const StepReport report, RunStep(trainer, attempt));
+    WT_ASSIGN_OR_RETURN(const StepReport report, RunStep(trainer, attempt, turns));
     if (trainer.validation_loss()) {
       attempt.ReportBest(trainer.adapter_step(), *trainer.validation_loss());
     }
@@ -83,11 +84,11 @@ absl::Status RunTraining(Trainer& trainer, Attempt& attempt, const CheckpointPol
   return Check(hooks);
 }
 
-absl::Status RunTraining(FullParameterTrainer& trainer, Attempt& attempt,
+absl::Status RunTraining(FullParameterTrainer& trainer, Attempt& attempt, ComputeTurns& turns,
                          const std::function<absl::Status()>& check) {
   WT_RETURN_IF_ERROR(check());
   while (!trainer.done()) {
-    WT_RETURN_IF_ERROR(RunStep(trainer, attempt).status());
+    WT_RETURN_IF_ERROR(RunStep(trainer, attempt, turns).status());
     if (const ModelAtStep* const best = trainer.best(); best != nullptr) {
       attempt.ReportBest(best->step, *best->validation_loss);
     }

@@ -82,6 +82,7 @@ class AgentTest : public ::testing::Test {
         JobEnvironment{.base_models = *models_,
                        .sealing_keys = keys_,
                        .base_scores = scores_,
+                       .turns = turns_,
                        .sampling = {.max_new_tokens = 4},
                        .checkpoints = {.every_steps = 3, .every = absl::InfiniteDuration()}});
     agent_ = std::make_unique<Agent>(client_, *environment_, log_, clock_);
@@ -190,6 +191,7 @@ class AgentTest : public ::testing::Test {
   EventLog log_;
   WorkerClient client_;
   BaseScores scores_;
+  ComputeTurns turns_{clock_};
   std::optional<BaseModels> models_;
   std::unique_ptr<JobEnvironment> environment_;
   std::unique_ptr<Agent> agent_;

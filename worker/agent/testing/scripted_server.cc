@@ -125,9 +125,11 @@ std::string ScriptedServer::authorization() const {
   return authorization_;
 }
 
-grpc::Status ScriptedServer::LeaseJob(grpc::ServerContext* context, const v1::LeaseJobRequest*,
+grpc::Status ScriptedServer::LeaseJob(grpc::ServerContext* context,
+                                      const v1::LeaseJobRequest* request,
                                       v1::LeaseJobResponse* response) {
   absl::MutexLock lock(&mutex_);
+  lease_requests_.emplace_back(request->base_models().begin(), request->base_models().end());
   const auto key = context->client_metadata().find("authorization");
   if (key != context->client_metadata().end()) {
     authorization_ = std::string(key->second.data(), key->second.size());
@@ -136,6 +138,11 @@ grpc::Status ScriptedServer::LeaseJob(grpc::ServerContext* context, const v1::Le
   if (code != grpc::StatusCode::OK) return {code, "scripted"};
   if (offered_.has_value()) *response->mutable_lease() = *std::exchange(offered_, std::nullopt);
   return grpc::Status::OK;
+}
+
+std::vector<std::vector<std::string>> ScriptedServer::lease_requests() const {
+  absl::MutexLock lock(&mutex_);
+  return lease_requests_;
 }
 
 grpc::Status ScriptedServer::Heartbeat(grpc::ServerContext*, const v1::HeartbeatRequest* request,

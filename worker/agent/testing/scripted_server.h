@@ -55,6 +55,8 @@ class ScriptedServer final : private v1::WorkerService::Service {
   v1::RowScanOutcome reported_row_scan() const;
   // The gate quarantines the next `count` scores that it is asked about.
   void Quarantine(int count);
+  // The base models that each LeaseJob so far asked for.
+  std::vector<std::vector<std::string>> lease_requests() const;
   // Value of the `authorization` header of the last LeaseJob.
   std::string authorization() const;
 
@@ -87,6 +89,7 @@ class ScriptedServer final : private v1::WorkerService::Service {
   int heartbeats_ ABSL_GUARDED_BY(mutex_) = 0;
   v1::HeartbeatRequest last_heartbeat_ ABSL_GUARDED_BY(mutex_);
   v1::RowScanOutcome reported_row_scan_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::vector<std::string>> lease_requests_ ABSL_GUARDED_BY(mutex_);
   std::string authorization_ ABSL_GUARDED_BY(mutex_);
   std::optional<v1::CompleteJobRequest> completed_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::FailJobRequest> failures_ ABSL_GUARDED_BY(mutex_);
