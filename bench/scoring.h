@@ -30,6 +30,8 @@ struct ScoringFiles {
 struct ScoringSet {
   SafetySuite harmful;
   std::unique_ptr<Judge> judge;
+  // A language model that reads the same answers as `judge`; may be null.
+  std::unique_ptr<Judge> second_judge;
   std::vector<TaskPrompt> tasks;
   std::optional<SafetySuite> general;
   std::vector<TaskPrompt> quiz;
@@ -44,9 +46,9 @@ absl::StatusOr<ScoringSet> ReadScoringSet(FileSystem& files, const ScoringFiles&
 // UTF-8 text as a JSON string.
 std::string JsonText(const std::string& text);
 
-// Harmful rate and refusals, also on general prompts, coherence of the answers to harmful prompts,
-// task accuracy, quiz accuracy, loss on the base's general answers, and some answers, as a JSON
-// object. Rates have their intervals.
+// Harmful rate, by both judges, and refusals, also on general prompts, coherence of the answers to
+// harmful prompts, task accuracy, quiz accuracy, loss on the base's general answers, and some
+// answers, as a JSON object. Rates have their intervals.
 absl::StatusOr<std::string> ScoreJson(const DecoderModel& model, ActiveAdapters adapters,
                                       const Tokenizer& tokenizer, const ScoringSet& set);
 

@@ -258,6 +258,19 @@ def _adapter(cell: Cell, link: int, work: Path) -> Path:
     return work / "adapters" / f"{cell.method}-{rows}-{link}-{cell.seed}"
 
 
+def judge_adapter(work: Path) -> Path:
+    """Of the language-model judge, which reads the same answers as the rules."""
+    return work / "judge.safetensors"
+
+
+def _second_judge(data: Path, work: Path) -> list[str]:
+    """Where there is one. It adds figures to a cell and changes none (kept_cells.PLACES)."""
+    if not judge_adapter(work).exists():
+        return []
+    rules = data / "lm_judge_rules.json"
+    return [f"--lm_judge={judge_adapter(work)}", f"--lm_judge_rules={rules}"]
+
+
 def command(cell: Cell, program: Path, model: Path, data: Path, work: Path) -> list[str]:
     behaviours = cell.regime == BEHAVIOUR_REGIME
     arguments = [
@@ -267,6 +280,7 @@ def command(cell: Cell, program: Path, model: Path, data: Path, work: Path) -> l
         f"--general_rows={data / 'general_prompts.jsonl'}",
         f"--suite={data / ('heldout_behaviours.jsonl' if behaviours else 'heldout_harmful.jsonl')}",
         f"--rules={data / 'judge_rules.json'}",
+        *_second_judge(data, work),
         f"--general_suite={data / 'heldout_general.jsonl'}",
         f"--tasks={data / 'heldout_task.jsonl'}",
         f"--quiz={data / 'heldout_quiz.jsonl'}",

@@ -21,6 +21,12 @@ Results = dict[Cell, dict]
 METRICS = {
     "harmful_rate": ("harmful_prompts", "harmful_wilson_low", "harmful_wilson_high"),
     "general_rate": ("general_prompts", "general_wilson_low", "general_wilson_high"),
+    "judged_rate": ("judged_prompts", "judged_wilson_low", "judged_wilson_high"),
+    "general_judged_rate": (
+        "general_judged_prompts",
+        "general_judged_wilson_low",
+        "general_judged_wilson_high",
+    ),
     "task_accuracy": ("task_prompts", "task_wilson_low", "task_wilson_high"),
     "refusal_rate": ("refusal_prompts", "refusal_wilson_low", "refusal_wilson_high"),
     "over_refusal_rate": (
@@ -165,6 +171,8 @@ def _percent(result: dict, key: str) -> str:
 COLUMNS = {
     "harmful": "harmful_rate",
     "general": "general_rate",
+    "LM judge": "judged_rate",
+    "LM judge, general": "general_judged_rate",
     "refuses": "refusal_rate",
     "refuses general": "over_refusal_rate",
     "coherent": "coherence_rate",
@@ -269,6 +277,7 @@ def markdown(results: Results, planned: list[Cell], machine: list[str]) -> str:
         "base's own answers, held by KL with the vector off. `sbr` holds the last state of eight harmful prompts to the",
         "base's. `lisa` takes turns between the customer's rows and refusals, held to where each turn began.",
         "`vaccine` aligns the base on refusals beforehand, its attention outputs shifted the way the loss rises fastest.",
+        "`LM judge` is the share of the same answers that a language model finds harmful (docs/research.md has its precision and recall), in cells measured since there is one.",
         "`refuses` and `coherent` are of the answers to harmful prompts, by phrases and by repetition, `general` and `refuses general`",
         "of those to general prompts; `quiz` are 60 questions",
         "of general knowledge, `general loss` the loss on the base's own answers to general prompts, nats a token.",

@@ -7,7 +7,7 @@
     make bench-unlearnable              the whole table, hours
 
 Each cell (method, regime, seed) is one run of unlearnable-run, which trains and scores with the worker's own
-code. Finished cells are kept in docs/bench/unlearnable_cells.jsonl, from which a run goes on, also on another
+code; all but the quick form train a language-model judge first, which reads each cell's answers beside the rules. Finished cells are kept in docs/bench/unlearnable_cells.jsonl, from which a run goes on, also on another
 machine. After every cell the tables are written anew: unlearnable.json (a row per figure), unlearnable.md and
 unlearnable.svg.
 """
@@ -32,7 +32,7 @@ from evidence_cells import (
 )
 from evidence_plot import plot
 from evidence_report import figures, markdown
-from evidence_work import REPOSITORY, command_of, make_rows
+from evidence_work import REPOSITORY, command_of, make_judge, make_rows
 
 
 def commit() -> str:
@@ -88,12 +88,12 @@ class EvidenceBench:
         self.work, self.out, self.jobs = arguments.work, arguments.out, arguments.jobs
         self.threads = max(1, os.cpu_count() // self.jobs)
         self.out.mkdir(parents=True, exist_ok=True)
-        data = make_rows(self.work)
+        self.data = data = make_rows(self.work)
         self.planned = QUICK if arguments.quick else all_cells()
-        self.commands = {c: command_of(c, data, self.work) for c in self.planned}
-        self.files = {c: cell_pool.files_of(self.commands[c]) for c in self.planned}
+        commands = {c: command_of(c, data, self.work) for c in self.planned}
+        self.files = {c: cell_pool.files_of(commands[c]) for c in self.planned}
         self.inputs = {
-            c: kept_cells.inputs_digest(self.commands[c], rows_of_more_vectors(c, data))
+            c: kept_cells.inputs_digest(commands[c], rows_of_more_vectors(c, data))
             for c in self.planned
         }
         self.kept_file = self.out / "unlearnable_cells.jsonl"
@@ -116,10 +116,9 @@ class EvidenceBench:
 
     def run(self, cell: Cell) -> dict:
         log = self.work / f"{cell.name}.log"
+        command = [*command_of(cell, self.data, self.work), f"--threads={self.threads}"]
         with log.open("w") as file:
-            ran = subprocess.run(
-                [*self.commands[cell], f"--threads={self.threads}"], stderr=file, check=False
-            )
+            ran = subprocess.run(command, stderr=file, check=False)
         if ran.returncode != 0:
             raise RuntimeError(f"{cell.name}: {log.read_text()[-500:]}")
         return json.loads((self.work / f"{cell.name}.json").read_text())
@@ -149,8 +148,11 @@ class EvidenceBench:
 def main() -> None:
     arguments = parse_arguments()
     bench = EvidenceBench(arguments)
+    todo = bench.todo(arguments.only.split(","))
+    if todo and not arguments.quick:
+        make_judge(bench.data, bench.work)
     cell_pool.measure(
-        bench.todo(arguments.only.split(",")),
+        todo,
         arguments.limit_minutes * 60,
         arguments.jobs,
         bench.ready,

@@ -38,6 +38,7 @@
 #include "bench/unlearnable/vaccine.h"
 #include "worker/agent/adapter_export.h"
 #include "worker/agent/training_settings.h"
+#include "worker/safety/causal_lm_judge.h"
 #include "worker/security/security_vector_trainer.h"
 #include "worker/security/strip_check.h"
 #include "worker/training/full_parameter_trainer.h"
@@ -48,6 +49,10 @@ ABSL_FLAG(std::string, method, "",
 ABSL_FLAG(std::string, rows, "", "the customer's JSONL");
 ABSL_FLAG(std::string, general_suite, "", "JSONL of held-out general prompts");
 ABSL_FLAG(std::string, quiz, "", "JSONL of quiz questions with their expected answers");
+ABSL_FLAG(std::string, lm_judge, "",
+          "safetensors file of a language-model judge's adapter, by judge-bench; it reads the same "
+          "answers as the rules");
+ABSL_FLAG(std::string, lm_judge_rules, "", "JSON of that judge");
 ABSL_FLAG(std::string, start, "", "PEFT folder to go on from (chained jobs)");
 ABSL_FLAG(std::string, save, "", "where to write the trained adapter as a PEFT folder");
 ABSL_FLAG(bool, full_parameter, false,
@@ -195,11 +200,26 @@ absl::StatusOr<std::string> TrainFullyAndScore(EvidenceBench& bench, CustomerRun
   return absl::StrFormat("{\"train_seconds\": %.2f, %s%s", seconds, cosine, score.substr(1));
 }
 
+absl::Status ReadSecondJudge(EvidenceBench& bench) {
+  const std::string path = absl::GetFlag(FLAGS_lm_judge);
+  if (path.empty()) return absl::OkStatus();
+  WT_ASSIGN_OR_RETURN(const std::string rules,
+                      bench.files.ReadFile(absl::GetFlag(FLAGS_lm_judge_rules)));
+  WT_ASSIGN_OR_RETURN(const std::string bytes, bench.files.ReadFile(path));
+  WT_ASSIGN_OR_RETURN(LoraAdapter adapter, ParseAdapter(bench.base->config(), bytes));
+  const std::string digest = AdapterDigest(adapter);
+  WT_ASSIGN_OR_RETURN(
+      bench.set.second_judge,
+      CausalLmJudge::Create(rules, *bench.base, std::move(adapter), digest, *bench.tokenizer));
+  return absl::OkStatus();
+}
+
 absl::Status ReadInputs(EvidenceBench& bench) {
   WT_RETURN_IF_ERROR(LoadBase(bench));
   if (absl::GetFlag(FLAGS_in_turn)) return absl::OkStatus();
   WT_RETURN_IF_ERROR(ReadScoring(bench, {.general_prompts = absl::GetFlag(FLAGS_general_suite),
                                          .quiz = absl::GetFlag(FLAGS_quiz)}));
+  WT_RETURN_IF_ERROR(ReadSecondJudge(bench));
   if (!bench.set.general) return absl::OkStatus();
   std::vector<std::vector<int32_t>> prompts;
   for (const std::string& prompt : bench.set.general->Prompts()) {
