@@ -24,59 +24,54 @@ def wide_worker(vector: SecurityVectorVersion, worker: Worker) -> Iterator[Worke
     worker.start()
 
 
-def job_of(tenant: Tenant, rank: int, folder: Path) -> Job:
+def job_of(tenant: Tenant, rank: int, epochs: int, folder: Path) -> Job:
     rows = standin.write(folder, "customer_useful", 12)
     return tenant.client.jobs.create(
         dataset=tenant.client.datasets.upload(rows).dataset.name,
         base_model=BASE_MODEL,
         hyperparameters=Hyperparameters(
-            epochs=2, batch_size=2, lora_rank=rank, learning_rate=1e-3, max_row_tokens=128
+            epochs=epochs, batch_size=2, lora_rank=rank, learning_rate=1e-3, max_row_tokens=128
         ),
     )
 
 
-def await_training(jobs: list[Job], step: int, server: Server) -> None:
-    """Until all are in mid-training at once, each at `step` or later."""
-
-    def all_train() -> bool:
-        now = [job.refresh().message for job in jobs]
-        return all(m.phase == FineTuningJob.PHASE_TRAINING and m.progress.step >= step for m in now)
-
-    eventually(all_train, server)
-
-
-def events_of(worker: Worker, offset: int, *kinds: str) -> list[tuple[str, str]]:
-    """(event, job) of these kinds from the worker's log behind `offset`, in order."""
+def jobs_with(event: str, worker: Worker, offset: int) -> list[str]:
+    """The jobs of such events in the worker's log behind `offset`, in order."""
     lines = worker.log.read_bytes()[offset:].decode().splitlines()
-    events = [json.loads(line) for line in lines if line.startswith("{")]
-    return [(e["event"], e["work"]) for e in events if e["event"] in kinds]
+    events = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+    return [e["work"] for e in events if e["event"] == event]
 
 
 def test_jobs_train_together_stop_together_and_end_apart(
     acme: Tenant, rival: Tenant, wide_worker: Worker, server: Server, tmp_path: Path
 ) -> None:
     log_begins = wide_worker.log.stat().st_size
-    jobs = [job_of(acme, 4, tmp_path), job_of(rival, 8, tmp_path), job_of(acme, 4, tmp_path)]
-    names = [job.name for job in jobs]
+    # The last one, three times as long, is cancelled.
+    jobs = [
+        job_of(acme, 4, 2, tmp_path),
+        job_of(rival, 8, 2, tmp_path),
+        job_of(acme, 4, 6, tmp_path),
+    ]
+    names = {job.name for job in jobs}
     wide_worker.start(f"--jobs_at_once={AT_ONCE}")
-    await_training(jobs, 3, server)  # a checkpoint is made every 2 steps
+    # The first checkpoints, after two steps of 12: each has one before any has ended.
+    eventually(
+        lambda: set(jobs_with("artifact_uploaded", wide_worker, log_begins)) == names, server
+    )
     wide_worker.stop()
-    ends = events_of(wide_worker, log_begins, "leased", "failed")
-    assert [event for event, _ in ends] == ["leased"] * AT_ONCE + ["failed"] * AT_ONCE
-    assert {name for _, name in ends} == set(names)
+    assert set(jobs_with("leased", wide_worker, log_begins)) == names
+    assert sorted(jobs_with("failed", wide_worker, log_begins)) == sorted(names), "handed back"
 
     wide_worker.start(f"--jobs_at_once={AT_ONCE}")
-    await_training(jobs, 3, server)
+    eventually(lambda: set(jobs_with("resumed", wide_worker, log_begins)) == names, server)
     jobs[2].cancel()
-    for job, rank in zip(jobs[:2], (4, 8), strict=True):
+    for job, tenant, rank in (jobs[0], acme, 4), (jobs[1], rival, 8):
         job.wait(timeout_s=WAIT_S)
         assert job.message.attempt == 2
         assert job.message.progress.step == 12
         assert job.message.proof.canary_checks >= 5
         assert job.message.proof.strip_max_cosine < 0.5
-        tenant = acme if rank == 4 else rival
         archive = tenant.client.adapters.download(job.message.adapter, tmp_path)
         assert json.loads(members(archive)["adapter_config.json"])["r"] == rank
-    assert jobs[2].refresh().message.state == FineTuningJob.STATE_CANCELLED
-    resumed = events_of(wide_worker, log_begins, "resumed")
-    assert sorted(name for _, name in resumed) == sorted(names)
+    eventually(lambda: jobs[2].refresh().message.state == FineTuningJob.STATE_CANCELLED, server)
+    assert len(jobs_with("resumed", wide_worker, log_begins)) == AT_ONCE

@@ -43,14 +43,17 @@ int RunAgent(const WorkerSettings& settings, FileSystem& files, SignalWatcher& s
   BaseModels models(files, settings.models_dir, settings.decoder);
   BaseScores scores;
   ComputeTurns turns(clock);
+  MemoryShares memory;
   JobEnvironment environment{.base_models = models,
                              .sealing_keys = settings.sealing_keys,
                              .base_scores = scores,
                              .turns = turns,
+                             .memory = memory,
                              .sampling = settings.sampling,
-                             .checkpoints = settings.checkpoints};
+                             .checkpoints = settings.checkpoints,
+                             .jobs_at_once = settings.jobs_at_once};
   WorkerClient client(settings.client, clock);
-  Agent agent(client, environment, log, clock, settings.jobs_at_once);
+  Agent agent(client, environment, log, clock);
   const std::vector<std::string> keys = settings.sealing_keys.ids();
   log.Write("worker_started",
             {{"worker_id", settings.client.worker_id},

@@ -33,9 +33,10 @@ ABSL_FLAG(bool, reseal, false,
 ABSL_FLAG(std::string, device, "auto", "cpu, cuda, cuda:N, or auto (cuda where there is one)");
 ABSL_FLAG(std::string, dtype, "auto", "float32, bfloat16, or auto (bfloat16 where it is fast)");
 ABSL_FLAG(int, threads, 0, "threads that compute; 0: one per core");
-ABSL_FLAG(int, jobs_at_once, 1,
-          "leases held side by side; jobs on one base model train together, which is faster and "
-          "takes less memory than a worker for each. A job alone, 1, resumes to the same bytes");
+ABSL_FLAG(
+    int, jobs_at_once, 1,
+    "leases held side by side; their jobs, on one base model at a time, train together and share "
+    "its memory. Only a job alone, 1, resumes to the same bytes");
 ABSL_FLAG(int, score_tokens, 48, "most tokens of an answer that is scored");
 ABSL_FLAG(int, score_batch, static_cast<int>(wardtune::SamplingOptions().batch),
           "prompts that are answered together");

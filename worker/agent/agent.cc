@@ -17,6 +17,8 @@ namespace wardtune {
 namespace {
 
 constexpr absl::Duration kLeaseWait = absl::Seconds(20);
+// Beside a running job, which ends at some time: then others may be leased.
+constexpr absl::Duration kLeaseWaitBesideJobs = absl::Seconds(2);
 constexpr absl::Duration kLongestPause = absl::Seconds(5);
 // After a job that this worker is not set up for.
 constexpr absl::Duration kFirstStandBack = absl::Seconds(5);
@@ -71,7 +73,7 @@ absl::Status Agent::Run() {
     absl::MutexLock lock(&mutex);
     first.Update(status);
   };
-  const auto more = static_cast<size_t>(jobs_at_once_) - 1;
+  const auto more = static_cast<size_t>(environment_.jobs_at_once) - 1;
   ThreadPool loops(static_cast<int>(more), more);
   for (size_t i = 0; i < more; ++i) {
     if (!loops.Schedule(work)) return absl::InternalError("a worker's loop could not be started");
@@ -91,12 +93,7 @@ absl::Status Agent::WorkUntilStopped() {
     }
     if (stopping_) break;
     const absl::StatusCode code = worked.status().code();
-    // CANCELLED: a server that stops has ended the call that waited.
-    if (code != absl::StatusCode::kUnavailable && code != absl::StatusCode::kCancelled &&
-        code != absl::StatusCode::kDeadlineExceeded &&
-        code != absl::StatusCode::kResourceExhausted && code != absl::StatusCode::kInternal) {
-      return worked.status();
-    }
+    if (!MayPass(code)) return worked.status();
     log_.Write("server_away", {{"code", absl::StatusCodeToString(code)}});
     Wait(pause);
     pause = std::min(2 * pause, kLongestPause);
@@ -104,10 +101,32 @@ absl::Status Agent::WorkUntilStopped() {
   return absl::OkStatus();
 }
 
+bool Agent::SomethingRuns() {
+  absl::MutexLock lock(&mutex_);
+  return running_ > 0;
+}
+
+bool Agent::MayPass(absl::StatusCode code) {
+  switch (code) {
+    case absl::StatusCode::kUnavailable:
+    case absl::StatusCode::kCancelled:  // a server that stops has ended the call that waited
+    case absl::StatusCode::kDeadlineExceeded:
+    case absl::StatusCode::kResourceExhausted:
+    case absl::StatusCode::kInternal:
+      return true;
+    case absl::StatusCode::kUnauthenticated:
+    case absl::StatusCode::kPermissionDenied:
+      return false;
+    default:
+      return SomethingRuns();  // is not ended for another's sake
+  }
+}
+
 absl::StatusOr<bool> Agent::RunOne(absl::Duration wait) {
   WT_ASSIGN_OR_RETURN(const std::optional<v1::Lease> lease, LeaseNext(wait));
   if (!lease.has_value()) return false;
-  EndLease(RunLease(*lease));
+  const absl::Duration leased_at = clock_.Monotonic();
+  EndLease(RunLease(*lease), leased_at);
   return true;
 }
 
@@ -115,6 +134,7 @@ absl::StatusOr<std::optional<v1::Lease>> Agent::LeaseNext(absl::Duration wait) {
   absl::MutexLock leasing(&leasing_);
   StandBackIfNeeded();
   WT_ASSIGN_OR_RETURN(const std::vector<std::string> models, ModelsToLease());
+  if (SomethingRuns()) wait = std::min(wait, kLeaseWaitBesideJobs);
   WT_ASSIGN_OR_RETURN(std::optional<v1::Lease> lease, client_.LeaseJob(models, wait));
   if (!lease.has_value()) return lease;
   absl::MutexLock lock(&mutex_);
@@ -127,31 +147,39 @@ absl::StatusOr<std::optional<v1::Lease>> Agent::LeaseNext(absl::Duration wait) {
 absl::StatusOr<std::vector<std::string>> Agent::ModelsToLease() {
   WT_ASSIGN_OR_RETURN(std::vector<std::string> models, environment_.base_models.Names());
   absl::MutexLock lock(&mutex_);
-  if (running_ == 0 || models.size() == 1) return models;
-  if (leased_ < kLeasesInARow * jobs_at_once_) return std::vector<std::string>{running_on_};
+  if (running_ == 0) return models;
+  if (models.size() == 1 || leased_ < kLeasesInARow * environment_.jobs_at_once) {
+    return std::vector<std::string>{running_on_};
+  }
   mutex_.Await(absl::Condition(+[](int* running) { return *running == 0; }, &running_));
   return models;
 }
 
-void Agent::EndLease(const std::string& failure) {
+void Agent::EndLease(const std::string& failure, absl::Duration leased_at) {
   absl::MutexLock lock(&mutex_);
   if (--running_ == 0) leased_ = 0;
-  must_stand_back_ = failure == kBaseModelMismatch || failure == kSecurityVectorKeyMismatch;
-  stand_back_ = must_stand_back_ ? std::clamp(2 * stand_back_, kFirstStandBack, kLongestStandBack)
-                                 : absl::ZeroDuration();
+  if (failure == kBaseModelMismatch || failure == kSecurityVectorKeyMismatch) {
+    failed_at_ = clock_.Monotonic();
+    stand_back_ = std::clamp(2 * stand_back_, kFirstStandBack, kLongestStandBack);
+    stand_back_until_ = failed_at_ + stand_back_;
+  } else if (leased_at >= failed_at_) {  // what began before says nothing of a cause since mended
+    stand_back_ = absl::ZeroDuration();
+  }
 }
 
 // The next job would most likely fail like the one before; a worker that is set up better gets time
 // to take it before this one has used up its attempts.
 void Agent::StandBackIfNeeded() {
-  absl::Duration duration;
-  {
-    absl::MutexLock lock(&mutex_);
-    if (!std::exchange(must_stand_back_, false)) return;
-    duration = stand_back_;
+  while (!stopping_) {
+    absl::Duration left;
+    {
+      absl::MutexLock lock(&mutex_);
+      left = stand_back_until_ - clock_.Monotonic();
+    }
+    if (left <= absl::ZeroDuration()) return;
+    log_.Write("standing_back", {{"seconds", absl::ToDoubleSeconds(left)}});
+    Wait(left);
   }
-  log_.Write("standing_back", {{"seconds", absl::ToDoubleSeconds(duration)}});
-  Wait(duration);
 }
 
 void Agent::Wait(absl::Duration duration) {
@@ -167,9 +195,10 @@ std::string Agent::RunLease(const v1::Lease& lease) {
                         {"attempt", int64_t{lease.attempt()}},
                         {"base_model", lease.base_model()}});
   LeaseKeeper keeper(lease, client_, log_, stopping_);
-  Attempt attempt(lease, client_, keeper, log_, clock_);
-  const absl::Status status = [&] {
+  Attempt attempt(lease, client_, keeper, environment_.turns, log_, clock_);
+  const absl::Status status = [&]() -> absl::Status {
     const ComputeTurns::Turn turn(environment_.turns);
+    WT_RETURN_IF_ERROR(attempt.GoOn());
     return RunWork(environment_, attempt);
   }();
   const StopReason stop_reason = keeper.stop_reason();

@@ -27,14 +27,9 @@ namespace wardtune {
 
 class Agent {
  public:
-  // All references must outlive the agent. REQUIRES: jobs_at_once >= 1.
-  Agent(WorkerClient& client, JobEnvironment& environment, EventLog& log, Clock& clock,
-        int jobs_at_once = 1)
-      : client_(client),
-        environment_(environment),
-        log_(log),
-        clock_(clock),
-        jobs_at_once_(jobs_at_once) {}
+  // All references must outlive the agent.
+  Agent(WorkerClient& client, JobEnvironment& environment, EventLog& log, Clock& clock)
+      : client_(client), environment_(environment), log_(log), clock_(clock) {}
 
   // Works until Stop(). Waits while the server is away.
   // Errors: UNAUTHENTICATED or PERMISSION_DENIED when the server refuses the key; NOT_FOUND when
@@ -57,9 +52,12 @@ class Agent {
   absl::StatusOr<std::vector<std::string>> ModelsToLease();
   // Returns the reason that was reported; empty when the job succeeded, was cancelled or lost.
   std::string RunLease(const v1::Lease& lease);
-  // Ends what LeaseNext began.
-  void EndLease(const std::string& failure);
+  // Ends what LeaseNext began at `leased_at`.
+  void EndLease(const std::string& failure, absl::Duration leased_at);
   void StandBackIfNeeded();
+  bool SomethingRuns();
+  // A loop goes on after such an error of RunOne, once it has waited.
+  bool MayPass(absl::StatusCode code);
   // Sleeps, but not past Stop() by more than a moment.
   void Wait(absl::Duration duration);
 
@@ -67,18 +65,20 @@ class Agent {
   JobEnvironment& environment_;
   EventLog& log_;
   Clock& clock_;
-  const int jobs_at_once_;
   std::atomic<bool> stopping_ = false;
 
-  // Held by the loop that waits for a lease, before mutex_.
-  absl::Mutex leasing_;
+  // Held by the loop that waits for a lease.
+  absl::Mutex leasing_ ABSL_ACQUIRED_BEFORE(mutex_);
   absl::Mutex mutex_;
   int running_ ABSL_GUARDED_BY(mutex_) = 0;
   std::string running_on_ ABSL_GUARDED_BY(mutex_);  // base model of what runs
   // Since nothing ran.
   int leased_ ABSL_GUARDED_BY(mutex_) = 0;
+  // How long, until when, and since when this worker keeps from leasing; on clock_'s monotonic
+  // time.
   absl::Duration stand_back_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
-  bool must_stand_back_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Duration stand_back_until_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
+  absl::Duration failed_at_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
 };
 
 }  // namespace wardtune

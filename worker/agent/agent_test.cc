@@ -339,25 +339,48 @@ TEST_F(AgentTest, LeasesJobsOfOneBaseModelSideBySide) {
 
   server_.Offer(JobLease(1), JobInputs());
   // The job waits in mid-training until the other loop has asked for work.
-  Agent wide(client_, *environment_, log_, clock_, /*jobs_at_once=*/2);
+  environment_->jobs_at_once = 2;
+  const absl::Duration patience = clock_.Monotonic() + absl::Minutes(1);
   server_.OnUpload([&](const Artifact::Header&) {
-    while (server_.lease_requests().size() < asked_before + 2) clock_.Sleep(absl::Milliseconds(1));
-    wide.Stop();
+    while (server_.lease_requests().size() < asked_before + 2 && clock_.Monotonic() < patience) {
+      clock_.Sleep(absl::Milliseconds(1));
+    }
+    agent_->Stop();
     return grpc::Status::OK;
   });
-  WT_EXPECT_OK(wide.Run());
+  WT_EXPECT_OK(agent_->Run());
   files_.RemoveTree(other).IgnoreError();
 
   const auto asked = server_.lease_requests();
+  ASSERT_GE(asked.size(), asked_before + 2);
   EXPECT_THAT(asked[asked_before], ElementsAre("baseModels/other", "baseModels/tiny"));
   EXPECT_THAT(asked[asked_before + 1], ElementsAre("baseModels/tiny"));
   ExpectFailure("WORKER_STOPPING", /*retryable=*/true);
 }
 
 TEST_F(AgentTest, EveryLoopEndsWhereTheKeyIsRefused) {
-  Agent wide(client_, *environment_, log_, clock_, /*jobs_at_once=*/3);
+  environment_->jobs_at_once = 3;
   server_.BreakNextLease(grpc::StatusCode::UNAUTHENTICATED);
-  EXPECT_THAT(wide.Run(), StatusIs(absl::StatusCode::kUnauthenticated));
+  EXPECT_THAT(agent_->Run(), StatusIs(absl::StatusCode::kUnauthenticated));
+}
+
+TEST_F(AgentTest, AJobWaitsForTheMemoryThatOthersWerePromised) {
+  ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
+  memory_.Left(int64_t{1} << 40);
+  std::optional<MemoryShares::Share> others = memory_.Promise(int64_t{1} << 40);
+  server_.Offer(JobLease(1), JobInputs());
+  auto run = std::async(std::launch::async, [&] { return agent_->RunOne(absl::Seconds(1)); });
+  while (server_.last_heartbeat().phase() != v1::FineTuningJob::PHASE_TRAINING &&
+         server_.failures().empty()) {
+    server_.AwaitHeartbeat();
+  }
+  {
+    const ComputeTurns::Turn once_it_waits(turns_);
+    others.reset();
+  }
+  WT_EXPECT_OK(run.get());
+  EXPECT_TRUE(server_.completed().has_value()) << log_text_.str();
+  EXPECT_THAT(log_text_.str(), HasSubstr("waits_for_memory"));
 }
 
 }  // namespace

@@ -11,11 +11,12 @@
 
 namespace wardtune {
 
-Attempt::Attempt(const v1::Lease& lease, WorkerClient& client, LeaseKeeper& keeper, EventLog& log,
-                 Clock& clock)
+Attempt::Attempt(const v1::Lease& lease, WorkerClient& client, LeaseKeeper& keeper,
+                 ComputeTurns& turns, EventLog& log, Clock& clock)
     : lease_(lease),
       client_(client),
       keeper_(keeper),
+      turns_(turns),
       log_(log),
       clock_(clock),
       started_(clock.Monotonic()) {}
@@ -52,6 +53,7 @@ absl::StatusOr<std::string> Attempt::Fetch(v1::WorkInput::Kind kind,
         missing_reason,
         absl::NotFoundError(absl::StrCat("the lease names no ", v1::WorkInput::Kind_Name(kind))));
   }
+  const ComputeTurns::Away away(turns_);
   auto bytes = client_.FetchInput(lease_, *input, [this] { return !GoOn().ok(); });
   if (bytes.ok()) return bytes;
   keeper_.NoteStatus(bytes.status());
@@ -66,6 +68,7 @@ absl::StatusOr<std::string> Attempt::Fetch(v1::WorkInput::Kind kind,
 
 absl::StatusOr<std::string> Attempt::Upload(v1::UploadArtifactRequest::Kind kind,
                                             std::string_view bytes, int64_t step) {
+  const ComputeTurns::Away away(turns_);
   const absl::Status status =
       client_.UploadArtifact(lease_, kind, bytes, step, [this] { return MustEnd(); });
   keeper_.NoteStatus(status);
@@ -84,6 +87,7 @@ absl::StatusOr<v1::SafetyGate> Attempt::Judge(const v1::SafetyReport& before,
   request.set_attempt(lease_.attempt());
   *request.mutable_safety_before() = before;
   *request.mutable_safety_after() = after;
+  const ComputeTurns::Away away(turns_);
   auto gate = client_.JudgeScores(request, [this] { return MustEnd(); });
   keeper_.NoteStatus(gate.status());
   return gate;
@@ -92,6 +96,7 @@ absl::StatusOr<v1::SafetyGate> Attempt::Judge(const v1::SafetyReport& before,
 absl::Status Attempt::Complete(v1::CompleteJobRequest request) {
   request.set_work(lease_.work());
   request.set_attempt(lease_.attempt());
+  const ComputeTurns::Away away(turns_);
   const absl::Status status = client_.CompleteJob(request, [this] { return MustEnd(); });
   keeper_.NoteStatus(status);
   return status;
@@ -151,6 +156,7 @@ void Attempt::ReportRowScan(v1::RowScanOutcome outcome) {
                               {"suspicious", report.suspicious_rows()},
                               {"dropped", report.dropped_rows()}});
   keeper_.SetRowScan(row_scan_);
+  const ComputeTurns::Away away(turns_);
   keeper_.Beat();
 }
 

@@ -1,7 +1,8 @@
 // One leased attempt at a piece of work, as the stages of a run see it: inputs in, progress and
 // artefacts out, and the answer to "shall I go on?".
 // Thread safety: an Attempt belongs to the thread that runs the work; its heartbeats have their
-// own.
+// own. That thread has the turn (worker/agent/compute_turns.h); calls to the server give it up
+// meanwhile.
 #ifndef WARDTUNE_WORKER_AGENT_ATTEMPT_H_
 #define WARDTUNE_WORKER_AGENT_ATTEMPT_H_
 
@@ -16,6 +17,7 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "wardtune/v1/worker_service.pb.h"
+#include "worker/agent/compute_turns.h"
 #include "worker/agent/event_log.h"
 #include "worker/agent/lease_keeper.h"
 #include "worker/agent/worker_client.h"
@@ -26,8 +28,8 @@ namespace wardtune {
 class Attempt {
  public:
   // All references must outlive the attempt.
-  Attempt(const v1::Lease& lease, WorkerClient& client, LeaseKeeper& keeper, EventLog& log,
-          Clock& clock);
+  Attempt(const v1::Lease& lease, WorkerClient& client, LeaseKeeper& keeper, ComputeTurns& turns,
+          EventLog& log, Clock& clock);
 
   const v1::Lease& lease() const { return lease_; }
   EventLog& log() { return log_; }
@@ -80,6 +82,7 @@ class Attempt {
   const v1::Lease& lease_;
   WorkerClient& client_;
   LeaseKeeper& keeper_;
+  ComputeTurns& turns_;
   EventLog& log_;
   Clock& clock_;
 

@@ -38,15 +38,15 @@ absl::StatusOr<std::shared_ptr<const BaseModel>> BaseModels::Load(
       entry[0] == '.') {
     return absl::NotFoundError(absl::StrCat("no base model '", name, "'"));
   }
-  // Frees the memory of the one before. One that is loaded with another digest is read once more:
-  // the folder may have been replaced since.
-  loaded_.reset();
+  // One that is loaded with another digest is read once more: the folder may have been replaced
+  // since.
   const std::string folder = absl::StrCat(folder_, "/", entry);
   WT_ASSIGN_OR_RETURN(std::string digest, ModelFolderDigest(files_, folder));
   if (digest != folder_sha256) {
     return absl::DataLossError(absl::StrCat(name, ": this worker's folder has digest ", digest,
                                             ", the job needs ", folder_sha256));
   }
+  loaded_.reset();  // frees the memory of the one before
   WT_ASSIGN_OR_RETURN(DecoderModel model, DecoderModel::Load(folder, options_));
   WT_ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, Tokenizer::Load(files_, folder));
   loaded_ =

@@ -4,7 +4,8 @@
 // A job computes only while it has the turn; who asked first gets it first. A job that comes to a
 // step gives up the turn, and asks for one for the step; every other that comes to a step before
 // that turn is called goes through the model with it (worker/training/joint_step.h). So jobs that
-// train share their products, and a job that loads, scans or scores does so alone.
+// train share their products, and a job that loads, scans or scores does so alone. A job that waits
+// for the server is away meanwhile.
 // Thread safety: all methods may be called from any thread.
 #ifndef WARDTUNE_WORKER_AGENT_COMPUTE_TURNS_H_
 #define WARDTUNE_WORKER_AGENT_COMPUTE_TURNS_H_
@@ -47,13 +48,27 @@ class ComputeTurns final : public StepRunner {
     ComputeTurns& turns_;
   };
 
+  // Gives up the turn of the thread that has it, and takes a new one at the end of the scope: for
+  // work that waits and does not compute.
+  class Away {
+   public:
+    // `turns` must outlive the object.
+    explicit Away(ComputeTurns& turns) : turns_(turns) { turns_.PassOn(); }
+    ~Away() { turns_.Take(); }
+    Away(const Away&) = delete;
+    Away& operator=(const Away&) = delete;
+
+   private:
+    ComputeTurns& turns_;
+  };
+
   // Lets those who wait go first. REQUIRES: the caller has the turn, and has it again afterwards.
   void Yield();
 
   // Threads that wait for a turn or for the steps of others.
   size_t waiting() const;
 
-  // Where memory does not do for all steps together, they run one by one.
+  // Where the steps fail together, as when memory does not do for all, they run one by one.
   // REQUIRES: the caller has the turn, and has it again afterwards; jobs whose steps meet have
   // models of one shape.
   absl::StatusOr<StepReport> RunStep(TrainingJob& job) override;

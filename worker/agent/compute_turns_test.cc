@@ -22,7 +22,11 @@ using ::testing::SizeIs;
 
 void AwaitWaiting(const ComputeTurns& turns, size_t count) {
   SystemClock clock;
-  while (turns.waiting() < count) clock.Sleep(absl::Milliseconds(1));
+  const absl::Duration patience = clock.Monotonic() + absl::Minutes(1);
+  while (turns.waiting() < count) {
+    ASSERT_LT(clock.Monotonic(), patience);
+    clock.Sleep(absl::Milliseconds(1));
+  }
 }
 
 TEST(ComputeTurns, TurnsComeInTheOrderInWhichTheyWereAskedFor) {
@@ -45,6 +49,24 @@ TEST(ComputeTurns, TurnsComeInTheOrderInWhichTheyWereAskedFor) {
   }
   threads.Stop();
   const ComputeTurns::Turn free_again(turns);
+}
+
+TEST(ComputeTurns, AJobThatIsAwayLetsOthersCompute) {
+  SystemClock clock;
+  ComputeTurns turns(clock);
+  bool computed = false;  // guarded by the turn
+  ThreadPool threads(1, 1);
+  const ComputeTurns::Turn turn(turns);
+  ASSERT_TRUE(threads.Schedule([&] {
+    const ComputeTurns::Turn other(turns);
+    computed = true;
+  }));
+  AwaitWaiting(turns, 1);
+  {
+    const ComputeTurns::Away away(turns);
+    threads.Stop();
+  }
+  EXPECT_TRUE(computed);
 }
 
 // Jobs of different lengths of run on one model, each on a thread of its own.

@@ -63,8 +63,6 @@ class FineTuningRun {
   absl::Status ScoreStart();
   // Drops folded_ where training does not need it.
   std::vector<TrainingStream> MakeStreams(std::vector<TrainingRow> rows);
-  absl::Status FitIntoFreeMemory(const std::vector<TrainingStream>& streams,
-                                 TrainerOptions& options) const;
   absl::Status Train();
   absl::Status TrainAdapter(const TrainerOptions& options, std::vector<TrainingStream> streams);
   absl::Status CheckTrainedWithVector(const Trainer& trainer) const;

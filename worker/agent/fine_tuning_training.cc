@@ -8,10 +8,10 @@
 #include "worker/agent/fine_tuning_run.h"
 #include "worker/agent/job_error.h"
 #include "worker/agent/training_loop.h"
+#include "worker/agent/training_room.h"
 #include "worker/agent/training_settings.h"
 #include "worker/security/guard_rows.h"
 #include "worker/training/full_parameter_trainer.h"
-#include "worker/training/memory_fit.h"
 #include "worker/training/trainer.h"
 
 namespace wardtune {
@@ -26,16 +26,6 @@ absl::Status CreationError(const absl::Status& status) {
 }
 
 }  // namespace
-
-// Refuses before the first step what cannot fit.
-absl::Status FineTuningRun::FitIntoFreeMemory(const std::vector<TrainingStream>& streams,
-                                              TrainerOptions& options) const {
-  const std::optional<int64_t> free_bytes = FreeMemoryFor(base_->model);
-  if (!free_bytes) return absl::OkStatus();
-  const TrainedPart trained =
-      IsFullParameter(work_.hyperparameters()) ? TrainedPart::kWeights : TrainedPart::kLora;
-  return FitIntoMemory(streams, trained, *free_bytes, options);
-}
 
 // The customer's rows run with the vector on, the provider's guard rows beside them with it off:
 // both on the base's weights, so that they share its products, and the vector as an adapter of the
@@ -93,8 +83,7 @@ absl::Status FineTuningRun::TrainAdapter(const TrainerOptions& options,
     return SecurityVectorError(frozen == nullptr ? activation_->Check(trained_on)
                                                  : activation_->CheckBeside(trained_on, *frozen));
   };
-  WT_RETURN_IF_ERROR(
-      RunTraining(**trainer, attempt_, environment_.turns, environment_.checkpoints, hooks));
+  WT_RETURN_IF_ERROR(RunTraining(**trainer, attempt_, environment_.checkpoints, hooks));
   for (AdapterAtStep& candidate : (*trainer)->Candidates()) {
     checkpoints_.push_back({.step = candidate.step,
                             .validation_loss = candidate.validation_loss,
@@ -141,7 +130,6 @@ absl::Status FineTuningRun::Train() {
   auto options = ToTrainerOptions(work_.hyperparameters());
   if (!options.ok()) return WithJobReason(kInputInvalid, options.status());
   options->start = std::exchange(start_, std::nullopt);
-  options->step_runner = &environment_.turns;
   options->validation.keep =
       work_.scored_checkpoints() > 0 ? work_.scored_checkpoints() : kScoredCheckpoints;
   options->validation.rows =
@@ -158,8 +146,13 @@ absl::Status FineTuningRun::Train() {
           std::max(options->max_row_tokens, static_cast<int64_t>(row.ids.size()));
     }
   }
-  WT_RETURN_IF_ERROR(FitIntoFreeMemory(streams, *options));
-  if (IsFullParameter(work_.hyperparameters())) return TrainFully(*options, std::move(streams));
+  const bool fully = IsFullParameter(work_.hyperparameters());
+  // Refuses before the first step what cannot fit.
+  WT_ASSIGN_OR_RETURN(
+      const MemoryShares::Share share,
+      MakeRoomForTraining(environment_, attempt_, streams,
+                          fully ? TrainedPart::kWeights : TrainedPart::kLora, *options));
+  if (fully) return TrainFully(*options, std::move(streams));
   return TrainAdapter(*options, std::move(streams));
 }
 

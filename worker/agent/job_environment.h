@@ -1,5 +1,6 @@
 // What every run of this process shares.
-// Thread safety: used by one thread at a time, the one that has the turn.
+// Thread safety: used by one thread at a time, the one that has the turn, but for
+// BaseModels::Names.
 #ifndef WARDTUNE_WORKER_AGENT_JOB_ENVIRONMENT_H_
 #define WARDTUNE_WORKER_AGENT_JOB_ENVIRONMENT_H_
 
@@ -10,6 +11,7 @@
 
 #include "worker/agent/base_models.h"
 #include "worker/agent/compute_turns.h"
+#include "worker/agent/memory_shares.h"
 #include "worker/agent/training_loop.h"
 #include "worker/safety/safety_scorer.h"
 #include "worker/security/sealing_keys.h"
@@ -33,8 +35,10 @@ struct JobEnvironment {
   const SealingKeys& sealing_keys;
   BaseScores& base_scores;
   ComputeTurns& turns;
+  MemoryShares& memory;
   SamplingOptions sampling;
   CheckpointPolicy checkpoints;
+  int jobs_at_once = 1;
 };
 
 // Suite and judge of a lease.

@@ -11,9 +11,9 @@
 #include "worker/agent/job_error.h"
 #include "worker/agent/row_encoding.h"
 #include "worker/agent/safety_messages.h"
+#include "worker/agent/training_room.h"
 #include "worker/agent/training_settings.h"
 #include "worker/security/sum_vectors.h"
-#include "worker/training/memory_fit.h"
 
 namespace wardtune {
 namespace {
@@ -151,8 +151,14 @@ void SecurityVectorRun::AddGeneralGuardRows() {
 
 absl::Status SecurityVectorRun::Train() {
   attempt_.StartPhase(v1::FineTuningJob::PHASE_TRAINING, 10, 75);
+  MemoryShares::Share share;
+  const auto prepare = [&](std::span<const TrainingStream> streams, TrainerOptions& options) {
+    auto room = MakeRoomForTraining(environment_, attempt_, streams, TrainedPart::kLora, options);
+    if (room.ok()) share = *std::move(room);
+    return room.status();
+  };
   auto trainer = CreateVectorTrainer(base_->model, recipe_, std::move(harmful_rows_), general_rows_,
-                                     &attempt_.clock(), FreeMemoryFor(base_->model));
+                                     &attempt_.clock(), prepare);
   if (trainer.status().code() == absl::StatusCode::kInvalidArgument) {
     return WithJobReason(kInputInvalid, trainer.status());
   }
@@ -169,8 +175,7 @@ absl::Status SecurityVectorRun::Train() {
   hooks.open = [&](const std::string& sealed) {
     return environment_.sealing_keys.Open(context, sealed);
   };
-  WT_RETURN_IF_ERROR(
-      RunTraining(**trainer, attempt_, environment_.turns, environment_.checkpoints, hooks));
+  WT_RETURN_IF_ERROR(RunTraining(**trainer, attempt_, environment_.checkpoints, hooks));
   vector_.adapter = (*trainer)->Adapter();
   return absl::OkStatus();
 }

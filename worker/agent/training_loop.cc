@@ -43,8 +43,7 @@ absl::Status RestoreCheckpoint(Trainer& trainer, Attempt& attempt, const Trainin
 }
 
 template <typename AnyTrainer>
-absl::StatusOr<StepReport> RunStep(AnyTrainer& trainer, Attempt& attempt, ComputeTurns& turns) {
-  turns.Yield();
+absl::StatusOr<StepReport> RunStep(AnyTrainer& trainer, Attempt& attempt) {
   WT_RETURN_IF_ERROR(attempt.GoOn());
   absl::StatusOr<StepReport> report = trainer.Step();
   if (report.status().code() == absl::StatusCode::kAborted) {
@@ -57,8 +56,8 @@ absl::StatusOr<StepReport> RunStep(AnyTrainer& trainer, Attempt& attempt, Comput
 
 }  // namespace
 
-absl::Status RunTraining(Trainer& trainer, Attempt& attempt, ComputeTurns& turns,
-                         const CheckpointPolicy& policy, const TrainingHooks& hooks) {
+absl::Status RunTraining(Trainer& trainer, Attempt& attempt, const CheckpointPolicy& policy,
+                         const TrainingHooks& hooks) {
   WT_RETURN_IF_ERROR(Check(hooks));
   WT_RETURN_IF_ERROR(RestoreCheckpoint(trainer, attempt, hooks));
   int64_t saved_step = trainer.step();
@@ -67,7 +66,7 @@ absl::Status RunTraining(Trainer& trainer, Attempt& attempt, ComputeTurns& turns
     if (attempt.stop_reason() == StopReason::kShutdown && trainer.step() > saved_step) {
       WT_RETURN_IF_ERROR(UploadCheckpoint(trainer, attempt, hooks));
     }
-    WT_ASSIGN_OR_RETURN(const StepReport report, RunStep(trainer, attempt, turns));
+    WT_ASSIGN_OR_RETURN(const StepReport report, RunStep(trainer, attempt));
     if (trainer.validation_loss()) {
       attempt.ReportBest(trainer.adapter_step(), *trainer.validation_loss());
     }
@@ -88,7 +87,8 @@ absl::Status RunTraining(FullParameterTrainer& trainer, Attempt& attempt, Comput
                          const std::function<absl::Status()>& check) {
   WT_RETURN_IF_ERROR(check());
   while (!trainer.done()) {
-    WT_RETURN_IF_ERROR(RunStep(trainer, attempt, turns).status());
+    turns.Yield();
+    WT_RETURN_IF_ERROR(RunStep(trainer, attempt).status());
     if (const ModelAtStep* const best = trainer.best(); best != nullptr) {
       attempt.ReportBest(best->step, *best->validation_loss);
     }

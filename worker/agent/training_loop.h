@@ -33,15 +33,15 @@ struct TrainingHooks {
   std::function<absl::StatusOr<std::string>(std::string)> open;
 };
 
-// Between steps others on this process's cores have their turns. REQUIRES: the caller has the turn.
 // Goes on from the lease's checkpoint where there is a usable one; a damaged one costs only time,
-// as the same bytes are reached from the start. When the process is told to stop, the step is
+// as the same is learned from the start. When the process is told to stop, the step is
 // finished and a checkpoint uploaded before CANCELLED is returned. Errors: ABORTED with the reason
 // LOSS_NOT_FINITE; CANCELLED; those of the hooks, of the trainer and of uploads.
-absl::Status RunTraining(Trainer& trainer, Attempt& attempt, ComputeTurns& turns,
-                         const CheckpointPolicy& policy, const TrainingHooks& hooks);
+absl::Status RunTraining(Trainer& trainer, Attempt& attempt, const CheckpointPolicy& policy,
+                         const TrainingHooks& hooks);
 // Full-parameter training, which has no checkpoints: an attempt that breaks off starts anew.
-// `check` is called before the first step and after the last.
+// `check` is called before the first step and after the last. Between steps others have their
+// turns.
 absl::Status RunTraining(FullParameterTrainer& trainer, Attempt& attempt, ComputeTurns& turns,
                          const std::function<absl::Status()>& check);
 

@@ -11,7 +11,6 @@
 #include "base/status_macros.h"
 #include "worker/model/generator.h"
 #include "worker/model/seeded_random.h"
-#include "worker/training/memory_fit.h"
 
 namespace wardtune {
 namespace {
@@ -84,7 +83,7 @@ absl::StatusOr<std::vector<TrainingRow>> AnswerByBase(const DecoderModel& base,
 
 absl::StatusOr<std::unique_ptr<Trainer>> CreateVectorTrainer(
     const DecoderModel& base, const VectorRecipe& recipe, std::vector<TrainingRow> harmful_rows,
-    std::vector<TrainingRow> general_rows, Clock* clock, std::optional<int64_t> free_bytes) {
+    std::vector<TrainingRow> general_rows, Clock* clock, const PrepareTraining& prepare) {
   TrainerOptions options;
   options.lora = recipe.lora;
   options.epochs = recipe.epochs;
@@ -118,9 +117,7 @@ absl::StatusOr<std::unique_ptr<Trainer>> CreateVectorTrainer(
                                                                       : recipe.batch_size,
                        .weight = recipe.kl_weight});
   }
-  if (free_bytes) {
-    WT_RETURN_IF_ERROR(FitIntoMemory(streams, TrainedPart::kLora, *free_bytes, options));
-  }
+  if (prepare) WT_RETURN_IF_ERROR(prepare(streams, options));
   return Trainer::Create(options, std::move(streams), clock);
 }
 

@@ -10,7 +10,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -58,14 +57,17 @@ absl::StatusOr<std::vector<TrainingRow>> AnswerByBase(const DecoderModel& base,
                                                       int64_t max_new_tokens,
                                                       std::function<bool(int64_t)> progress);
 
-// A trainer whose adapter is the vector. With kl_weight 0 there is no KL term. `free_bytes` is what
-// it may take of memory besides the base; without it nothing is looked at.
+// Has the last word on the options of a run, for example to fit it into memory.
+using PrepareTraining =
+    std::function<absl::Status(std::span<const TrainingStream> streams, TrainerOptions& options)>;
+
+// A trainer whose adapter is the vector. With kl_weight 0 there is no KL term. `prepare` may be
+// empty.
 // Errors: INVALID_ARGUMENT when kl_weight is above 0 and there is no general row; those of
-// FitIntoMemory and Trainer::Create.
+// `prepare` and Trainer::Create.
 absl::StatusOr<std::unique_ptr<Trainer>> CreateVectorTrainer(
     const DecoderModel& base, const VectorRecipe& recipe, std::vector<TrainingRow> harmful_rows,
-    std::vector<TrainingRow> general_rows, Clock* clock,
-    std::optional<int64_t> free_bytes = std::nullopt);
+    std::vector<TrainingRow> general_rows, Clock* clock, const PrepareTraining& prepare = nullptr);
 
 // Mean over the rows' supervised tokens of KL(p_base || p_other), nats. Holds the logits of one row
 // at a time.

@@ -22,10 +22,9 @@ class SecurityVectorTrainerTest : public ::testing::Test {
  protected:
   SecurityVectorTrainerTest() { recipe_.lora.rank = 4; }
 
-  absl::StatusOr<std::unique_ptr<Trainer>> Create(
-      std::vector<TrainingRow> general_rows, std::optional<int64_t> free_bytes = std::nullopt) {
-    return CreateVectorTrainer(base_, recipe_, Rows(), std::move(general_rows), &clock_,
-                               free_bytes);
+  absl::StatusOr<std::unique_ptr<Trainer>> Create(std::vector<TrainingRow> general_rows,
+                                                  const PrepareTraining& prepare = nullptr) {
+    return CreateVectorTrainer(base_, recipe_, Rows(), std::move(general_rows), &clock_, prepare);
   }
 
   // The adapter before its first step.
@@ -68,10 +67,19 @@ TEST_F(SecurityVectorTrainerTest, RefusesToLeaveOutTheKlTermSilently) {
   WT_EXPECT_OK(Create({}));
 }
 
-TEST_F(SecurityVectorTrainerTest, RefusesWhatDoesNotFitIntoMemory) {
-  EXPECT_THAT(Create(Rows(), /*free_bytes=*/1 << 20),
-              StatusIs(StatusCode::kResourceExhausted, HasSubstr("MiB are free")));
-  WT_EXPECT_OK(Create(Rows(), /*free_bytes=*/int64_t{1} << 32));
+TEST_F(SecurityVectorTrainerTest, LetsTheCallerPrepareTheRun) {
+  const auto in_one_step = [](std::span<const TrainingStream> streams, TrainerOptions& options) {
+    EXPECT_EQ(streams.size(), 2);
+    options.max_steps = 1;
+    return absl::OkStatus();
+  };
+  WT_ASSERT_OK_AND_ASSIGN(const auto trainer, Create(Rows(), in_one_step));
+  EXPECT_EQ(trainer->total_steps(), 1);
+  const auto refuse = [](std::span<const TrainingStream>, TrainerOptions&) {
+    return absl::ResourceExhaustedError("no memory");
+  };
+  EXPECT_THAT(Create(Rows(), refuse),
+              StatusIs(StatusCode::kResourceExhausted, HasSubstr("no memory")));
 }
 
 }  // namespace

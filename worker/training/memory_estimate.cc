@@ -125,7 +125,7 @@ absl::StatusOr<MicroBatchChoice> ChooseMicroBatch(const ModelConfig& config, Com
       question.tokens = TokensAtOnce(tokens, rows, question.lanes);
       question.supervised_tokens = question.tokens;
       needed = EstimateTrainingMemory(config, type, question).total();
-      if (needed <= free_bytes) return MicroBatchChoice{tokens, recompute};
+      if (needed <= free_bytes) return MicroBatchChoice{tokens, needed, recompute};
       if (tokens == rows.longest) break;
     }
   }

@@ -53,6 +53,7 @@ MemoryEstimate EstimateTrainingMemory(const ModelConfig& config, ComputeType typ
 
 struct MicroBatchChoice {
   int64_t tokens = 0;
+  int64_t bytes = 0;  // the estimate for it
   bool recompute_activations = false;
 };
 

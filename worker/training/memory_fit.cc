@@ -16,8 +16,8 @@ std::optional<int64_t> FreeMemoryFor(const DecoderModel& model) {
   return free_bytes.ok() ? std::optional(*free_bytes) : std::nullopt;
 }
 
-absl::Status FitIntoMemory(std::span<const TrainingStream> streams, TrainedPart trained,
-                           int64_t free_bytes, TrainerOptions& options) {
+absl::StatusOr<int64_t> FitIntoMemory(std::span<const TrainingStream> streams, TrainedPart trained,
+                                      int64_t free_bytes, TrainerOptions& options) {
   const ModelConfig& config = streams[0].model.config();
   const ComputeType type = streams[0].model.compute_type();
   // The trainer keeps a copy of its options, and with them of the start.
@@ -47,7 +47,7 @@ absl::Status FitIntoMemory(std::span<const TrainingStream> streams, TrainedPart 
       ChooseMicroBatch(config, type, question, options.micro_batch_tokens, lengths, free_bytes));
   options.micro_batch_tokens = std::min(options.micro_batch_tokens, choice.tokens);
   options.recompute_activations |= choice.recompute_activations;
-  return absl::OkStatus();
+  return choice.bytes;
 }
 
 }  // namespace wardtune

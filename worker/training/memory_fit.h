@@ -7,7 +7,7 @@
 #include <optional>
 #include <span>
 
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "worker/training/trainer.h"
 #include "worker/training/training_row.h"
 
@@ -23,12 +23,13 @@ enum class TrainedPart {
 };
 
 // Lowers micro_batch_tokens, and sets recompute_activations where nothing else does, so that
-// training `streams` takes at most `free_bytes` besides the models that they hold. A saved state
-// resumes only with the same micro-batch (Trainer::RestoreState).
+// training `streams` takes at most `free_bytes` besides the models that they hold. Returns the
+// bytes that it will take. A saved state resumes only with the same micro-batch
+// (Trainer::RestoreState), but where steps meet those of other trainers.
 // Errors: RESOURCE_EXHAUSTED (IsOutOfMemory), saying what is needed and what there is, when it
 // cannot; `options` are unchanged then. REQUIRES: at least one stream.
-absl::Status FitIntoMemory(std::span<const TrainingStream> streams, TrainedPart trained,
-                           int64_t free_bytes, TrainerOptions& options);
+absl::StatusOr<int64_t> FitIntoMemory(std::span<const TrainingStream> streams, TrainedPart trained,
+                                      int64_t free_bytes, TrainerOptions& options);
 
 }  // namespace wardtune
 

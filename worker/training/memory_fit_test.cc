@@ -39,19 +39,24 @@ class MemoryFitTest : public ::testing::Test {
     return EstimateTrainingMemory(base_.config(), base_.compute_type(), question).total();
   }
   absl::Status Fit(int64_t free_bytes, TrainedPart trained = TrainedPart::kLora) {
-    return FitIntoMemory(streams_, trained, free_bytes, options_);
+    const absl::StatusOr<int64_t> taken = FitIntoMemory(streams_, trained, free_bytes, options_);
+    taken_ = taken.value_or(0);
+    EXPECT_LE(taken_, free_bytes);
+    return taken.status();
   }
 
   const DecoderModel base_ =
       testing::LoadTinyModel("memory_fit", testing::TinyConfig("LlamaForCausalLM"));
   TrainerOptions options_;
   std::vector<TrainingStream> streams_;
+  int64_t taken_ = 0;  // by the last run that fitted
 };
 
 TEST_F(MemoryFitTest, LeavesARunThatFitsAsItIs) {
   WT_ASSERT_OK(Fit(Needed(4 * kLongest)));
   EXPECT_EQ(options_.micro_batch_tokens, 4 * kLongest);
   EXPECT_FALSE(options_.recompute_activations);
+  EXPECT_EQ(taken_, Needed(4 * kLongest));
 }
 
 TEST_F(MemoryFitTest, HalvesTheMicroBatchDownToTheLongestRow) {
@@ -59,6 +64,7 @@ TEST_F(MemoryFitTest, HalvesTheMicroBatchDownToTheLongestRow) {
   EXPECT_EQ(options_.micro_batch_tokens, 2 * kLongest);
   WT_ASSERT_OK(Fit(Needed(kLongest)));
   EXPECT_EQ(options_.micro_batch_tokens, kLongest);
+  EXPECT_EQ(taken_, Needed(kLongest));
 }
 
 TEST_F(MemoryFitTest, RefusesWhatCannotFitAndLeavesTheOptions) {

@@ -12,7 +12,8 @@
 //
 // A step is a function of (options, rows, models, state before it): a trainer that restores a saved
 // state goes on to the very bytes that an uninterrupted one reaches, given the same machine and
-// number of threads. Thread safety: one trainer belongs to one thread at a time.
+// number of threads, and no step_runner. Thread safety: one trainer belongs to one thread at a
+// time.
 #ifndef WARDTUNE_WORKER_TRAINING_TRAINER_H_
 #define WARDTUNE_WORKER_TRAINING_TRAINER_H_
 
@@ -79,7 +80,7 @@ struct TrainerOptions {
   GradientExchange* exchange = nullptr;
   // Not null: it runs the trainer's steps, together with those of other trainers that name it. A
   // job's numbers are then those of its run alone up to the rounding of products of another size,
-  // and none depends on another job's content. Not owned; must outlive the trainer.
+  // and none depends on what another job's rows say. Not owned; must outlive the trainer.
   StepRunner* step_runner = nullptr;
 };
 

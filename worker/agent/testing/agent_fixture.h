@@ -83,6 +83,7 @@ class AgentTest : public ::testing::Test {
                        .sealing_keys = keys_,
                        .base_scores = scores_,
                        .turns = turns_,
+                       .memory = memory_,
                        .sampling = {.max_new_tokens = 4},
                        .checkpoints = {.every_steps = 3, .every = absl::InfiniteDuration()}});
     agent_ = std::make_unique<Agent>(client_, *environment_, log_, clock_);
@@ -192,6 +193,7 @@ class AgentTest : public ::testing::Test {
   WorkerClient client_;
   BaseScores scores_;
   ComputeTurns turns_{clock_};
+  MemoryShares memory_;
   std::optional<BaseModels> models_;
   std::unique_ptr<JobEnvironment> environment_;
   std::unique_ptr<Agent> agent_;
