@@ -93,20 +93,15 @@ absl::Status Agent::WorkUntilStopped() {
     }
     if (stopping_) break;
     const absl::StatusCode code = worked.status().code();
-    if (!MayPass(code)) return worked.status();
-    log_.Write("server_away", {{"code", absl::StatusCodeToString(code)}});
+    if (!GoesOnAfter(code)) return worked.status();
+    log_.Write("cannot_lease", {{"code", absl::StatusCodeToString(code)}});
     Wait(pause);
     pause = std::min(2 * pause, kLongestPause);
   }
   return absl::OkStatus();
 }
 
-bool Agent::SomethingRuns() {
-  absl::MutexLock lock(&mutex_);
-  return running_ > 0;
-}
-
-bool Agent::MayPass(absl::StatusCode code) {
+bool Agent::GoesOnAfter(absl::StatusCode code) {
   switch (code) {
     case absl::StatusCode::kUnavailable:
     case absl::StatusCode::kCancelled:  // a server that stops has ended the call that waited
@@ -117,8 +112,10 @@ bool Agent::MayPass(absl::StatusCode code) {
     case absl::StatusCode::kUnauthenticated:
     case absl::StatusCode::kPermissionDenied:
       return false;
-    default:
-      return SomethingRuns();  // is not ended for another's sake
+    default: {
+      absl::MutexLock lock(&mutex_);
+      return running_ > 0;  // which is not ended for that
+    }
   }
 }
 
@@ -133,9 +130,13 @@ absl::StatusOr<bool> Agent::RunOne(absl::Duration wait) {
 absl::StatusOr<std::optional<v1::Lease>> Agent::LeaseNext(absl::Duration wait) {
   absl::MutexLock leasing(&leasing_);
   StandBackIfNeeded();
-  WT_ASSIGN_OR_RETURN(const std::vector<std::string> models, ModelsToLease());
-  if (SomethingRuns()) wait = std::min(wait, kLeaseWaitBesideJobs);
-  WT_ASSIGN_OR_RETURN(std::optional<v1::Lease> lease, client_.LeaseJob(models, wait));
+  if (environment_.memory.waiting() > 0) {  // what is here does not fit already
+    Wait(std::min(wait, kLeaseWaitBesideJobs));
+    return std::nullopt;
+  }
+  WT_ASSIGN_OR_RETURN(const LeaseQuestion question, WhatToLease());
+  WT_ASSIGN_OR_RETURN(std::optional<v1::Lease> lease,
+                      client_.LeaseJob(question.models, std::min(wait, question.longest_wait)));
   if (!lease.has_value()) return lease;
   absl::MutexLock lock(&mutex_);
   running_on_ = lease->base_model();
@@ -144,23 +145,24 @@ absl::StatusOr<std::optional<v1::Lease>> Agent::LeaseNext(absl::Duration wait) {
   return lease;
 }
 
-absl::StatusOr<std::vector<std::string>> Agent::ModelsToLease() {
+absl::StatusOr<Agent::LeaseQuestion> Agent::WhatToLease() {
   WT_ASSIGN_OR_RETURN(std::vector<std::string> models, environment_.base_models.Names());
   absl::MutexLock lock(&mutex_);
-  if (running_ == 0) return models;
-  if (models.size() == 1 || leased_ < kLeasesInARow * environment_.jobs_at_once) {
-    return std::vector<std::string>{running_on_};
-  }
-  mutex_.Await(absl::Condition(+[](int* running) { return *running == 0; }, &running_));
-  return models;
+  const bool enough = models.size() > 1 && leased_ >= kLeasesInARow * environment_.jobs_at_once;
+  if (enough) mutex_.Await(absl::Condition(+[](int* running) { return *running == 0; }, &running_));
+  if (running_ > 0) return LeaseQuestion{{running_on_}, kLeaseWaitBesideJobs};
+  return LeaseQuestion{std::move(models), kLeaseWait};
 }
 
 void Agent::EndLease(const std::string& failure, absl::Duration leased_at) {
   absl::MutexLock lock(&mutex_);
   if (--running_ == 0) leased_ = 0;
   if (failure == kBaseModelMismatch || failure == kSecurityVectorKeyMismatch) {
+    // Those that were leased together fail together.
+    if (leased_at >= failed_at_) {
+      stand_back_ = std::clamp(2 * stand_back_, kFirstStandBack, kLongestStandBack);
+    }
     failed_at_ = clock_.Monotonic();
-    stand_back_ = std::clamp(2 * stand_back_, kFirstStandBack, kLongestStandBack);
     stand_back_until_ = failed_at_ + stand_back_;
   } else if (leased_at >= failed_at_) {  // what began before says nothing of a cause since mended
     stand_back_ = absl::ZeroDuration();
@@ -198,6 +200,7 @@ std::string Agent::RunLease(const v1::Lease& lease) {
   Attempt attempt(lease, client_, keeper, environment_.turns, log_, clock_);
   const absl::Status status = [&]() -> absl::Status {
     const ComputeTurns::Turn turn(environment_.turns);
+    const MemoryShares::Job job(environment_.memory);
     WT_RETURN_IF_ERROR(attempt.GoOn());
     return RunWork(environment_, attempt);
   }();

@@ -31,7 +31,8 @@ class Agent {
   Agent(WorkerClient& client, JobEnvironment& environment, EventLog& log, Clock& clock)
       : client_(client), environment_(environment), log_(log), clock_(clock) {}
 
-  // Works until Stop(). Waits while the server is away.
+  // Works until Stop(). Waits while the server is away, and after other errors of its own while a
+  // job runs.
   // Errors: UNAUTHENTICATED or PERMISSION_DENIED when the server refuses the key; NOT_FOUND when
   // there is no base model to work with.
   absl::Status Run();
@@ -48,16 +49,19 @@ class Agent {
   absl::Status WorkUntilStopped();
   // Waits for a lease while no other loop does. The job counts as running then.
   absl::StatusOr<std::optional<v1::Lease>> LeaseNext(absl::Duration wait);
-  // The base models whose jobs may be leased now: beside a running job only its own.
-  absl::StatusOr<std::vector<std::string>> ModelsToLease();
+  // What to ask for now: beside a running job only others on its base model.
+  struct LeaseQuestion {
+    std::vector<std::string> models;
+    absl::Duration longest_wait;
+  };
+  absl::StatusOr<LeaseQuestion> WhatToLease();
   // Returns the reason that was reported; empty when the job succeeded, was cancelled or lost.
   std::string RunLease(const v1::Lease& lease);
   // Ends what LeaseNext began at `leased_at`.
   void EndLease(const std::string& failure, absl::Duration leased_at);
   void StandBackIfNeeded();
-  bool SomethingRuns();
-  // A loop goes on after such an error of RunOne, once it has waited.
-  bool MayPass(absl::StatusCode code);
+  // Whether a loop goes on after such an error of RunOne, once it has waited.
+  bool GoesOnAfter(absl::StatusCode code);
   // Sleeps, but not past Stop() by more than a moment.
   void Wait(absl::Duration duration);
 

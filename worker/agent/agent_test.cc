@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <future>
+#include <numeric>
 
 #include "base/sha256.h"
 #include "base/status_matchers.h"
@@ -358,6 +360,37 @@ TEST_F(AgentTest, LeasesJobsOfOneBaseModelSideBySide) {
   ExpectFailure("WORKER_STOPPING", /*retryable=*/true);
 }
 
+// Polls, for a minute at most.
+void Await(const std::function<bool()>& what) {
+  SystemClock clock;
+  const absl::Duration patience = clock.Monotonic() + absl::Minutes(1);
+  while (!what() && clock.Monotonic() < patience) clock.Sleep(absl::Milliseconds(1));
+  EXPECT_TRUE(what());
+}
+
+TEST_F(AgentTest, JobsSideBySideTrainInOneStep) {
+  ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
+  environment_->jobs_at_once = 2;
+  std::future<absl::Status> run;
+  {
+    const ComputeTurns::Turn until_both_are_leased(turns_);
+    for (int i = 1; i <= 2; ++i) {
+      v1::Lease lease = JobLease(1);
+      lease.set_work(absl::StrCat("jobs/", i));
+      server_.Offer(lease, JobInputs());
+      if (i == 1) run = std::async(std::launch::async, [&] { return agent_->Run(); });
+      Await([&] { return turns_.waiting() == static_cast<size_t>(i); });
+    }
+  }
+  Await(
+      [&] { return server_.uploads(Artifact::KIND_ADAPTER) == 2 || !server_.failures().empty(); });
+  agent_->Stop();
+  WT_EXPECT_OK(run.get());
+  EXPECT_THAT(server_.failures(), IsEmpty());
+  EXPECT_THAT(jobs_in_step_, ::testing::Contains(2)) << log_text_.str();
+  EXPECT_EQ(std::accumulate(jobs_in_step_.begin(), jobs_in_step_.end(), size_t{0}), 2 * 12);
+}
+
 TEST_F(AgentTest, EveryLoopEndsWhereTheKeyIsRefused) {
   environment_->jobs_at_once = 3;
   server_.BreakNextLease(grpc::StatusCode::UNAUTHENTICATED);
@@ -366,17 +399,16 @@ TEST_F(AgentTest, EveryLoopEndsWhereTheKeyIsRefused) {
 
 TEST_F(AgentTest, AJobWaitsForTheMemoryThatOthersWerePromised) {
   ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
-  memory_.Left(int64_t{1} << 40);
-  std::optional<MemoryShares::Share> others = memory_.Promise(int64_t{1} << 40);
+  constexpr int64_t kMore = int64_t{1} << 50;  // than any machine has
+  std::optional<MemoryShares::Share> neighbours = memory_.Promise(kMore, kMore);
+  std::optional<MemoryShares::Job> neighbour(memory_);
   server_.Offer(JobLease(1), JobInputs());
   auto run = std::async(std::launch::async, [&] { return agent_->RunOne(absl::Seconds(1)); });
-  while (server_.last_heartbeat().phase() != v1::FineTuningJob::PHASE_TRAINING &&
-         server_.failures().empty()) {
-    server_.AwaitHeartbeat();
-  }
+  Await([&] { return memory_.waiting() > 0; });
   {
-    const ComputeTurns::Turn once_it_waits(turns_);
-    others.reset();
+    const ComputeTurns::Turn turn(turns_);
+    neighbours.reset();
+    neighbour.reset();
   }
   WT_EXPECT_OK(run.get());
   EXPECT_TRUE(server_.completed().has_value()) << log_text_.str();

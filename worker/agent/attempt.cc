@@ -96,7 +96,7 @@ absl::StatusOr<v1::SafetyGate> Attempt::Judge(const v1::SafetyReport& before,
 absl::Status Attempt::Complete(v1::CompleteJobRequest request) {
   request.set_work(lease_.work());
   request.set_attempt(lease_.attempt());
-  const ComputeTurns::Away away(turns_);
+  // Not away: a job that has ended would wait for others only to leave.
   const absl::Status status = client_.CompleteJob(request, [this] { return MustEnd(); });
   keeper_.NoteStatus(status);
   return status;

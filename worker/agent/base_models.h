@@ -1,6 +1,7 @@
 // The base models of a folder, each a Hugging Face folder by its name: loaded once, kept while jobs
 // ask for the same one.
-// Thread safety: a BaseModels belongs to one thread at a time; a loaded model is immutable.
+// Thread safety: a BaseModels belongs to one thread at a time, but for Names; a loaded model is
+// immutable.
 #ifndef WARDTUNE_WORKER_AGENT_BASE_MODELS_H_
 #define WARDTUNE_WORKER_AGENT_BASE_MODELS_H_
 

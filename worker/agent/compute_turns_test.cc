@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <optional>
 
 #include "base/status_matchers.h"
 #include "base/thread_pool.h"
@@ -56,7 +57,7 @@ TEST(ComputeTurns, AJobThatIsAwayLetsOthersCompute) {
   ComputeTurns turns(clock);
   bool computed = false;  // guarded by the turn
   ThreadPool threads(1, 1);
-  const ComputeTurns::Turn turn(turns);
+  std::optional<ComputeTurns::Turn> turn(turns);
   ASSERT_TRUE(threads.Schedule([&] {
     const ComputeTurns::Turn other(turns);
     computed = true;
@@ -67,6 +68,11 @@ TEST(ComputeTurns, AJobThatIsAwayLetsOthersCompute) {
     threads.Stop();
   }
   EXPECT_TRUE(computed);
+  // It has the turn again.
+  ThreadPool more(1, 1);
+  ASSERT_TRUE(more.Schedule([&] { const ComputeTurns::Turn other(turns); }));
+  AwaitWaiting(turns, 1);
+  turn.reset();  // for the pool to end
 }
 
 // Jobs of different lengths of run on one model, each on a thread of its own.
@@ -79,8 +85,9 @@ class JointStepsTest : public ::testing::Test {
     ConfigureComputeRuntime({.threads = 2});
   }
 
-  std::unique_ptr<Trainer> NewTrainer(int job, StepRunner* runner) {
+  std::unique_ptr<Trainer> NewTrainer(int job, StepRunner* runner, int64_t micro_batch = 1024) {
     TrainerOptions options;
+    options.micro_batch_tokens = micro_batch;
     options.lora.rank = 2 + job;
     options.max_steps = 4 + job;
     options.seed = static_cast<uint64_t>(job);
@@ -155,6 +162,20 @@ TEST_F(JointStepsTest, StepsThatDoNotFitTogetherRunAlone) {
   for (int job = 0; job < kJobs; ++job) {
     EXPECT_EQ(alone[static_cast<size_t>(job)], RunToItsEnd(*NewTrainer(job, nullptr)));
   }
+}
+
+// How much memory is left beside others changes from attempt to attempt.
+TEST_F(JointStepsTest, AStateResumesWithAnotherMicroBatchWhereNoBytesArePromised) {
+  ComputeTurns turns(clock_);
+  WT_ASSERT_OK_AND_ASSIGN(const std::string alone, NewTrainer(0, nullptr)->SaveState());
+  WT_ASSERT_OK_AND_ASSIGN(const std::string beside, NewTrainer(0, &turns)->SaveState());
+  WT_EXPECT_OK(NewTrainer(0, nullptr)->RestoreState(alone));
+  EXPECT_THAT(NewTrainer(0, nullptr, 64)->RestoreState(alone),
+              testing::StatusIs(absl::StatusCode::kFailedPrecondition,
+                                ::testing::HasSubstr("micro-batches of 1024 tokens")));
+  WT_EXPECT_OK(NewTrainer(0, &turns, 64)->RestoreState(alone));
+  WT_EXPECT_OK(NewTrainer(0, &turns, 64)->RestoreState(beside));
+  WT_EXPECT_OK(NewTrainer(0, nullptr, 64)->RestoreState(beside));
 }
 
 TEST_F(JointStepsTest, AnErrorOfOneJobIsItsOwn) {

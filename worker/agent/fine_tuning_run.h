@@ -98,6 +98,8 @@ class FineTuningRun {
   Attempt& attempt_;
   const v1::FineTuningWork& work_;
 
+  // From Train: of an adapter's run to its end, of the weights' until their copies are gone.
+  MemoryShares::Share memory_;
   std::string dataset_;  // until Encode
   std::string sealed_vector_;
   std::shared_ptr<const BaseModel> base_;

@@ -75,6 +75,7 @@ absl::Status FineTuningRun::TrainAdapter(const TrainerOptions& options,
                                          std::vector<TrainingStream> streams) {
   auto trainer = Trainer::Create(options, std::move(streams), &attempt_.clock());
   WT_RETURN_IF_ERROR(CreationError(trainer.status()));
+  CountHeld(memory_, base_->model);
 
   const DecoderModel& trained_on = (*trainer)->model(0);
   const LoraAdapter* const frozen = (*trainer)->frozen(0);
@@ -110,6 +111,7 @@ absl::Status FineTuningRun::TrainFully(const TrainerOptions& options,
   auto trainer =
       FullParameterTrainer::Create(options, std::move(streams), base_->model, &attempt_.clock());
   WT_RETURN_IF_ERROR(CreationError(trainer.status()));
+  CountHeld(memory_, base_->model);
   WT_RETURN_IF_ERROR(RunTraining(**trainer, attempt_, environment_.turns, [&] {
     return SecurityVectorError(activation_->Check(*folded_));
   }));
@@ -149,11 +151,12 @@ absl::Status FineTuningRun::Train() {
   const bool fully = IsFullParameter(work_.hyperparameters());
   // Refuses before the first step what cannot fit.
   WT_ASSIGN_OR_RETURN(
-      const MemoryShares::Share share,
-      MakeRoomForTraining(environment_, attempt_, streams,
-                          fully ? TrainedPart::kWeights : TrainedPart::kLora, *options));
+      memory_, MakeRoomForTraining(environment_, attempt_, streams,
+                                   fully ? TrainedPart::kWeights : TrainedPart::kLora, *options));
   if (fully) return TrainFully(*options, std::move(streams));
-  return TrainAdapter(*options, std::move(streams));
+  WT_RETURN_IF_ERROR(TrainAdapter(*options, std::move(streams)));
+  memory_ = {};
+  return absl::OkStatus();
 }
 
 }  // namespace wardtune

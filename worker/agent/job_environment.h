@@ -1,6 +1,6 @@
 // What every run of this process shares.
-// Thread safety: used by one thread at a time, the one that has the turn, but for
-// BaseModels::Names.
+// Thread safety: used by one thread at a time, the one that has the turn, but for `turns` itself,
+// BaseModels::Names and what does not change.
 #ifndef WARDTUNE_WORKER_AGENT_JOB_ENVIRONMENT_H_
 #define WARDTUNE_WORKER_AGENT_JOB_ENVIRONMENT_H_
 

@@ -151,18 +151,19 @@ void SecurityVectorRun::AddGeneralGuardRows() {
 
 absl::Status SecurityVectorRun::Train() {
   attempt_.StartPhase(v1::FineTuningJob::PHASE_TRAINING, 10, 75);
-  MemoryShares::Share share;
-  const auto prepare = [&](std::span<const TrainingStream> streams, TrainerOptions& options) {
-    auto room = MakeRoomForTraining(environment_, attempt_, streams, TrainedPart::kLora, options);
-    if (room.ok()) share = *std::move(room);
-    return room.status();
-  };
-  auto trainer = CreateVectorTrainer(base_->model, recipe_, std::move(harmful_rows_), general_rows_,
-                                     &attempt_.clock(), prepare);
+  auto training =
+      PlanVectorTraining(base_->model, recipe_, std::move(harmful_rows_), general_rows_);
+  if (!training.ok()) return WithJobReason(kInputInvalid, training.status());
+  WT_ASSIGN_OR_RETURN(MemoryShares::Share memory,
+                      MakeRoomForTraining(environment_, attempt_, training->streams,
+                                          TrainedPart::kLora, training->options));
+  auto trainer =
+      Trainer::Create(training->options, std::move(training->streams), &attempt_.clock());
   if (trainer.status().code() == absl::StatusCode::kInvalidArgument) {
     return WithJobReason(kInputInvalid, trainer.status());
   }
   WT_RETURN_IF_ERROR(trainer.status());
+  CountHeld(memory, base_->model);
   // A checkpoint holds the vector as it stands.
   const std::string context =
       absl::StrCat(attempt_.lease().security_vector().version(), "/checkpoint");

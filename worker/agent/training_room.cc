@@ -9,13 +9,11 @@
 namespace wardtune {
 namespace {
 
-constexpr absl::Duration kPause = absl::Milliseconds(200);
+constexpr absl::Duration kPause = absl::Milliseconds(500);
 
-// Until one of the runs that hold `promised` bytes has ended.
-absl::Status AwaitLess(int64_t promised, JobEnvironment& environment, Attempt& attempt) {
-  attempt.log().Write("waits_for_memory", {{"work", attempt.lease().work()}});
-  while (environment.memory.promised() >= promised) {
-    WT_RETURN_IF_ERROR(attempt.GoOn());
+absl::Status Pause(JobEnvironment& environment, Attempt& attempt) {
+  WT_RETURN_IF_ERROR(attempt.GoOn());
+  {
     const ComputeTurns::Away away(environment.turns);
     attempt.clock().Sleep(kPause);
   }
@@ -30,16 +28,29 @@ absl::StatusOr<MemoryShares::Share> MakeRoomForTraining(JobEnvironment& environm
                                                         TrainedPart trained,
                                                         TrainerOptions& options) {
   if (environment.jobs_at_once > 1) options.step_runner = &environment.turns;
+  MemoryShares& memory = environment.memory;
+  std::optional<MemoryShares::Place> place;  // once it waits
   while (true) {
     const std::optional<int64_t> free_bytes = FreeMemoryFor(streams[0].model);
     if (!free_bytes) return MemoryShares::Share();
-    const absl::StatusOr<int64_t> needed =
-        FitIntoMemory(streams, trained, environment.memory.Left(*free_bytes), options);
-    if (needed.ok()) return environment.memory.Promise(*needed);
-    const int64_t promised = environment.memory.promised();
-    if (!IsOutOfMemory(needed.status()) || promised == 0) return needed.status();
-    WT_RETURN_IF_ERROR(AwaitLess(promised, environment, attempt));
+    if (place ? place->first() : memory.waiting() == 0) {
+      const absl::StatusOr<int64_t> needed =
+          FitIntoMemory(streams, trained, memory.Left(*free_bytes), options);
+      if (needed.ok()) return memory.Promise(*needed, *free_bytes);
+      const int others_waiting = memory.waiting() - (place ? 1 : 0);
+      const bool nobody_will_end = others_waiting == memory.jobs() - 1;
+      if (!IsOutOfMemory(needed.status()) || nobody_will_end) return needed.status();
+    }
+    if (!place) {
+      place.emplace(memory);
+      attempt.log().Write("waits_for_memory", {{"work", attempt.lease().work()}});
+    }
+    WT_RETURN_IF_ERROR(Pause(environment, attempt));
   }
+}
+
+void CountHeld(MemoryShares::Share& share, const DecoderModel& model) {
+  if (const std::optional<int64_t> free_bytes = FreeMemoryFor(model)) share.CountHeld(*free_bytes);
 }
 
 }  // namespace wardtune

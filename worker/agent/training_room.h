@@ -11,16 +11,20 @@
 
 namespace wardtune {
 
-// Fits the run into the memory that others have not been promised, and lets its steps meet theirs
-// where there may be others. What does not fit beside the others waits until one of them ends. The
-// share is to be held until the trainer is gone.
-// Errors: those of FitIntoMemory when nothing else trains; CANCELLED.
+// Fits the run into the memory that is left beside the others, and lets its steps meet theirs where
+// there may be others. A run that does not fit waits for its neighbours to end, those that ask
+// later behind it. On devices that do not tell their free memory nothing is promised or awaited.
+// The share is to be held while the run takes memory.
+// Errors: those of FitIntoMemory where no neighbour is left but such as wait themselves; CANCELLED.
 // REQUIRES: the caller has the turn, and has it again afterwards.
 absl::StatusOr<MemoryShares::Share> MakeRoomForTraining(JobEnvironment& environment,
                                                         Attempt& attempt,
                                                         std::span<const TrainingStream> streams,
                                                         TrainedPart trained,
                                                         TrainerOptions& options);
+
+// What the trainer, made just now, holds is no longer to come.
+void CountHeld(MemoryShares::Share& share, const DecoderModel& model);
 
 }  // namespace wardtune
 

@@ -81,10 +81,12 @@ absl::StatusOr<std::vector<TrainingRow>> AnswerByBase(const DecoderModel& base,
   return rows;
 }
 
-absl::StatusOr<std::unique_ptr<Trainer>> CreateVectorTrainer(
-    const DecoderModel& base, const VectorRecipe& recipe, std::vector<TrainingRow> harmful_rows,
-    std::vector<TrainingRow> general_rows, Clock* clock, const PrepareTraining& prepare) {
-  TrainerOptions options;
+absl::StatusOr<VectorTraining> PlanVectorTraining(const DecoderModel& base,
+                                                  const VectorRecipe& recipe,
+                                                  std::vector<TrainingRow> harmful_rows,
+                                                  std::vector<TrainingRow> general_rows) {
+  VectorTraining training;
+  TrainerOptions& options = training.options;
   options.lora = recipe.lora;
   options.epochs = recipe.epochs;
   options.schedule.peak = recipe.learning_rate;
@@ -93,7 +95,7 @@ absl::StatusOr<std::unique_ptr<Trainer>> CreateVectorTrainer(
   options.max_row_tokens = recipe.max_row_tokens;
   options.seed = MixSeed(recipe.seed, kVectorSeedIndex);
 
-  std::vector<TrainingStream> streams;
+  std::vector<TrainingStream>& streams = training.streams;
   streams.push_back({.name = "harmful",
                      .rows = std::move(harmful_rows),
                      .model = base,
@@ -117,8 +119,18 @@ absl::StatusOr<std::unique_ptr<Trainer>> CreateVectorTrainer(
                                                                       : recipe.batch_size,
                        .weight = recipe.kl_weight});
   }
-  if (prepare) WT_RETURN_IF_ERROR(prepare(streams, options));
-  return Trainer::Create(options, std::move(streams), clock);
+  return training;
+}
+
+absl::StatusOr<std::unique_ptr<Trainer>> CreateVectorTrainer(const DecoderModel& base,
+                                                             const VectorRecipe& recipe,
+                                                             std::vector<TrainingRow> harmful_rows,
+                                                             std::vector<TrainingRow> general_rows,
+                                                             Clock* clock) {
+  WT_ASSIGN_OR_RETURN(
+      VectorTraining training,
+      PlanVectorTraining(base, recipe, std::move(harmful_rows), std::move(general_rows)));
+  return Trainer::Create(training.options, std::move(training.streams), clock);
 }
 
 absl::StatusOr<double> MeanKl(const DecoderModel& base, const DecoderModel& other,

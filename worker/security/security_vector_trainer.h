@@ -57,17 +57,25 @@ absl::StatusOr<std::vector<TrainingRow>> AnswerByBase(const DecoderModel& base,
                                                       int64_t max_new_tokens,
                                                       std::function<bool(int64_t)> progress);
 
-// Has the last word on the options of a run, for example to fit it into memory.
-using PrepareTraining =
-    std::function<absl::Status(std::span<const TrainingStream> streams, TrainerOptions& options)>;
+// What a trainer is to be made of, for its adapter to be the vector.
+struct VectorTraining {
+  TrainerOptions options;
+  std::vector<TrainingStream> streams;
+};
 
-// A trainer whose adapter is the vector. With kl_weight 0 there is no KL term. `prepare` may be
-// empty.
-// Errors: INVALID_ARGUMENT when kl_weight is above 0 and there is no general row; those of
-// `prepare` and Trainer::Create.
-absl::StatusOr<std::unique_ptr<Trainer>> CreateVectorTrainer(
-    const DecoderModel& base, const VectorRecipe& recipe, std::vector<TrainingRow> harmful_rows,
-    std::vector<TrainingRow> general_rows, Clock* clock, const PrepareTraining& prepare = nullptr);
+// With kl_weight 0 there is no KL term.
+// Errors: INVALID_ARGUMENT when kl_weight is above 0 and there is no general row.
+absl::StatusOr<VectorTraining> PlanVectorTraining(const DecoderModel& base,
+                                                  const VectorRecipe& recipe,
+                                                  std::vector<TrainingRow> harmful_rows,
+                                                  std::vector<TrainingRow> general_rows);
+
+// The trainer of that plan as it is. Errors: those of PlanVectorTraining and Trainer::Create.
+absl::StatusOr<std::unique_ptr<Trainer>> CreateVectorTrainer(const DecoderModel& base,
+                                                             const VectorRecipe& recipe,
+                                                             std::vector<TrainingRow> harmful_rows,
+                                                             std::vector<TrainingRow> general_rows,
+                                                             Clock* clock);
 
 // Mean over the rows' supervised tokens of KL(p_base || p_other), nats. Holds the logits of one row
 // at a time.

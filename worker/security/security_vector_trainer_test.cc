@@ -22,9 +22,8 @@ class SecurityVectorTrainerTest : public ::testing::Test {
  protected:
   SecurityVectorTrainerTest() { recipe_.lora.rank = 4; }
 
-  absl::StatusOr<std::unique_ptr<Trainer>> Create(std::vector<TrainingRow> general_rows,
-                                                  const PrepareTraining& prepare = nullptr) {
-    return CreateVectorTrainer(base_, recipe_, Rows(), std::move(general_rows), &clock_, prepare);
+  absl::StatusOr<std::unique_ptr<Trainer>> Create(std::vector<TrainingRow> general_rows) {
+    return CreateVectorTrainer(base_, recipe_, Rows(), std::move(general_rows), &clock_);
   }
 
   // The adapter before its first step.
@@ -65,21 +64,6 @@ TEST_F(SecurityVectorTrainerTest, RefusesToLeaveOutTheKlTermSilently) {
   EXPECT_THAT(Create({}), StatusIs(StatusCode::kInvalidArgument, HasSubstr("general rows")));
   recipe_.kl_weight = 0.0;
   WT_EXPECT_OK(Create({}));
-}
-
-TEST_F(SecurityVectorTrainerTest, LetsTheCallerPrepareTheRun) {
-  const auto in_one_step = [](std::span<const TrainingStream> streams, TrainerOptions& options) {
-    EXPECT_EQ(streams.size(), 2);
-    options.max_steps = 1;
-    return absl::OkStatus();
-  };
-  WT_ASSERT_OK_AND_ASSIGN(const auto trainer, Create(Rows(), in_one_step));
-  EXPECT_EQ(trainer->total_steps(), 1);
-  const auto refuse = [](std::span<const TrainingStream>, TrainerOptions&) {
-    return absl::ResourceExhaustedError("no memory");
-  };
-  EXPECT_THAT(Create(Rows(), refuse),
-              StatusIs(StatusCode::kResourceExhausted, HasSubstr("no memory")));
 }
 
 }  // namespace

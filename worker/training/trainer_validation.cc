@@ -149,12 +149,9 @@ std::string TrainingFingerprint(const TrainerOptions& options,
         options.beta2, options.epsilon, options.weight_decay, options.max_grad_norm}) {
     number(value);
   }
-  // Where steps meet those of others, the same bytes are not promised, and how much memory is left
-  // changes from attempt to attempt.
-  const int64_t micro_batch = options.step_runner == nullptr ? options.micro_batch_tokens : 0;
   hash.Update(absl::StrCat(options.lora.rank, " ", options.epochs, " ", options.max_steps, " ",
-                           static_cast<int>(options.schedule.decay), " ", micro_batch, " ",
-                           options.seed, " ", options.shuffle, "\n"));
+                           static_cast<int>(options.schedule.decay), " ", options.seed, " ",
+                           options.shuffle, "\n"));
   // Only where it acts: states of runs from before there was such a term stay good.
   if (options.proximal_weight != 0.0) number(options.proximal_weight);
   for (Projection projection : options.lora.targets) {

@@ -54,8 +54,16 @@ absl::StatusOr<StepReport> TrainingJob::Finish(const LoraGradients& gradients,
   return report;
 }
 
+// What the bytes of the next steps depend on too; nothing where steps meet those of others, which
+// promises no bytes.
+std::string TrainingJob::MicroBatchOfBytes() const {
+  return options().step_runner == nullptr ? absl::StrCat(options().micro_batch_tokens) : "";
+}
+
 absl::StatusOr<std::string> TrainingJob::SaveState() const {
-  return optimizer_.Save({{"step", absl::StrCat(this->step())}, {"fingerprint", fingerprint()}});
+  return optimizer_.Save({{"step", absl::StrCat(this->step())},
+                          {"fingerprint", fingerprint()},
+                          {"micro_batch", MicroBatchOfBytes()}});
 }
 
 absl::Status TrainingJob::RestoreState(std::string_view bytes) {
@@ -71,6 +79,13 @@ absl::Status TrainingJob::RestoreState(std::string_view bytes) {
         if (saved_from->second != fingerprint()) {
           return absl::FailedPreconditionError(
               "checkpoint: was made with other options, rows or weights");
+        }
+        const auto micro_batch = metadata.find("micro_batch");
+        const std::string ours = MicroBatchOfBytes();
+        if (micro_batch != metadata.end() && !micro_batch->second.empty() && !ours.empty() &&
+            micro_batch->second != ours) {
+          return absl::FailedPreconditionError(absl::StrCat(
+              "checkpoint: was made with micro-batches of ", micro_batch->second, " tokens"));
         }
         return absl::OkStatus();
       }));

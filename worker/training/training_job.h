@@ -39,6 +39,8 @@ class TrainingJob : public TrainingPlan {
   absl::Status RestoreState(std::string_view bytes);
 
  private:
+  std::string MicroBatchOfBytes() const;
+
   const std::optional<LoraAdapter> anchor_;  // of the proximal term, if there is one
   LoraOptimizer optimizer_;
 };

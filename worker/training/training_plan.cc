@@ -129,7 +129,8 @@ void TrainingPlan::DealToProcesses(std::vector<StepRow>& rows) const {
 
 absl::Status TrainingPlan::CheckSameEverywhere() const {
   if (options_.exchange == nullptr) return absl::OkStatus();
-  return options_.exchange->RequireEqual("options, rows and weights", fingerprint_);
+  return options_.exchange->RequireEqual(
+      "options, rows and weights", absl::StrCat(fingerprint_, " ", options_.micro_batch_tokens));
 }
 
 double TrainingPlan::RowsLoss(const ModelWeights& weights, std::span<const StepRow> rows,

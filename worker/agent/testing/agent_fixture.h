@@ -10,9 +10,11 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <sstream>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_matchers.h"
@@ -22,6 +24,7 @@
 #include "worker/agent/testing/scripted_server.h"
 #include "worker/agent/training_settings.h"
 #include "worker/security/security_vector.h"
+#include "worker/training/joint_step.h"
 
 namespace wardtune::testing {
 
@@ -192,7 +195,11 @@ class AgentTest : public ::testing::Test {
   EventLog log_;
   WorkerClient client_;
   BaseScores scores_;
-  ComputeTurns turns_{clock_};
+  std::vector<size_t> jobs_in_step_;  // of joint steps; with the turn
+  ComputeTurns turns_{[this](std::span<TrainingJob* const> jobs) {
+    jobs_in_step_.push_back(jobs.size());
+    return RunJointStep(jobs, clock_);
+  }};
   MemoryShares memory_;
   std::optional<BaseModels> models_;
   std::unique_ptr<JobEnvironment> environment_;
