@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <functional>
 #include <future>
 #include <numeric>
 
@@ -12,6 +11,7 @@
 #include "formats/tar_archive.h"
 #include "worker/agent/adapter_export.h"
 #include "worker/agent/testing/agent_fixture.h"
+#include "worker/agent/testing/await.h"
 
 namespace wardtune {
 namespace {
@@ -23,6 +23,7 @@ using ::testing::Not;
 using ::testing::SizeIs;
 using ::wardtune::testing::AgentTest;
 using ::wardtune::testing::Artifact;
+using ::wardtune::testing::Await;
 using ::wardtune::testing::Inputs;
 using ::wardtune::testing::IsOk;
 using ::wardtune::testing::kSecretRow;
@@ -342,11 +343,8 @@ TEST_F(AgentTest, LeasesJobsOfOneBaseModelSideBySide) {
   server_.Offer(JobLease(1), JobInputs());
   // The job waits in mid-training until the other loop has asked for work.
   environment_->jobs_at_once = 2;
-  const absl::Duration patience = clock_.Monotonic() + absl::Minutes(1);
   server_.OnUpload([&](const Artifact::Header&) {
-    while (server_.lease_requests().size() < asked_before + 2 && clock_.Monotonic() < patience) {
-      clock_.Sleep(absl::Milliseconds(1));
-    }
+    Await([&] { return server_.lease_requests().size() >= asked_before + 2; });
     agent_->Stop();
     return grpc::Status::OK;
   });
@@ -358,14 +356,6 @@ TEST_F(AgentTest, LeasesJobsOfOneBaseModelSideBySide) {
   EXPECT_THAT(asked[asked_before], ElementsAre("baseModels/other", "baseModels/tiny"));
   EXPECT_THAT(asked[asked_before + 1], ElementsAre("baseModels/tiny"));
   ExpectFailure("WORKER_STOPPING", /*retryable=*/true);
-}
-
-// Polls, for a minute at most.
-void Await(const std::function<bool()>& what) {
-  SystemClock clock;
-  const absl::Duration patience = clock.Monotonic() + absl::Minutes(1);
-  while (!what() && clock.Monotonic() < patience) clock.Sleep(absl::Milliseconds(1));
-  EXPECT_TRUE(what());
 }
 
 TEST_F(AgentTest, JobsSideBySideTrainInOneStep) {

@@ -35,10 +35,8 @@ void ComputeTurns::PassOn() {
 }
 
 void ComputeTurns::Yield() {
-  absl::MutexLock lock(&mutex_);
-  taken_ = false;
-  Ticket ticket;
-  WaitInQueue(ticket);
+  PassOn();
+  Take();
 }
 
 size_t ComputeTurns::waiting() const {

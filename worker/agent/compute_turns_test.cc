@@ -8,6 +8,7 @@
 
 #include "base/status_matchers.h"
 #include "base/thread_pool.h"
+#include "worker/agent/testing/await.h"
 #include "worker/model/out_of_memory.h"
 #include "worker/model/testing/tiny_model.h"
 #include "worker/training/joint_step.h"
@@ -22,12 +23,7 @@ using ::testing::ElementsAre;
 using ::testing::SizeIs;
 
 void AwaitWaiting(const ComputeTurns& turns, size_t count) {
-  SystemClock clock;
-  const absl::Duration patience = clock.Monotonic() + absl::Minutes(1);
-  while (turns.waiting() < count) {
-    ASSERT_LT(clock.Monotonic(), patience);
-    clock.Sleep(absl::Milliseconds(1));
-  }
+  testing::Await([&] { return turns.waiting() >= count; });
 }
 
 TEST(ComputeTurns, TurnsComeInTheOrderInWhichTheyWereAskedFor) {
