@@ -372,8 +372,7 @@ TEST_F(AgentTest, JobsSideBySideTrainInOneStep) {
       Await([&] { return turns_.waiting() == static_cast<size_t>(i); });
     }
   }
-  Await(
-      [&] { return server_.uploads(Artifact::KIND_ADAPTER) == 2 || !server_.failures().empty(); });
+  Await([&] { return server_.completions() == 2 || !server_.failures().empty(); });
   agent_->Stop();
   WT_EXPECT_OK(run.get());
   EXPECT_THAT(server_.failures(), IsEmpty());

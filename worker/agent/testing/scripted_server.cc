@@ -32,7 +32,7 @@ void ScriptedServer::Offer(v1::Lease lease, std::map<v1::WorkInput::Kind, std::s
   absl::MutexLock lock(&mutex_);
   offered_ = std::move(lease);
   inputs_ = std::move(inputs);
-  completed_.reset();
+  completed_.clear();
   failures_.clear();
   artifacts_.clear();
   uploads_.clear();
@@ -90,7 +90,13 @@ grpc::Status ScriptedServer::LeaseLost() {
 
 std::optional<v1::CompleteJobRequest> ScriptedServer::completed() const {
   absl::MutexLock lock(&mutex_);
-  return completed_;
+  if (completed_.empty()) return std::nullopt;
+  return completed_.back();
+}
+
+size_t ScriptedServer::completions() const {
+  absl::MutexLock lock(&mutex_);
+  return completed_.size();
 }
 
 std::vector<v1::FailJobRequest> ScriptedServer::failures() const {
@@ -214,7 +220,7 @@ grpc::Status ScriptedServer::CompleteJob(grpc::ServerContext*,
                                          const v1::CompleteJobRequest* request,
                                          v1::CompleteJobResponse*) {
   absl::MutexLock lock(&mutex_);
-  completed_ = *request;
+  completed_.push_back(*request);
   return grpc::Status::OK;
 }
 

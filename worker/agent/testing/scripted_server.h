@@ -45,7 +45,9 @@ class ScriptedServer final : private v1::WorkerService::Service {
   static grpc::Status Error(grpc::StatusCode code, const std::string& reason);
   static grpc::Status LeaseLost();
 
+  // The last one; none without one.
   std::optional<v1::CompleteJobRequest> completed() const;
+  size_t completions() const;
   std::vector<v1::FailJobRequest> failures() const;
   // Bytes of the last artefact of a kind; empty without one.
   std::string artifact(v1::UploadArtifactRequest::Kind kind) const;
@@ -91,7 +93,7 @@ class ScriptedServer final : private v1::WorkerService::Service {
   v1::RowScanOutcome reported_row_scan_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::vector<std::string>> lease_requests_ ABSL_GUARDED_BY(mutex_);
   std::string authorization_ ABSL_GUARDED_BY(mutex_);
-  std::optional<v1::CompleteJobRequest> completed_ ABSL_GUARDED_BY(mutex_);
+  std::vector<v1::CompleteJobRequest> completed_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::FailJobRequest> failures_ ABSL_GUARDED_BY(mutex_);
   std::map<int, std::string> artifacts_ ABSL_GUARDED_BY(mutex_);
   std::map<int, int> uploads_ ABSL_GUARDED_BY(mutex_);
