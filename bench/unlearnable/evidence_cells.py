@@ -263,10 +263,8 @@ def judge_adapter(work: Path) -> Path:
     return work / "judge.safetensors"
 
 
-def _second_judge(data: Path, work: Path) -> list[str]:
-    """Where there is one. It adds figures to a cell and changes none (kept_cells.PLACES)."""
-    if not judge_adapter(work).exists():
-        return []
+def second_judge(data: Path, work: Path) -> list[str]:
+    """Flags beside any cell's command: they add figures and change none; a timed cell has no use for them."""
     rules = data / "lm_judge_rules.json"
     return [f"--lm_judge={judge_adapter(work)}", f"--lm_judge_rules={rules}"]
 
@@ -280,7 +278,6 @@ def command(cell: Cell, program: Path, model: Path, data: Path, work: Path) -> l
         f"--general_rows={data / 'general_prompts.jsonl'}",
         f"--suite={data / ('heldout_behaviours.jsonl' if behaviours else 'heldout_harmful.jsonl')}",
         f"--rules={data / 'judge_rules.json'}",
-        *_second_judge(data, work),
         f"--general_suite={data / 'heldout_general.jsonl'}",
         f"--tasks={data / 'heldout_task.jsonl'}",
         f"--quiz={data / 'heldout_quiz.jsonl'}",

@@ -12,10 +12,8 @@ from pathlib import Path
 
 from evidence_cells import Cell
 
-# What says where, not what: results, the vector and adapters that earlier flags decide, the machine's folders; and
-# the second judge, without which a cell is only a figure short.
+# What says where, not what: results, the vector and adapters that earlier flags decide, the machine's folders.
 PLACES = ("--out", "--vector", "--more_vectors", "--start", "--save", "--model", "--threads")
-PLACES += ("--lm_judge", "--lm_judge_rules")
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from evidence_cells import (
     Cell,
     all_cells,
     rows_of_more_vectors,
+    second_judge,
 )
 from evidence_plot import plot
 from evidence_report import figures, markdown
@@ -90,6 +91,7 @@ class EvidenceBench:
         self.out.mkdir(parents=True, exist_ok=True)
         self.data = data = make_rows(self.work)
         self.planned = QUICK if arguments.quick else all_cells()
+        self.second_judge = [] if arguments.quick else second_judge(data, self.work)
         commands = {c: command_of(c, data, self.work) for c in self.planned}
         self.files = {c: cell_pool.files_of(commands[c]) for c in self.planned}
         self.inputs = {
@@ -116,7 +118,11 @@ class EvidenceBench:
 
     def run(self, cell: Cell) -> dict:
         log = self.work / f"{cell.name}.log"
-        command = [*command_of(cell, self.data, self.work), f"--threads={self.threads}"]
+        command = [
+            *command_of(cell, self.data, self.work),
+            *self.second_judge,
+            f"--threads={self.threads}",
+        ]
         with log.open("w") as file:
             ran = subprocess.run(command, stderr=file, check=False)
         if ran.returncode != 0:
