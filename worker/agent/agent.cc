@@ -123,7 +123,8 @@ absl::StatusOr<bool> Agent::RunOne(absl::Duration wait) {
   WT_ASSIGN_OR_RETURN(const std::optional<v1::Lease> lease, LeaseNext(wait));
   if (!lease.has_value()) return false;
   const absl::Duration leased_at = clock_.Monotonic();
-  EndLease(RunLease(*lease), leased_at);
+  RunLease(*lease, leased_at);
+  EndLease();
   return true;
 }
 
@@ -154,9 +155,13 @@ absl::StatusOr<Agent::LeaseQuestion> Agent::WhatToLease() {
   return LeaseQuestion{std::move(models), kLeaseWait};
 }
 
-void Agent::EndLease(const std::string& failure, absl::Duration leased_at) {
+void Agent::EndLease() {
   absl::MutexLock lock(&mutex_);
   if (--running_ == 0) leased_ = 0;
+}
+
+void Agent::LearnFromEnd(const std::string& failure, absl::Duration leased_at) {
+  absl::MutexLock lock(&mutex_);
   if (failure == kBaseModelMismatch || failure == kSecurityVectorKeyMismatch) {
     // Those that were leased together fail together.
     if (leased_at >= failed_at_) {
@@ -164,6 +169,7 @@ void Agent::EndLease(const std::string& failure, absl::Duration leased_at) {
     }
     failed_at_ = clock_.Monotonic();
     stand_back_until_ = failed_at_ + stand_back_;
+    client_.InterruptLeasing();  // by another loop, which would be given the same job at once
   } else if (leased_at >= failed_at_) {  // what began before says nothing of a cause since mended
     stand_back_ = absl::ZeroDuration();
   }
@@ -192,7 +198,7 @@ void Agent::Wait(absl::Duration duration) {
   }
 }
 
-std::string Agent::RunLease(const v1::Lease& lease) {
+void Agent::RunLease(const v1::Lease& lease, absl::Duration leased_at) {
   log_.Write("leased", {{"work", lease.work()},
                         {"attempt", int64_t{lease.attempt()}},
                         {"base_model", lease.base_model()}});
@@ -207,24 +213,24 @@ std::string Agent::RunLease(const v1::Lease& lease) {
   const StopReason stop_reason = keeper.stop_reason();
   if (status.ok()) {
     log_.Write("completed", {{"work", lease.work()}, {"attempt", int64_t{lease.attempt()}}});
-    return "";
+    return LearnFromEnd("", leased_at);
   }
   if (stop_reason == StopReason::kLeaseLost) {
     log_.Write("lease_lost", {{"work", lease.work()}, {"attempt", int64_t{lease.attempt()}}});
-    return "";
+    return LearnFromEnd("", leased_at);
   }
   const v1::FailJobRequest failure = FailureMessage(lease, status, stop_reason, attempt.row_scan());
   log_.Write("failed", {{"work", lease.work()},
                         {"attempt", int64_t{lease.attempt()}},
                         {"reason", failure.cancelled() ? "CANCELLED" : failure.error_code()},
                         {"message", failure.error_message()}});
+  LearnFromEnd(failure.error_code(), leased_at);  // from the report on the job is anyone's
   const absl::Status reported = client_.FailJob(
       failure, [&] { return stopping_ || keeper.stop_reason() == StopReason::kLeaseLost; });
   if (!reported.ok()) {
     log_.Write("failure_not_reported",
                {{"work", lease.work()}, {"code", absl::StatusCodeToString(reported.code())}});
   }
-  return failure.error_code();
 }
 
 void Agent::Stop() {

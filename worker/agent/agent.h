@@ -55,10 +55,13 @@ class Agent {
     absl::Duration longest_wait;
   };
   absl::StatusOr<LeaseQuestion> WhatToLease();
-  // Returns the reason that was reported; empty when the job succeeded, was cancelled or lost.
-  std::string RunLease(const v1::Lease& lease);
-  // Ends what LeaseNext began at `leased_at`.
-  void EndLease(const std::string& failure, absl::Duration leased_at);
+  // The lease was taken at `leased_at`, on clock_'s monotonic time.
+  void RunLease(const v1::Lease& lease, absl::Duration leased_at);
+  // Ends what LeaseNext began.
+  void EndLease();
+  // Whether and how long to stand back after a lease ended with this reason, empty where it did not
+  // fail.
+  void LearnFromEnd(const std::string& failure, absl::Duration leased_at);
   void StandBackIfNeeded();
   // Whether a loop goes on after such an error of RunOne, once it has waited.
   bool GoesOnAfter(absl::StatusCode code);

@@ -380,6 +380,28 @@ TEST_F(AgentTest, JobsSideBySideTrainInOneStep) {
   EXPECT_EQ(std::accumulate(jobs_in_step_.begin(), jobs_in_step_.end(), size_t{0}), 2 * 12);
 }
 
+// A loop that waited beside one whose job failed was given that job's next attempt at once.
+TEST_F(AgentTest, NoLoopWaitsForWhatAnotherIsNotSetUpFor) {
+  ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
+  environment_->jobs_at_once = 2;
+  v1::Lease unfit = JobLease(1);
+  unfit.set_base_sha256(std::string(64, '0'));
+  server_.Offer(unfit, JobInputs());
+  server_.OnFailure([&] {
+    Await([&] { return server_.waiting_for_lease() == 0; });
+    EXPECT_EQ(server_.interrupted_leases(), 1);
+    agent_->Stop();
+  });
+  std::future<absl::Status> run;
+  {
+    const ComputeTurns::Turn until_the_other_loop_waits(turns_);
+    run = std::async(std::launch::async, [&] { return agent_->Run(); });
+    Await([&] { return turns_.waiting() == 1 && server_.waiting_for_lease() == 1; });
+  }
+  WT_EXPECT_OK(run.get());
+  ExpectFailure("BASE_MODEL_MISMATCH", /*retryable=*/true);
+}
+
 TEST_F(AgentTest, EveryLoopEndsWhereTheKeyIsRefused) {
   environment_->jobs_at_once = 3;
   server_.BreakNextLease(grpc::StatusCode::UNAUTHENTICATED);

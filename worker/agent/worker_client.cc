@@ -113,10 +113,17 @@ absl::StatusOr<std::optional<v1::Lease>> WorkerClient::LeaseJob(
   return std::move(*response.mutable_lease());
 }
 
-void WorkerClient::StopLeasing() {
+void WorkerClient::InterruptLeasing() {
   absl::MutexLock lock(&mutex_);
-  leasing_stopped_ = true;
   for (grpc::ClientContext* context : leasing_) context->TryCancel();
+}
+
+void WorkerClient::StopLeasing() {
+  {
+    absl::MutexLock lock(&mutex_);
+    leasing_stopped_ = true;
+  }
+  InterruptLeasing();
 }
 
 absl::StatusOr<v1::HeartbeatResponse> WorkerClient::Heartbeat(const v1::HeartbeatRequest& request) {

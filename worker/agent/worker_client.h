@@ -71,7 +71,9 @@ class WorkerClient {
   absl::Status ReplaceSealedVersion(const v1::SealedVersion& replaced, std::string_view bytes,
                                     const GiveUp& give_up);
 
-  // Ends the waiting LeaseJob calls with CANCELLED, now and from now on.
+  // Ends the waiting LeaseJob calls with CANCELLED.
+  void InterruptLeasing();
+  // The same, and any that comes later.
   void StopLeasing();
 
  private:

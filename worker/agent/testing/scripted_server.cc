@@ -45,6 +45,11 @@ void ScriptedServer::OnUpload(
   on_upload_ = std::move(call);
 }
 
+void ScriptedServer::OnFailure(std::function<void()> call) {
+  absl::MutexLock lock(&mutex_);
+  on_failure_ = std::move(call);
+}
+
 void ScriptedServer::BreakNextLease(grpc::StatusCode code) {
   absl::MutexLock lock(&mutex_);
   lease_code_ = code;
@@ -142,6 +147,19 @@ grpc::Status ScriptedServer::LeaseJob(grpc::ServerContext* context,
   }
   const grpc::StatusCode code = std::exchange(lease_code_, grpc::StatusCode::OK);
   if (code != grpc::StatusCode::OK) return {code, "scripted"};
+  // In slices, as a call that was cancelled wakes nobody.
+  const auto offered = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return offered_.has_value(); };
+  absl::Duration left = absl::Seconds(request->wait().seconds());
+  ++waiting_for_lease_;
+  for (constexpr absl::Duration kSlice = absl::Milliseconds(2);
+       left > absl::ZeroDuration() && !context->IsCancelled(); left -= kSlice) {
+    if (mutex_.AwaitWithTimeout(absl::Condition(&offered), kSlice)) break;
+  }
+  --waiting_for_lease_;
+  if (context->IsCancelled()) {
+    ++interrupted_leases_;
+    return grpc::Status::CANCELLED;
+  }
   if (offered_.has_value()) *response->mutable_lease() = *std::exchange(offered_, std::nullopt);
   return grpc::Status::OK;
 }
@@ -149,6 +167,16 @@ grpc::Status ScriptedServer::LeaseJob(grpc::ServerContext* context,
 std::vector<std::vector<std::string>> ScriptedServer::lease_requests() const {
   absl::MutexLock lock(&mutex_);
   return lease_requests_;
+}
+
+int ScriptedServer::waiting_for_lease() const {
+  absl::MutexLock lock(&mutex_);
+  return waiting_for_lease_;
+}
+
+int ScriptedServer::interrupted_leases() const {
+  absl::MutexLock lock(&mutex_);
+  return interrupted_leases_;
 }
 
 grpc::Status ScriptedServer::Heartbeat(grpc::ServerContext*, const v1::HeartbeatRequest* request,
@@ -228,6 +256,10 @@ grpc::Status ScriptedServer::FailJob(grpc::ServerContext*, const v1::FailJobRequ
                                      v1::FailJobResponse*) {
   absl::MutexLock lock(&mutex_);
   failures_.push_back(*request);
+  const auto call = on_failure_;
+  mutex_.Unlock();
+  if (call) call();
+  mutex_.Lock();
   return grpc::Status::OK;
 }
 

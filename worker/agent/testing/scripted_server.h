@@ -26,10 +26,12 @@ class ScriptedServer final : private v1::WorkerService::Service {
 
   std::string address() const;
 
-  // The next LeaseJob gets `lease`, its inputs filled from `inputs`.
+  // The next LeaseJob gets `lease`, its inputs filled from `inputs`, or one that waits already.
   void Offer(v1::Lease lease, std::map<v1::WorkInput::Kind, std::string> inputs);
   // The next LeaseJob ends with this code, as when the server stops.
   void BreakNextLease(grpc::StatusCode code);
+  // Called after a failure was stored.
+  void OnFailure(std::function<void()> call);
   // Blocks until the worker has reported a failure; false when none comes within half a minute.
   bool AwaitFailure();
   // Called with every artefact before it is stored; what it returns is the answer.
@@ -59,6 +61,10 @@ class ScriptedServer final : private v1::WorkerService::Service {
   void Quarantine(int count);
   // The base models that each LeaseJob so far asked for.
   std::vector<std::vector<std::string>> lease_requests() const;
+  // LeaseJob calls that wait for an offer.
+  int waiting_for_lease() const;
+  // Those that the worker ended while they waited.
+  int interrupted_leases() const;
   // Value of the `authorization` header of the last LeaseJob.
   std::string authorization() const;
 
@@ -84,6 +90,7 @@ class ScriptedServer final : private v1::WorkerService::Service {
   std::map<v1::WorkInput::Kind, std::string> inputs_ ABSL_GUARDED_BY(mutex_);
   std::function<grpc::Status(const v1::UploadArtifactRequest::Header&)> on_upload_
       ABSL_GUARDED_BY(mutex_);
+  std::function<void()> on_failure_ ABSL_GUARDED_BY(mutex_);
   grpc::StatusCode lease_code_ ABSL_GUARDED_BY(mutex_) = grpc::StatusCode::OK;
   int quarantine_ ABSL_GUARDED_BY(mutex_) = 0;
   bool cancel_ ABSL_GUARDED_BY(mutex_) = false;
@@ -92,6 +99,8 @@ class ScriptedServer final : private v1::WorkerService::Service {
   v1::HeartbeatRequest last_heartbeat_ ABSL_GUARDED_BY(mutex_);
   v1::RowScanOutcome reported_row_scan_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::vector<std::string>> lease_requests_ ABSL_GUARDED_BY(mutex_);
+  int waiting_for_lease_ ABSL_GUARDED_BY(mutex_) = 0;
+  int interrupted_leases_ ABSL_GUARDED_BY(mutex_) = 0;
   std::string authorization_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::CompleteJobRequest> completed_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::FailJobRequest> failures_ ABSL_GUARDED_BY(mutex_);
