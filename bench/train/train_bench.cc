@@ -48,6 +48,7 @@ ABSL_FLAG(int64_t, micro_batch_tokens, wardtune::TrainerOptions().micro_batch_to
           "most tokens that go through the model at once");
 ABSL_FLAG(std::string, start, "", "PEFT folder of the adapter to start from; empty: by the seed");
 ABSL_FLAG(bool, recompute, false, "keep only the layers' inputs");
+ABSL_FLAG(bool, share_prefixes, true, "tokens that rows begin with alike go through once");
 ABSL_FLAG(int64_t, fold_rank, 0, "rank of a small random adapter to fold in first; 0: none");
 ABSL_FLAG(bool, frozen, false,
           "run that adapter beside the weights instead, as jobs with guard rows do");
@@ -104,6 +105,7 @@ absl::Status SetOptions(FileSystem& files, const ModelConfig& config, TrainerOpt
   options.micro_batch_tokens = absl::GetFlag(FLAGS_micro_batch_tokens);
   options.max_row_tokens = config.max_positions;
   options.recompute_activations = absl::GetFlag(FLAGS_recompute);
+  options.share_prefixes = absl::GetFlag(FLAGS_share_prefixes);
   options.shuffle = false;
   if (!absl::GetFlag(FLAGS_start).empty()) {
     WT_ASSIGN_OR_RETURN(options.start, LoadPeftFolder(files, absl::GetFlag(FLAGS_start), config));

@@ -87,7 +87,7 @@ at::Tensor AttentionBlock(const Pass& pass, int64_t number, const at::Tensor& no
   if (pass.hooks.attention) {
     attention.out = pass.hooks.attention(number, qkv);
   } else {
-    attention = PackedAttention(qkv, pass.tokens.offsets, config);
+    attention = PackedAttention(qkv, pass.tokens, config);
   }
   at::Tensor out =
       Linear(pass, number, FusedLinear::kO, attention.out, keep, pass.scratch.projected);
@@ -130,27 +130,6 @@ Residual RunLayer(const Pass& pass, int64_t number, const Residual& input, Layer
 }
 
 }  // namespace
-
-PackedTokens PackTokens(std::span<const std::span<const int32_t>> sequences, at::Device device) {
-  PackedTokens packed;
-  packed.offsets.push_back(0);
-  for (const auto& sequence : sequences) {
-    packed.offsets.push_back(packed.offsets.back() + static_cast<int64_t>(sequence.size()));
-  }
-  at::Tensor ids = at::empty({packed.offsets.back()}, at::kLong);
-  at::Tensor positions = at::empty({packed.offsets.back()}, at::kLong);
-  int64_t* id = ids.data_ptr<int64_t>();
-  int64_t* position = positions.data_ptr<int64_t>();
-  for (const auto& sequence : sequences) {
-    for (size_t i = 0; i < sequence.size(); ++i) {
-      *id++ = sequence[i];
-      *position++ = static_cast<int64_t>(i);
-    }
-  }
-  packed.ids = ids.to(device);
-  packed.positions = positions.to(device);
-  return packed;
-}
 
 at::Tensor NormalizeQueryKey(const at::Tensor& qkv, const LayerWeights& layer,
                              const ModelConfig& config) {

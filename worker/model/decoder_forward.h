@@ -12,19 +12,11 @@
 #include "worker/model/lora_runtime.h"
 #include "worker/model/model_weights.h"
 #include "worker/model/packed_attention.h"
+#include "worker/model/packed_tokens.h"
 #include "worker/model/packed_weights.h"
 #include "worker/model/tensor_ops.h"
 
 namespace wardtune {
-
-// Sequences one behind the other, without padding.
-struct PackedTokens {
-  at::Tensor ids;                // [rows] int64, on the model's device
-  at::Tensor positions;          // [rows] int64, from 0 in each sequence
-  std::vector<int64_t> offsets;  // sequences + 1 row numbers
-};
-// REQUIRES: no empty sequence.
-PackedTokens PackTokens(std::span<const std::span<const int32_t>> sequences, at::Device device);
 
 // What the backward pass of one layer needs. Normalised inputs and activations are recomputed from
 // it; with H = hidden, F = intermediate the layer keeps about 2H + qkv + query + 2F numbers a

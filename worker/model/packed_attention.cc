@@ -103,6 +103,26 @@ Bf16Attention OwnKernelArgs(const at::Tensor& qkv, const AttentionResult& result
           .logsumexp = result.logsumexp[0].data_ptr<float>()};
 }
 
+// The gradient of rows that sequences share is the sum over their copies, taken in fp32.
+at::Tensor SumCopies(const at::Tensor& d_whole, const WholeSequences& whole) {
+  at::Tensor d_rows = d_whole.index_select(0, whole.first);
+  const std::vector<WholeSequences::Copy>& copies = whole.copies;
+  for (size_t i = 0; i < copies.size();) {
+    size_t end = i;
+    int64_t longest = 0;
+    for (; end < copies.size() && copies[end].row == copies[i].row; ++end) {
+      longest = std::max(longest, copies[end].tokens);
+    }
+    const at::Tensor rows = d_rows.narrow(0, copies[i].row, longest);
+    const at::Tensor sum = rows.to(at::kFloat);
+    for (; i < end; ++i) {
+      sum.narrow(0, 0, copies[i].tokens).add_(d_whole.narrow(0, copies[i].begin, copies[i].tokens));
+    }
+    rows.copy_(sum);
+  }
+  return d_rows;
+}
+
 // Runs the kernel for every (sequence, key head); threads take the longest sequences first.
 void ForEachKeyHead(const Bf16AttentionKernels& kernels, const Bf16Attention& args,
                     const std::vector<int64_t>& offsets, bool backward) {
@@ -198,6 +218,31 @@ at::Tensor PackedAttentionGradient(const at::Tensor& d_out, const at::Tensor& qk
     rows.narrow(1, q + kv, kv).copy_(ToRows(gradient.v, config.num_kv_heads));
   }
   return d_qkv;
+}
+
+AttentionResult PackedAttention(const at::Tensor& qkv, const PackedTokens& tokens,
+                                const ModelConfig& config) {
+  if (!tokens.whole.has_value()) return PackedAttention(qkv, tokens.offsets, config);
+  const WholeSequences& whole = *tokens.whole;
+  AttentionResult result = PackedAttention(qkv.index_select(0, whole.rows), whole.offsets, config);
+  result.out = result.out.index_select(0, whole.first);
+  return result;
+}
+
+at::Tensor PackedAttentionGradient(const at::Tensor& d_out, const at::Tensor& qkv,
+                                   const AttentionResult& forward, const PackedTokens& tokens,
+                                   const ModelConfig& config) {
+  if (!tokens.whole.has_value()) {
+    return PackedAttentionGradient(d_out, qkv, forward, tokens.offsets, config);
+  }
+  const WholeSequences& whole = *tokens.whole;
+  // What comes back reaches a shared row once; its copies give keys and values alone.
+  at::Tensor d_whole_out = at::zeros({whole.offsets.back(), d_out.size(1)}, d_out.options());
+  d_whole_out.index_copy_(0, whole.first, d_out);
+  const AttentionResult whole_forward{forward.out.index_select(0, whole.rows), forward.logsumexp};
+  return SumCopies(PackedAttentionGradient(d_whole_out, qkv.index_select(0, whole.rows),
+                                           whole_forward, whole.offsets, config),
+                   whole);
 }
 
 }  // namespace wardtune

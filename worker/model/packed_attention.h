@@ -9,12 +9,14 @@
 #include <vector>
 
 #include "worker/model/model_config.h"
+#include "worker/model/packed_tokens.h"
 
 namespace wardtune {
 
 struct AttentionResult {
   at::Tensor out;  // [rows, heads * head_dim]
-  // What the backward pass needs. Our own kernels leave one tensor, the log-sum-exp [heads, rows].
+  // What the backward pass needs, of whole sequences. Our own kernels leave one tensor, the
+  // log-sum-exp [heads, rows].
   // LibTorch's leave one per sequence, [1, heads, length]; undefined entries are recomputed.
   std::vector<at::Tensor> logsumexp;
 };
@@ -24,10 +26,17 @@ struct AttentionResult {
 AttentionResult PackedAttention(const at::Tensor& qkv, const std::vector<int64_t>& offsets,
                                 const ModelConfig& config);
 
+// The same where sequences may share rows.
+AttentionResult PackedAttention(const at::Tensor& qkv, const PackedTokens& tokens,
+                                const ModelConfig& config);
+
 // The gradient of qkv, given that of out.
 at::Tensor PackedAttentionGradient(const at::Tensor& d_out, const at::Tensor& qkv,
                                    const AttentionResult& forward,
                                    const std::vector<int64_t>& offsets, const ModelConfig& config);
+at::Tensor PackedAttentionGradient(const at::Tensor& d_out, const at::Tensor& qkv,
+                                   const AttentionResult& forward, const PackedTokens& tokens,
+                                   const ModelConfig& config);
 
 }  // namespace wardtune
 

@@ -73,6 +73,36 @@ void ExpectMatches(ModelConfig config, const std::vector<int64_t>& lengths) {
   }
 }
 
+// The second and the third of four sequences begin with rows of the first.
+void ExpectMatchesWhereRowsAreShared(ModelConfig config) {
+  const std::vector<std::vector<int32_t>> ids = {std::vector<int32_t>(70), std::vector<int32_t>(50),
+                                                 std::vector<int32_t>(90),
+                                                 std::vector<int32_t>(33)};
+  const std::vector<SharedPrefix> prefixes = {{0, 0}, {0, 40}, {0, 45}, {0, 0}};
+  const PackedTokens tokens =
+      PackTokens(std::vector<std::span<const int32_t>>(ids.begin(), ids.end()), at::kCPU, prefixes);
+  ASSERT_EQ(tokens.offsets.back(), 70 + 10 + 45 + 33);
+  const at::Tensor qkv =
+      Random(tokens.offsets.back(), config.query_size() + 2 * config.kv_size(), 1);
+  const at::Tensor d_out = Random(tokens.offsets.back(), config.query_size(), 2);
+
+  at::Tensor plain = qkv.to(at::kFloat);
+  plain.requires_grad_(true);
+  const at::Tensor expected =
+      Reference(plain.index_select(0, tokens.whole->rows), tokens.whole->offsets, config)
+          .index_select(0, tokens.whole->first);
+  expected.backward(d_out.to(at::kFloat));
+
+  const AttentionResult result = PackedAttention(qkv, tokens, config);
+  const at::Tensor d_qkv = PackedAttentionGradient(d_out, qkv, result, tokens, config);
+  EXPECT_LT(RelativeError(result.out, expected.detach()), 6e-3);
+  for (const auto& [begin, count] : {std::pair{0, 45}, {45, 25}, {70, 10}, {80, 45}, {125, 33}}) {
+    EXPECT_LT(RelativeError(d_qkv.narrow(0, begin, count), plain.grad().narrow(0, begin, count)),
+              1.2e-2)
+        << "rows from " << begin;
+  }
+}
+
 ModelConfig Config(int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t window = 0) {
   ModelConfig config;
   config.num_heads = heads;
@@ -90,6 +120,12 @@ TEST(PackedAttentionTest, OtherHeadSizes) {
   ExpectMatches(Config(2, 2, 32), {5, 70});
   ExpectMatches(Config(4, 1, 128), {100, 3});
   ExpectMatches(Config(2, 1, 24), {40, 9});  // LibTorch's kernel
+}
+
+TEST(PackedAttentionTest, RowsThatSequencesShare) {
+  ExpectMatchesWhereRowsAreShared(Config(6, 2, 64));
+  ExpectMatchesWhereRowsAreShared(Config(4, 2, 64, 40));
+  ExpectMatchesWhereRowsAreShared(Config(2, 1, 24));  // LibTorch's kernel
 }
 
 TEST(PackedAttentionTest, SlidingWindow) {

@@ -136,7 +136,7 @@ void AttentionGradient(const Pass& pass, size_t number, const LayerActivations& 
   const LinearGradient o(pass, number, FusedLinear::kO, dx);
   o.Accumulate(saved.attention.out, saved);
   at::Tensor d_qkv =
-      PackedAttentionGradient(o.Input(), saved.qkv, saved.attention, pass.tokens.offsets, config);
+      PackedAttentionGradient(o.Input(), saved.qkv, saved.attention, pass.tokens, config);
   ApplyRope(d_qkv, pass.rope, config.num_heads + config.num_kv_heads, config.head_dim,
             /*inverse=*/true);
   if (config.qk_norm) QueryKeyNormGradient(saved.qkv_raw, layer, config, d_qkv);

@@ -13,6 +13,7 @@
 #include "worker/training/full_parameter_optimizer.h"
 #include "worker/training/gradient_exchange.h"
 #include "worker/training/memory_estimate.h"
+#include "worker/training/row_prefixes.h"
 #include "worker/training/trainer_validation.h"
 #include "worker/training/training_plan.h"
 
@@ -166,9 +167,9 @@ class ProjectionTrainer final : public FullParameterTrainer {
 
   double RunMicroBatch(std::span<const StepRow> rows, int64_t stream_tokens) {
     const ModelWeights& weights = *models_[model_of_[rows[0].stream]].working;
-    std::vector<std::span<const int32_t>> views;
-    for (const StepRow& row : rows) views.emplace_back(plan_.RowOf(row).ids);
-    const PackedTokens tokens = PackTokens(views, weights.device);
+    std::vector<const TrainingRow*> packed;
+    for (const StepRow& row : rows) packed.push_back(&plan_.RowOf(row));
+    const PackedTokens tokens = PackRows(packed, plan_.options().share_prefixes, weights.device);
     std::vector<LayerActivations> activations;
     ForwardHooks hooks;
     hooks.activations = &activations;

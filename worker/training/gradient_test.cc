@@ -39,21 +39,38 @@ ModelWeights DifferentiableCopy(ModelWeights weights) {
   return weights;
 }
 
+// The last two begin as the third does.
+std::vector<std::vector<int32_t>> Sequences() {
+  std::vector<std::vector<int32_t>> sequences;
+  for (int32_t length : {9, 2, 14, 13, 10}) {
+    std::vector<int32_t> sequence;
+    for (int32_t i = 0; i < length; ++i) sequence.push_back((length * 17 + i * 31) % 67);
+    sequences.push_back(sequence);
+  }
+  std::copy_n(sequences[2].begin(), 7, sequences[3].begin());
+  std::copy_n(sequences[2].begin(), 5, sequences[4].begin());
+  return sequences;
+}
+std::vector<SharedPrefix> Prefixes() { return {{0, 0}, {0, 0}, {0, 0}, {2, 7}, {2, 5}}; }
+
 // A decoder in plain differentiable operations, one sequence at a time.
 class ReferenceDecoder {
  public:
   ReferenceDecoder(const ModelWeights& weights, const LoraRuntime& lora)
       : weights_(DifferentiableCopy(weights)), config_(weights_.config), lora_(lora) {}
 
-  // Mean negative log-likelihood of tokens 1.. of every sequence.
+  // Mean negative log-likelihood of the tokens after what each sequence shares, and its first.
   at::Tensor Loss(const std::vector<std::vector<int32_t>>& sequences) const {
     std::vector<at::Tensor> losses;
-    for (const auto& sequence : sequences) {
+    for (size_t s = 0; s < sequences.size(); ++s) {
+      const std::vector<int32_t>& sequence = sequences[s];
+      const int64_t shared = Prefixes()[s].tokens;
       const std::vector<int64_t> ids(sequence.begin(), sequence.end());
       const at::Tensor all = at::tensor(ids, at::kLong);
       const int64_t n = all.size(0);
-      const at::Tensor log_p = at::log_softmax(Logits(all), -1).narrow(0, 0, n - 1);
-      losses.push_back(log_p.gather(1, all.narrow(0, 1, n - 1).unsqueeze(1)).neg());
+      const at::Tensor log_p = at::log_softmax(Logits(all), -1).narrow(0, shared, n - 1 - shared);
+      losses.push_back(
+          log_p.gather(1, all.narrow(0, 1 + shared, n - 1 - shared).unsqueeze(1)).neg());
     }
     return at::cat(losses, 0).mean();
   }
@@ -126,16 +143,6 @@ class ReferenceDecoder {
   const LoraRuntime& lora_;
 };
 
-std::vector<std::vector<int32_t>> Sequences() {
-  std::vector<std::vector<int32_t>> sequences;
-  for (int32_t length : {9, 2, 14}) {
-    std::vector<int32_t> sequence;
-    for (int32_t i = 0; i < length; ++i) sequence.push_back((length * 17 + i * 31) % 67);
-    sequences.push_back(sequence);
-  }
-  return sequences;
-}
-
 // An adapter whose B is not zero, so that every gradient flows.
 LoraAdapter BusyAdapter(const ModelConfig& config, const std::vector<Projection>& targets) {
   LoraAdapter adapter = *InitLora(config, {.rank = 3, .alpha = 6.0, .targets = targets}, 11);
@@ -156,14 +163,15 @@ struct Result {
   std::vector<at::Tensor> attention_gradients;
 };
 
-// Forward and backward of the engine over the packed sequences, all tokens but the first
-// supervised. `shifts` are added to the attention's outputs, per layer, if there are any.
+// Forward and backward of the engine over the packed sequences, all tokens supervised but their
+// first and what they share. `shifts` are added to the attention's outputs, per layer, if there are
+// any.
 Result RunEngine(const ModelWeights& weights, const LoraRuntime& lora,
                  const std::vector<std::vector<int32_t>>& sequences,
                  std::span<const at::Tensor> shifts = {}) {
   const c10::InferenceMode guard;
   std::vector<std::span<const int32_t>> views(sequences.begin(), sequences.end());
-  const PackedTokens tokens = PackTokens(views, at::kCPU);
+  const PackedTokens tokens = PackTokens(views, at::kCPU, Prefixes());
   std::vector<LayerActivations> activations;
   ForwardHooks hooks;
   hooks.activations = &activations;
@@ -172,7 +180,7 @@ Result RunEngine(const ModelWeights& weights, const LoraRuntime& lora,
   std::vector<int64_t> rows;
   std::vector<int64_t> targets;
   for (size_t s = 0; s < sequences.size(); ++s) {
-    for (size_t i = 1; i < sequences[s].size(); ++i) {
+    for (size_t i = 1 + Prefixes()[s].tokens; i < sequences[s].size(); ++i) {
       rows.push_back(tokens.offsets[s] + static_cast<int64_t>(i) - 1);
       targets.push_back(sequences[s][i]);
     }

@@ -9,6 +9,7 @@
 #include "worker/model/torch_boundary.h"
 #include "worker/model/torch_ops.h"
 #include "worker/training/micro_batch_plan.h"
+#include "worker/training/row_prefixes.h"
 
 namespace wardtune {
 namespace {
@@ -45,14 +46,8 @@ class JointStep {
 
   void Run() {
     if (!rows_.empty()) {
-      std::vector<int64_t> lengths;
-      std::vector<bool> held;
-      for (const JointRow& row : rows_) {
-        lengths.push_back(static_cast<int64_t>(RowOf(row).ids.size()));
-        held.push_back(StreamOf(row).kl_slack > 0.0);
-      }
       const int64_t lanes = LanesOn(WeightsOf(rows_[0])->device);
-      for (const LaneRound& round : PlanStep(lengths, TokenBudget(), lanes, held)) RunRound(round);
+      for (const LaneRound& round : PlanStep(RowsToPlan(), TokenBudget(), lanes)) RunRound(round);
     }
     for (Share& share : shares_) AddUpLanes(share);
   }
@@ -142,6 +137,31 @@ class JointStep {
                      [&](const JointRow& a, const JointRow& b) { return place(a) < place(b); });
   }
 
+  // Else a job's products would have the sizes that another's rows say.
+  bool SharesPrefixes(MicroBatch batch) const {
+    return batch.front().share == batch.back().share &&
+           shares_[batch.front().share].job->options().share_prefixes;
+  }
+
+  StepRows RowsToPlan() const {
+    StepRows plan;
+    for (const JointRow& row : rows_) {
+      plan.lengths.push_back(static_cast<int64_t>(RowOf(row).ids.size()));
+      plan.held.push_back(StreamOf(row).kl_slack > 0.0);
+    }
+    plan.shared.resize(rows_.size(), 0);
+    if (!SharesPrefixes(rows_)) return plan;
+    for (size_t begin = 0; begin < rows_.size();) {
+      const size_t end = EndOfStream(rows_, begin);
+      const int64_t common = CommonPrefix(RowsOf(MicroBatch(rows_).subspan(begin, end - begin)));
+      std::fill(plan.shared.begin() + static_cast<std::ptrdiff_t>(begin),
+                plan.shared.begin() + static_cast<std::ptrdiff_t>(end), common);
+      plan.prefix_tokens += common;
+      begin = end;
+    }
+    return plan;
+  }
+
   // What memory allows is decided for each job before its first step: the least counts.
   int64_t TokenBudget() const {
     int64_t budget = std::numeric_limits<int64_t>::max();
@@ -176,26 +196,53 @@ class JointStep {
     }
   }
 
-  // The rows of each job's stream in a micro-batch lie side by side.
+  std::vector<const TrainingRow*> RowsOf(MicroBatch batch) const {
+    std::vector<const TrainingRow*> rows;
+    for (const JointRow& row : batch) rows.push_back(&RowOf(row));
+    return rows;
+  }
+
+  // One past the last row from `begin` on of the same stream of the same job: they lie side by
+  // side.
+  static size_t EndOfStream(MicroBatch batch, size_t begin) {
+    size_t end = begin;
+    while (end < batch.size() && batch[end].share == batch[begin].share &&
+           batch[end].row.stream == batch[begin].row.stream) {
+      ++end;
+    }
+    return end;
+  }
+
+  PackedTokens Pack(MicroBatch batch, at::Device device) const {
+    const std::vector<const TrainingRow*> rows = RowsOf(batch);
+    std::vector<std::span<const int32_t>> views;
+    for (const TrainingRow* row : rows) views.emplace_back(row->ids);
+    std::vector<SharedPrefix> prefixes;
+    for (size_t begin = 0; SharesPrefixes(batch) && begin < batch.size();) {
+      const size_t end = EndOfStream(batch, begin);
+      AppendPrefixes(std::span(rows).subspan(begin, end - begin), prefixes);
+      begin = end;
+    }
+    return PackTokens(views, device, prefixes);
+  }
+
   void MakeSegments(MicroBatch batch, size_t lane, const PackedTokens& tokens,
                     std::vector<LoraSegment>& segments, std::vector<LoraGradients*>& gradients) {
-    for (size_t i = 0; i < batch.size(); ++i) {
-      Share& share = shares_[batch[i].share];
-      const size_t stream = batch[i].row.stream;
-      if (i == 0 || batch[i].share != batch[i - 1].share || stream != batch[i - 1].row.stream) {
-        const bool alone = share.job->streams()[stream].frozen == nullptr;
-        segments.push_back({tokens.offsets[i], 0, alone ? &share.lora : &share.with[stream]});
-        gradients.push_back(&GradientsOf(share, lane));
-      }
-      segments.back().end = tokens.offsets[i + 1];
+    for (size_t begin = 0; begin < batch.size();) {
+      const size_t end = EndOfStream(batch, begin);
+      Share& share = shares_[batch[begin].share];
+      const size_t stream = batch[begin].row.stream;
+      const bool alone = share.job->streams()[stream].frozen == nullptr;
+      segments.push_back(
+          {tokens.offsets[begin], tokens.offsets[end], alone ? &share.lora : &share.with[stream]});
+      gradients.push_back(&GradientsOf(share, lane));
+      begin = end;
     }
   }
 
   void RunMicroBatch(MicroBatch batch, size_t lane) {
     const ModelWeights& weights = *WeightsOf(batch[0]);
-    std::vector<std::span<const int32_t>> views;
-    for (const JointRow& row : batch) views.emplace_back(RowOf(row).ids);
-    const PackedTokens tokens = PackTokens(views, weights.device);
+    const PackedTokens tokens = Pack(batch, weights.device);
     std::vector<LoraSegment> segments;
     std::vector<LoraGradients*> gradients;
     MakeSegments(batch, lane, tokens, segments, gradients);
@@ -206,14 +253,10 @@ class JointStep {
     hooks.keep_inputs_only = RecomputeActivations();
     const at::Tensor x = RunLayers(weights, segments, tokens, hooks);
     at::Tensor d_x = at::zeros_like(x);
-    for (size_t i = 0; i < batch.size();) {
-      size_t end = i;
-      while (end < batch.size() && batch[end].share == batch[i].share &&
-             batch[end].row.stream == batch[i].row.stream) {
-        ++end;
-      }
-      AddLoss(batch, i, end, lane, tokens, x, d_x);
-      i = end;
+    for (size_t begin = 0; begin < batch.size();) {
+      const size_t end = EndOfStream(batch, begin);
+      AddLoss(batch, begin, end, lane, tokens, x, d_x);
+      begin = end;
     }
     BackwardLayers(weights, segments, tokens, activations, d_x, gradients);
   }

@@ -105,6 +105,34 @@ TEST_F(JointTrainerTest, OneTenantsRowsChangeNoBitOfAnothersAdapter) {
   }
 }
 
+TEST_F(JointTrainerTest, WhatOneTenantsRowsShareChangesNoBitOfAnothersAdapter) {
+  const auto adapters = [&](ComputeType type, bool alike) {
+    const DecoderModel model =
+        testing::LoadTinyModel("joint_alike", testing::TinyConfig("LlamaForCausalLM"), type);
+    std::vector<JointTrainer::Member> members = MembersOn(model, 7);
+    int32_t token = 0;
+    for (TrainingRow& row : members[1].streams[0].rows) {
+      row.ids.insert(row.ids.begin(), 12, alike ? 5 : token++ % 67);
+      row.loss_mask.insert(row.loss_mask.begin(), 12, 0);
+    }
+    auto joint = JointTrainer::Create(std::move(members), &clock_);
+    EXPECT_TRUE(joint.ok()) << joint.status();
+    Run(**joint);
+    std::vector<std::string> digests;
+    for (size_t job = 0; job < kJobs; ++job) {
+      digests.push_back(AdapterDigest((*joint)->Adapter(job)));
+    }
+    return digests;
+  };
+  for (const ComputeType type : {ComputeType::kFloat32, ComputeType::kBfloat16}) {
+    const auto alike = adapters(type, true);
+    const auto different = adapters(type, false);
+    for (size_t job = 0; job < kJobs; ++job) {
+      EXPECT_EQ(alike[job] == different[job], job != 1) << "job " << job;
+    }
+  }
+}
+
 TEST_F(JointTrainerTest, AJobThatEndsInNanLeavesTheOthersAlone) {
   std::vector<JointTrainer::Member> members = Members();
   WT_ASSERT_OK_AND_ASSIGN(LoraAdapter broken,

@@ -29,6 +29,7 @@ using ::wardtune::testing::StatusIs;
 
 struct MeasuredRun {
   std::vector<int32_t> lengths = std::vector<int32_t>(8, 256);
+  int32_t prefix = 0;  // tokens that all rows begin with, without loss
   bool with_frozen = false;
   bool recompute_activations = false;
   bool held_to_base = false;    // as the general rows of a security vector
@@ -50,12 +51,15 @@ void MeasureAndCompare(const MeasuredRun& run) {
   WT_ASSERT_OK_AND_ASSIGN(
       const DecoderModel model,
       DecoderModel::Load(absl::StrCat(cache, "/models/SmolLM2-135M-Instruct"), {}));
-  TrainingStream stream{.name = "rows", .rows = {}, .model = model, .rows_per_step = 8};
+  TrainingStream stream{.name = "rows", .rows = {}, .model = model};
+  stream.rows_per_step = static_cast<int64_t>(run.lengths.size());
   for (const int32_t length : run.lengths) {
     TrainingRow row;
     const auto r = static_cast<int32_t>(stream.rows.size());
-    for (int32_t i = 0; i < length; ++i) row.ids.push_back((r * 977 + i * 131) % 49152);
-    row.loss_mask.assign(row.ids.size(), 1);
+    for (int32_t i = 0; i < length; ++i) {
+      row.ids.push_back(((i < run.prefix ? 0 : r * 977) + i * 131) % 49152);
+      row.loss_mask.push_back(i >= run.prefix ? 1 : 0);
+    }
     stream.rows.push_back(row);
   }
   TrainerOptions options;
@@ -120,6 +124,10 @@ TEST(MemoryEstimateTest, IsWithin15PercentOfTheMeasuredPeakOnTheRealModel) {
 
 TEST(MemoryEstimateTest, AlsoOfRowsOfManyLengths) {
   ExpectWithin15Percent({.lengths = {461, 24, 50, 319, 512, 180, 384, 75}});
+}
+
+TEST(MemoryEstimateTest, AlsoOfRowsThatShareTheirBeginning) {
+  ExpectWithin15Percent({.lengths = std::vector<int32_t>(16, 240), .prefix = 120});
 }
 
 TEST(MemoryEstimateTest, AlsoBesideAFrozenAdapter) { ExpectWithin15Percent({.with_frozen = true}); }

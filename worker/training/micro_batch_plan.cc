@@ -24,6 +24,10 @@ double CostOfSharing(int64_t tokens, int64_t lanes) {
   return kSharedCost * static_cast<double>(tokens) / static_cast<double>(lanes) + kRoundCost;
 }
 
+// A micro-batch's whole rows have at most this many times its tokens, as its attention takes memory
+// for them.
+constexpr int64_t kMaxSharing = 4;
+
 struct Shares {
   MicroBatchWave lanes;  // empty when they would not balance
   double fullest = 0.0;  // tokens of the fullest lane
@@ -68,9 +72,7 @@ struct StepShares {
 StepShares ShareOutStep(const std::vector<int64_t>& lengths, const std::vector<bool>& held,
                         int64_t lanes) {
   std::vector<size_t> rows = Numbers(0, lengths.size());
-  const auto order = [&](size_t row) {
-    return std::pair(!held.empty() && held[row], -lengths[row]);
-  };
+  const auto order = [&](size_t row) { return std::pair(bool{held[row]}, -lengths[row]); };
   std::stable_sort(rows.begin(), rows.end(),
                    [&](size_t a, size_t b) { return order(a) < order(b); });
   const Shares all = ShareOut(lengths, rows, lanes);
@@ -108,6 +110,37 @@ LaneWork CutLane(const std::vector<int64_t>& lengths, const std::vector<size_t>&
   return work;
 }
 
+RowLengths LengthsOf(const std::vector<int64_t>& lengths) {
+  const auto [shortest, longest] = std::minmax_element(lengths.begin(), lengths.end());
+  return {*shortest, *longest};
+}
+
+// PlanStep of rows that share nothing, or of what each has to itself.
+std::vector<LaneRound> PlanOwnTokens(const std::vector<int64_t>& lengths,
+                                     const std::vector<bool>& held, int64_t budget, int64_t lanes) {
+  const int64_t total = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
+  const RowLengths extremes = LengthsOf(lengths);
+  budget = std::min(budget, TokensAtOnce(budget, extremes, lanes));
+  const bool one_wave = total <= budget;
+  const bool rows_fit = extremes.longest <= budget / lanes;
+  std::vector<LaneRound> rounds;
+  if (lanes > 1 && (one_wave || rows_fit)) {
+    const StepShares shares = ShareOutStep(lengths, held, lanes);
+    LaneRound round;
+    for (const auto& rows : shares.lanes) {
+      round.push_back(CutLane(lengths, rows, one_wave ? budget : budget / lanes));
+    }
+    if (!round.empty()) rounds.push_back(std::move(round));
+    if (!shares.shared.empty()) rounds.push_back(LaneRound{LaneWork{shares.shared}});
+    if (!rounds.empty()) return rounds;
+  }
+  for (MicroBatchWave& wave : PlanMicroBatches(lengths, budget, lanes)) {
+    LaneRound& round = rounds.emplace_back();
+    for (std::vector<size_t>& rows : wave) round.push_back({std::move(rows)});
+  }
+  return rounds;
+}
+
 }  // namespace
 
 int64_t TokensAtOnce(int64_t budget, const RowLengths& rows, int64_t lanes) {
@@ -133,30 +166,18 @@ std::vector<MicroBatchWave> PlanMicroBatches(const std::vector<int64_t>& lengths
   return plan;
 }
 
-std::vector<LaneRound> PlanStep(const std::vector<int64_t>& lengths, int64_t budget, int64_t lanes,
-                                const std::vector<bool>& held) {
-  if (lengths.empty()) return {};
-  const int64_t total = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
-  const auto [shortest, longest] = std::minmax_element(lengths.begin(), lengths.end());
-  budget = std::min(budget, TokensAtOnce(budget, {*shortest, *longest}, lanes));
-  const bool one_wave = total <= budget;
-  const bool rows_fit = *longest <= budget / lanes;
-  std::vector<LaneRound> rounds;
-  if (lanes > 1 && (one_wave || rows_fit)) {
-    const StepShares shares = ShareOutStep(lengths, held, lanes);
-    LaneRound round;
-    for (const auto& rows : shares.lanes) {
-      round.push_back(CutLane(lengths, rows, one_wave ? budget : budget / lanes));
-    }
-    if (!round.empty()) rounds.push_back(std::move(round));
-    if (!shares.shared.empty()) rounds.push_back(LaneRound{LaneWork{shares.shared}});
-    if (!rounds.empty()) return rounds;
+std::vector<LaneRound> PlanStep(const StepRows& rows, int64_t budget, int64_t lanes) {
+  if (rows.lengths.empty()) return {};
+  budget = std::min(budget, TokensAtOnce(budget, LengthsOf(rows.lengths), lanes));
+  std::vector<int64_t> own;
+  for (size_t i = 0; i < rows.lengths.size(); ++i) {
+    const int64_t length = rows.lengths[i];
+    own.push_back(std::max(length - rows.shared[i], length / kMaxSharing));
   }
-  for (MicroBatchWave& wave : PlanMicroBatches(lengths, budget, lanes)) {
-    LaneRound& round = rounds.emplace_back();
-    for (std::vector<size_t>& rows : wave) round.push_back({std::move(rows)});
-  }
-  return rounds;
+  const bool in_every_lane = 2 * lanes * rows.prefix_tokens <= budget;
+  if (!in_every_lane) lanes = 1;
+  return PlanOwnTokens(own, rows.held, std::max<int64_t>(1, budget - lanes * rows.prefix_tokens),
+                       lanes);
 }
 
 }  // namespace wardtune

@@ -48,16 +48,27 @@ using LaneWork = std::vector<std::vector<size_t>>;
 // The work of lanes that run side by side; they wait for each other at its end.
 using LaneRound = std::vector<LaneWork>;
 
+// What a plan of a step knows of its rows.
+struct StepRows {
+  std::vector<int64_t> lengths;  // in tokens
+  // Rows that may turn out to have no gradient.
+  std::vector<bool> held;
+  // Of each row the tokens that others in its micro-batch have as well and that go through the
+  // model once, and how many such tokens a micro-batch has at most.
+  std::vector<int64_t> shared;
+  int64_t prefix_tokens = 0;
+};
+
 // The same for a step, whose rows may go through the model in any order: they are shared out
 // between the lanes once, which balances better than wave by wave, and each lane cuts its own into
 // micro-batches of its share of TokensAtOnce. Rows that would keep one lane waiting for another,
 // such as the ninth of nine alike on two lanes, come after in a round of all threads, fewer than
-// there are lanes; `held` marks rows that may turn out to have no gradient (one entry a row, or
-// none at all), which are the first to be left to it: among others they would be run back all the
-// same. Where the lanes do not balance, or a row is longer than a lane's share, the rounds are the
-// waves of PlanMicroBatches.
-std::vector<LaneRound> PlanStep(const std::vector<int64_t>& lengths, int64_t budget, int64_t lanes,
-                                const std::vector<bool>& held = {});
+// there are lanes; held rows are the first to be left to it: among others they would be run back
+// all the same. Where the lanes do not balance, or a row is longer than a lane's share, the rounds
+// are the waves of PlanMicroBatches. Shared tokens count once a micro-batch, so that more rows go
+// at once; where every lane having them would take most of the budget, all threads take them
+// together. REQUIRES: one entry of each list for every row.
+std::vector<LaneRound> PlanStep(const StepRows& rows, int64_t budget, int64_t lanes);
 
 }  // namespace wardtune
 

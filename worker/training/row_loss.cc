@@ -12,6 +12,7 @@
 #include "worker/model/torch_boundary.h"
 #include "worker/model/torch_ops.h"
 #include "worker/training/micro_batch_plan.h"
+#include "worker/training/row_prefixes.h"
 #include "worker/training/supervised_loss.h"
 #include "worker/training/training_plan.h"
 
@@ -36,9 +37,7 @@ size_t Supervised(const TrainingRow& row) {
 // -log p of every supervised token of some rows, in their order.
 std::vector<float> TokenLosses(const ModelWeights& weights, const LoraRuntime& lora,
                                const std::vector<const TrainingRow*>& rows) {
-  std::vector<std::span<const int32_t>> views;
-  for (const TrainingRow* row : rows) views.emplace_back(row->ids);
-  const PackedTokens tokens = PackTokens(views, weights.device);
+  const PackedTokens tokens = PackRows(rows, /*share=*/true, weights.device);
   std::vector<int64_t> positions;
   std::vector<int64_t> targets;
   for (size_t i = 0; i < rows.size(); ++i) {

@@ -61,6 +61,10 @@ struct TrainerOptions {
   // Keeps only each layer's input and computes the rest again in the backward pass: memory per
   // token falls to about a tenth for a third more time; the numbers stay the same bit for bit.
   bool recompute_activations = false;
+  // Tokens with which several rows of a micro-batch begin go through the model once; numbers are
+  // those without up to rounding. Off is for comparing. Rows of jobs that run together share
+  // nothing, so that none of a job's bits depends on what another's rows say.
+  bool share_prefixes = true;
   // Rows with more tokens are refused by Create.
   int64_t max_row_tokens = 2048;
   // Decides the start of the adapter and the order of the rows.

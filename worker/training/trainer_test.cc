@@ -146,6 +146,72 @@ TEST_F(TrainerTest, MicroBatchesAndPackingLeaveTheLossUnchanged) {
   }
 }
 
+// As with one system prompt: `prefix` before each of them.
+std::vector<TrainingRow> RowsAfter(const std::vector<int32_t>& prefix,
+                                   std::vector<TrainingRow> rows) {
+  for (TrainingRow& row : rows) {
+    row.ids.insert(row.ids.begin(), prefix.begin(), prefix.end());
+    row.loss_mask.insert(row.loss_mask.begin(), prefix.size(), 0);
+  }
+  return rows;
+}
+
+TEST_F(TrainerTest, TokensThatRowsShareGoThroughOnceAndChangeNothing) {
+  const std::vector<int32_t> prompt = {3, 1, 4, 1, 5, 9, 2, 6, 5, 35};
+  for (const char* architecture :
+       {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}) {
+    const DecoderModel model =
+        testing::LoadTinyModel("trainer_prefix", testing::TinyConfig(architecture));
+    WT_ASSERT_OK_AND_ASSIGN(LoraAdapter vector, InitLora(model.config(), {.rank = 2}, 8));
+    for (auto& layer : vector.layers) {
+      for (LoraMatrices& matrices : layer) std::fill(matrices.b.begin(), matrices.b.end(), 0.02f);
+    }
+    // The customer's beside a frozen adapter, held rows and states beside them.
+    const std::vector<TrainingStream> streams = {
+        {.name = "customer",
+         .rows = RowsAfter(prompt, Rows(11)),
+         .model = model,
+         .frozen = std::make_shared<const LoraAdapter>(vector),
+         .rows_per_step = 4},
+        {.name = "held",
+         .rows = RowsAfter(prompt, Rows(5, 40)),
+         .model = model,
+         .objective = Objective::kKlToBase,
+         .rows_per_step = 3},
+        {.name = "anchors",
+         .rows = RowsAfter(prompt, Rows(5, 20)),
+         .model = model,
+         .objective = Objective::kStateToBase,
+         .rows_per_step = 2}};
+    const auto run = [&](bool share, int64_t budget) {
+      options_.share_prefixes = share;
+      options_.micro_batch_tokens = budget;
+      auto trainer = Create(streams);
+      EXPECT_TRUE(trainer.ok()) << trainer.status();
+      std::vector<double> numbers;
+      while (!(*trainer)->done()) {
+        const StepReport report = (*trainer)->Step().value();
+        numbers.insert(numbers.end(), report.stream_losses.begin(), report.stream_losses.end());
+        numbers.push_back(report.grad_norm);
+      }
+      return numbers;
+    };
+    const std::vector<double> whole = run(false, 1024);
+    for (const int64_t budget : {1024, 60}) {
+      for (const bool recompute : {false, true}) {
+        options_.recompute_activations = recompute;
+        const std::vector<double> shared = run(true, budget);
+        ASSERT_EQ(shared.size(), whole.size());
+        for (size_t i = 0; i < whole.size(); ++i) {
+          EXPECT_NEAR(shared[i], whole[i], 2e-5 * std::abs(whole[i]) + 1e-6)
+              << architecture << " number " << i << " budget " << budget;
+        }
+      }
+    }
+    options_.recompute_activations = false;
+  }
+}
+
 TEST_F(TrainerTest, ResumesToTheSameBytes) {
   options_.proximal_weight = 0.1;  // to where the run started, not to where it goes on
   const auto streams = [&] {

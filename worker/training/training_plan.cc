@@ -13,6 +13,7 @@
 #include "worker/model/torch_ops.h"
 #include "worker/training/gradient_exchange.h"
 #include "worker/training/micro_batch_plan.h"
+#include "worker/training/row_prefixes.h"
 #include "worker/training/supervised_loss.h"
 #include "worker/training/trainer_validation.h"
 
@@ -92,9 +93,9 @@ void TrainingPlan::PrepareTeachers() {
 
 void TrainingPlan::PrepareTeachersOf(size_t stream, std::span<const int64_t> rows) {
   const ModelWeights& weights = WeightsOf(stream);
-  std::vector<std::span<const int32_t>> views;
-  for (const int64_t row : rows) views.emplace_back(streams_[stream].rows[row].ids);
-  const PackedTokens tokens = PackTokens(views, weights.device);
+  std::vector<const TrainingRow*> packed;
+  for (const int64_t row : rows) packed.push_back(&streams_[stream].rows[row]);
+  const PackedTokens tokens = PackRows(packed, options_.share_prefixes, weights.device);
   const at::Tensor x = RunLayers(weights, LoraSegments(), tokens);
   for (size_t i = 0; i < rows.size(); ++i) {
     std::vector<int64_t> positions;
