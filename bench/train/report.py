@@ -26,6 +26,9 @@ def table(
         lines.append(f"| {name} | {bench.median(name):.0f} | {low:.0f} - {high:.0f} | {shown} |")
     lines += ["", "| figure | value | goal | met |", "|---|---:|---:|---|"]
     for key, value in result.items():
+        if key not in goals:
+            lines.append(f"| {key} | {value:.3f} | none | |")
+            continue
         sign, goal = goals[key]
         met = value >= goal if sign == ">=" else value <= goal
         lines.append(f"| {key} | {value:.3f} | {sign} {goal} | {'yes' if met else 'no'} |")

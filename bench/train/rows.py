@@ -33,6 +33,22 @@ def mixed_rows(folder: Path) -> Path:
     return write_rows(folder / "mixed.jsonl", rows, seed=3)
 
 
+def chat_rows(path: Path, model: Path, standin: Path) -> None:
+    """32 of the stand-in customer's rows as the service trains them: one system prompt, loss on the answer."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    with path.open("w") as file:
+        for line in (standin / "customer_mixed.jsonl").read_text().splitlines()[:32]:
+            messages = json.loads(line)["messages"]
+            ids, prompt = (
+                list(tokenizer.apply_chat_template(m, tokenize=True, return_dict=False, **more))
+                for m, more in ((messages, {}), (messages[:-1], {"add_generation_prompt": True}))
+            )
+            mask = [0] * len(prompt) + [1] * (len(ids) - len(prompt))
+            file.write(json.dumps({"ids": ids, "mask": mask}) + "\n")
+
+
 def chat_prompts(path: Path, model: Path, standin: Path) -> Path:
     """128 prompts as safety scoring has them: held-out stand-in prompts in the model's chat template."""
     from transformers import AutoTokenizer

@@ -48,6 +48,14 @@ def measure_round(bench: Bench, work: Path) -> None:
     compiled = ("--steps", "4", "--warmup", "4", "--compile")
     bench.peft("peft mixed packed compiled", mixed, "--batch", "8", "--layout", "packed", *compiled)
     bench.trl("trl mixed packed", mixed, "--warmup", "1")
+    chat = work / "chat.jsonl"
+    steps = ("--steps=4", "--warmup=1", "--batch=8")
+    bench.ours("ours chat", chat, *steps)
+    bench.ours("ours chat, nothing shared", chat, *steps, "--share_prefixes=false")
+    for layout in ("padded", "grouped", "packed"):
+        flags = ("--batch", "8", "--layout", layout, "--steps", "4", "--warmup", "1")
+        bench.peft(f"peft chat {layout}", chat, *flags)
+    bench.trl("trl chat packed", chat, "--warmup", "1")
     joint = (BUILD / "joint-bench", f"--model={MODEL}", f"--rows={mixed}", "--steps=4")
     bench.run("4 jobs, one process", *joint, "--jobs=4")
     # One thread each: with two, four processes on two cores only wait for each other.
@@ -111,6 +119,7 @@ FIGURES = {
     "dense_ratio": Figure("ours dense", ("peft dense",)),
     "gemm_fraction": Figure("ours dense", ("gemm limit",)),
     "mixed_ratio": Figure("ours mixed", ("peft mixed", "trl mixed")),
+    "chat_ratio": Figure("ours chat", ("peft chat", "trl chat")),
     # Memory is set against PEFT's fastest; TRL's, which takes less, is in the table.
     "rss_ratio_dense": Figure("ours dense", ("peft dense",), MEMORY),
     "rss_ratio_mixed": Figure("ours mixed", ("peft mixed",), MEMORY),
@@ -124,7 +133,7 @@ def ratios(bench: Bench) -> dict[str, float]:
     found = {name: figure.of(bench) for name, figure in FIGURES.items()}
     if "ours dense, vector on" in bench.raw:
         found["sv_step_ratio"] = step_ratio(bench.raw["ours dense, vector on"])
-    return {name: found[name] for name in GOALS if found.get(name) is not None}
+    return {name: found[name] for name in (*GOALS, "chat_ratio") if found.get(name) is not None}
 
 
 GOALS = {
@@ -173,6 +182,7 @@ def main() -> None:
     subprocess.run([sys.executable, generator, "--out", standin], check=True)
     rows.dense_rows(work)
     rows.mixed_rows(work)
+    rows.chat_rows(work / "chat.jsonl", MODEL, standin)
     rows.chat_prompts(work / "prompts.jsonl", MODEL, standin)
 
     bench = Bench(work, arguments.only.split(","))

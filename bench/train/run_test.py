@@ -23,12 +23,17 @@ PROGRAMS = (
     "peft mixed grouped",
     "peft mixed packed",
     "trl mixed packed",
+    "ours chat",
+    "peft chat padded",
+    "trl chat packed",
     "4 jobs, one process",
     "4 jobs, four processes",
     "ours generate",
     "transformers generate 64",
     "transformers generate 128",
 )
+
+FACTS = {"date": "today", "cpu": "a CPU", "cores": 2, "versions": {"trl": "1"}}
 
 
 def made_up(**speeds: float) -> Bench:
@@ -47,6 +52,13 @@ def made_up(**speeds: float) -> Bench:
 def test_mixed_rows_are_compared_with_the_fastest_peer(best: str) -> None:
     result = ratios(made_up(ours_mixed=600, **{best: 200}))
     assert result["mixed_ratio"] == pytest.approx(3)
+
+
+def test_chat_rows_have_a_ratio_and_no_goal() -> None:
+    bench = made_up(ours_chat=600, trl_chat_packed=200)
+    result = ratios(bench)
+    assert result["chat_ratio"] == pytest.approx(3)
+    assert "| chat_ratio | 3.000 | none | |" in report.table(bench, result, GOALS, FACTS, rounds=1)
 
 
 def test_memory_on_mixed_rows_is_compared_with_the_fastest_peft() -> None:
@@ -70,9 +82,8 @@ def test_the_vectors_cost_is_that_of_steps_next_to_each_other() -> None:
 
 def test_the_table_has_a_line_for_every_program_and_figure() -> None:
     bench = made_up()
-    facts = {"date": "today", "cpu": "a CPU", "cores": 2, "versions": {"trl": "1"}}
     result = ratios(bench)
-    text = report.table(bench, result, GOALS, facts, rounds=1)
+    text = report.table(bench, result, GOALS, FACTS, rounds=1)
     for name in (*PROGRAMS, *result):
         assert f"| {name} |" in text
 
