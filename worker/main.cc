@@ -2,9 +2,13 @@
 // adapters and sealed security vectors. With --reseal it rotates the vectors' key instead.
 #include <atomic>
 #include <iostream>
+#include <string>
 
 #include "absl/flags/usage.h"
+#include "absl/flags/usage_config.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
 #include "base/clock.h"
 #include "base/file_system.h"
 #include "worker/agent/agent.h"
@@ -81,6 +85,15 @@ int main(int argc, char** argv) {
   SystemClock clock;
   absl::SetProgramUsageMessage(
       "Runs fine-tuning jobs and trains security vectors for a wardtune-server.");
+  constexpr absl::string_view kOurFlags = "worker/worker_flags.cc";
+  const auto ours = [=](absl::string_view file) { return absl::EndsWith(file, kOurFlags); };
+  absl::FlagsUsageConfig usage;
+  usage.contains_help_flags = ours;
+  usage.contains_helpshort_flags = ours;
+  usage.normalize_filename = [=](absl::string_view file) {
+    return std::string(ours(file) ? kOurFlags : file);
+  };
+  absl::SetFlagsUsageConfig(usage);
   const auto settings = ReadWorkerFlags(argc, argv, files);
   if (!settings.ok()) {
     std::cerr << "wardtune-worker: " << settings.status().message() << "\n";
