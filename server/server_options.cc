@@ -94,11 +94,11 @@ std::vector<Flag> Flags() {
        [](ServerOptions& options, const std::string& text) {
          return ReadPositive(text, options.limits.max_open_audits);
        }},
-      Limit("lease", "how long a worker's lease lasts without a heartbeat",
+      Limit("lease", "how long a worker's lease lasts without a heartbeat, at most 1h",
             &ServerLimits::lease_duration),
       Limit("max-learning-rate", "cap for tenants' jobs", &ServerLimits::max_learning_rate),
       {"max-full-parameter-learning-rate",
-       "cap for tenants' jobs that train all weights; 0: there are no such jobs",
+       "cap for tenants' full-parameter jobs; 0: there are no such jobs",
        [](ServerOptions& options, const std::string& text) {
          double& cap = options.limits.max_full_parameter_learning_rate;
          return absl::SimpleAtod(text, &cap) && std::isfinite(cap) && cap >= 0;
@@ -115,7 +115,8 @@ std::vector<Flag> Flags() {
       Limit("max-open-reports", "reported outputs of one tenant that may wait to be resolved",
             &ServerLimits::max_open_reports),
       Limit("max-strip-cosine",
-            "largest cosine of an adapter to its security vector that is delivered",
+            "largest cosine of an adapter to its security vector that is delivered; workers "
+            "deliver none above 0.5",
             &ServerLimits::max_strip_cosine),
       Limit("min-vector-on-rate", "harmful rate a security vector must reach to be activated",
             &ServerLimits::min_vector_on_rate),

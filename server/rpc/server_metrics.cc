@@ -109,10 +109,11 @@ struct ServerMetrics::Families {
           .Name("wardtune_harmful_rate")
           .Help("Share of harmful answers per finished job, of its base and of its result.")
           .Register(*registry);
-  Family<prometheus::Counter>& tokens = BuildCounter()
-                                            .Name("wardtune_tokens_total")
-                                            .Help("Tokens trained on, by ended jobs.")
-                                            .Register(*registry);
+  Family<prometheus::Counter>& tokens =
+      BuildCounter()
+          .Name("wardtune_tokens_total")
+          .Help("Estimated tokens of fine-tuning jobs that succeeded.")
+          .Register(*registry);
   Family<prometheus::Counter>& rows_scanned =
       BuildCounter()
           .Name("wardtune_rows_scanned_total")

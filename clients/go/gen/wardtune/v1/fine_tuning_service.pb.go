@@ -285,7 +285,7 @@ type Hyperparameters struct {
 	// Peak learning rate of AdamW, above 0 and at most the provider's cap, which is lower for
 	// METHOD_FULL_PARAMETER. Default 3e-4, and 3e-5 for METHOD_FULL_PARAMETER.
 	LearningRate float64 `protobuf:"fixed64,2,opt,name=learning_rate,json=learningRate,proto3" json:"learning_rate,omitempty"`
-	// Rows in one optimizer step, 1 to 1024. Default 8.
+	// Rows in one optimizer step, 1 to the provider's cap (1024 unless set otherwise). Default 8.
 	BatchSize int32 `protobuf:"varint,3,opt,name=batch_size,json=batchSize,proto3" json:"batch_size,omitempty"`
 	// Rank of the LoRA matrices, 1 to the provider's cap (128 unless set otherwise). Default 16.
 	LoraRank int32 `protobuf:"varint,4,opt,name=lora_rank,json=loraRank,proto3" json:"lora_rank,omitempty"`
@@ -305,9 +305,9 @@ type Hyperparameters struct {
 	MaxRowTokens int32 `protobuf:"varint,11,opt,name=max_row_tokens,json=maxRowTokens,proto3" json:"max_row_tokens,omitempty"`
 	// Seeds the order of the rows and the adapter's start. Default 0.
 	Seed int64 `protobuf:"varint,12,opt,name=seed,proto3" json:"seed,omitempty"`
-	// Share of the rows that is held out, 0 to 0.5: measured after every `validation_steps` steps,
-	// never trained on, and the result with the lowest loss is delivered. 0, the default, delivers
-	// the last.
+	// Share of the rows that is held out, 0 to 0.5: measured after every `validation_steps` steps and
+	// never trained on. Of the results kept, the one with the lowest loss that passes the safety gate
+	// is delivered, or the lowest of all where none passes. 0, the default, delivers the last.
 	ValidationFraction float64 `protobuf:"fixed64,13,opt,name=validation_fraction,json=validationFraction,proto3" json:"validation_fraction,omitempty"`
 	// Steps between two measurements, 0 to 100000. 0, the default, means an epoch.
 	ValidationSteps int32 `protobuf:"varint,14,opt,name=validation_steps,json=validationSteps,proto3" json:"validation_steps,omitempty"`

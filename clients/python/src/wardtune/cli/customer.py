@@ -131,7 +131,7 @@ def _print_report(report: datasets_pb.ValidationReport) -> None:
     "--validation-fraction",
     type=float,
     default=0.0,
-    help="Share of the rows held out; the adapter with the lowest loss on them is delivered.",
+    help="Share of the rows held out; of what passes the gate the lowest loss is delivered.",
 )
 @click.option(
     "--validation-steps", type=int, default=0, help="Steps between two measurements; 0: an epoch."
@@ -240,7 +240,7 @@ def _follow(job: Job, options: Options) -> None:
 @click.argument("kind", type=click.Choice(["datasets", "jobs", "adapters", "reports", "models"]))
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
 def _list(client: Client, options: Options, kind: str, limit: int) -> None:
-    """List datasets, jobs, adapters, reports or models, the newest first."""
+    """List datasets, jobs, adapters or reports, the newest first, or models by name."""
     listing, headings, row = _listings(client)[kind]
     found = [message for message, _ in zip(listing(), range(limit), strict=False)]
     if options.json_output:
