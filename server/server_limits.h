@@ -11,11 +11,10 @@ namespace wardtune {
 
 struct ServerLimits {
   // Hyperparameters of customers' jobs. Large learning rates, many epochs and long chains undo
-  // defences, so these caps are part of the protection: rate, epochs and chain are as far as
-  // vector and guard rows were measured and held, one at a time, on harmful rows in wordings that
-  // the vector never saw (docs/research.md, "Guard rows that hold instead of teach"). Measured with
-  // guard rows that teach refusals only: the rank, to 64, on wordings that it saw; all caps at
-  // once, which left 2% ("Where it is pressed").
+  // defences, so these caps are part of the protection: rate, epochs, rank and chain are as
+  // far as vector and guard rows were measured and held, the chain one alone, the others also at
+  // once, on harmful rows in wordings that the vector never saw (docs/research.md, "Guard rows that
+  // hold instead of teach"). At once they cost the model most of what else it knew.
   double max_learning_rate = 1e-3;
   double max_full_parameter_learning_rate = 1e-4;  // 0: jobs that train all weights are refused
   int32_t max_epochs = 6;
