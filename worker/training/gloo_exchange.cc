@@ -3,6 +3,7 @@
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/tensor.h>
 
+#include <csignal>
 #include <string_view>
 #include <torch/csrc/distributed/c10d/FileStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
@@ -55,6 +56,15 @@ absl::StatusOr<c10::intrusive_ptr<c10d::Store>> OpenStore(const GlooExchangeOpti
     return c10::make_intrusive<c10d::TCPStore>(store.substr(4, colon - 4), tcp);
   }
   return absl::InvalidArgumentError("store: must be file:PATH or tcp:HOST:PORT");
+}
+
+// Gloo writes to its sockets so that a rank that has just died is a signal, not an error.
+void SurviveBrokenPipes() {
+  struct sigaction action = {};
+  if (sigaction(SIGPIPE, nullptr, &action) == 0 && action.sa_handler == SIG_DFL) {
+    action.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &action, nullptr);
+  }
 }
 
 class GlooExchange final : public GradientExchange {
@@ -144,6 +154,7 @@ class GlooExchange final : public GradientExchange {
 
 absl::StatusOr<std::unique_ptr<GradientExchange>> ConnectGloo(const GlooExchangeOptions& options) {
   WT_RETURN_IF_ERROR(CheckExchangeOptions(options));
+  SurviveBrokenPipes();
   auto exchange = std::make_unique<GlooExchange>(options);
   WT_RETURN_IF_ERROR(exchange->Connect());
   return exchange;

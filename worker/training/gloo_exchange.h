@@ -29,7 +29,8 @@ struct GlooExchangeOptions {
   absl::Duration timeout = absl::Minutes(5);
 };
 
-// Returns when all ranks are connected.
+// Returns when all ranks are connected. SIGPIPE is ignored in this process from then on, unless
+// something handles it: Gloo would end it where another rank dies.
 // Errors: INVALID_ARGUMENT naming the option; UNAVAILABLE when not all ranks came in time.
 absl::StatusOr<std::unique_ptr<GradientExchange>> ConnectGloo(const GlooExchangeOptions& options);
 
