@@ -139,8 +139,10 @@ class JointStep {
 
   // Else a job's products would have the sizes that another's rows say.
   bool SharesPrefixes(MicroBatch batch) const {
-    return batch.front().share == batch.back().share &&
-           shares_[batch.front().share].job->options().share_prefixes;
+    const size_t share = batch.front().share;
+    return shares_[share].job->options().share_prefixes &&
+           std::all_of(batch.begin(), batch.end(),
+                       [&](const JointRow& row) { return row.share == share; });
   }
 
   StepRows RowsToPlan() const {
@@ -149,14 +151,12 @@ class JointStep {
       plan.lengths.push_back(static_cast<int64_t>(RowOf(row).ids.size()));
       plan.held.push_back(StreamOf(row).kl_slack > 0.0);
     }
-    plan.shared.resize(rows_.size(), 0);
-    if (!SharesPrefixes(rows_)) return plan;
+    const bool share = SharesPrefixes(rows_);
     for (size_t begin = 0; begin < rows_.size();) {
       const size_t end = EndOfStream(rows_, begin);
-      const int64_t common = CommonPrefix(RowsOf(MicroBatch(rows_).subspan(begin, end - begin)));
-      std::fill(plan.shared.begin() + static_cast<std::ptrdiff_t>(begin),
-                plan.shared.begin() + static_cast<std::ptrdiff_t>(end), common);
-      plan.prefix_tokens += common;
+      const MicroBatch stream = MicroBatch(rows_).subspan(begin, end - begin);
+      plan.group.resize(end, begin);
+      plan.shared.resize(end, share ? CommonPrefix(RowsOf(stream)) : 0);
       begin = end;
     }
     return plan;

@@ -110,6 +110,10 @@ TEST_F(JointTrainerTest, WhatOneTenantsRowsShareChangesNoBitOfAnothersAdapter) {
     const DecoderModel model =
         testing::LoadTinyModel("joint_alike", testing::TinyConfig("LlamaForCausalLM"), type);
     std::vector<JointTrainer::Member> members = MembersOn(model, 7);
+    // Its rows come before and after those of the others in a step.
+    const DecoderModel other =
+        testing::LoadTinyModel("joint_alike_other", testing::TinyConfig("LlamaForCausalLM"), type);
+    members[0].streams.push_back({.name = "more", .rows = Rows(4, 3), .model = other});
     int32_t token = 0;
     for (TrainingRow& row : members[1].streams[0].rows) {
       row.ids.insert(row.ids.begin(), 12, alike ? 5 : token++ % 67);

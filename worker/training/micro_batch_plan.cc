@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <map>
 #include <numeric>
+#include <set>
 #include <utility>
 
 #include "worker/training/row_order.h"
@@ -24,8 +26,7 @@ double CostOfSharing(int64_t tokens, int64_t lanes) {
   return kSharedCost * static_cast<double>(tokens) / static_cast<double>(lanes) + kRoundCost;
 }
 
-// A micro-batch's whole rows have at most this many times its tokens, as its attention takes memory
-// for them.
+// Whole rows, for which attention takes memory, are at most this many times the budget.
 constexpr int64_t kMaxSharing = 4;
 
 struct Shares {
@@ -115,6 +116,46 @@ RowLengths LengthsOf(const std::vector<int64_t>& lengths) {
   return {*shortest, *longest};
 }
 
+// Tokens of all groups' beginnings, which a micro-batch has at most.
+int64_t PrefixTokens(const StepRows& rows) {
+  std::map<size_t, int64_t> of_group;
+  for (size_t i = 0; i < rows.group.size(); ++i) of_group[rows.group[i]] = rows.shared[i];
+  int64_t tokens = 0;
+  for (const auto& [group, shared] : of_group) tokens += shared;
+  return tokens;
+}
+
+// Tokens that really go through the model.
+int64_t TokensOf(const std::vector<size_t>& micro_batch, const StepRows& rows) {
+  int64_t tokens = 0;
+  std::set<size_t> groups;
+  for (const size_t row : micro_batch) {
+    const bool has_the_prefix = groups.insert(rows.group[row]).second;
+    tokens += rows.lengths[row] - (has_the_prefix ? 0 : rows.shared[row]);
+  }
+  return tokens;
+}
+
+// In tokens of a lane. Every micro-batch reads all weights once more.
+double CostOf(const std::vector<LaneRound>& plan, const StepRows& rows, int64_t lanes) {
+  double cost = 0.0;
+  for (const LaneRound& round : plan) {
+    double slowest = 0.0;
+    for (const LaneWork& work : round) {
+      double lane = 0.0;
+      for (const std::vector<size_t>& micro_batch : work) {
+        const auto tokens = static_cast<double>(TokensOf(micro_batch, rows));
+        const double all_threads =
+            round.size() == 1 ? kSharedCost / static_cast<double>(lanes) : 1.0;
+        lane += kRoundCost + all_threads * tokens;
+      }
+      slowest = std::max(slowest, lane);
+    }
+    cost += slowest;
+  }
+  return cost;
+}
+
 // PlanStep of rows that share nothing, or of what each has to itself.
 std::vector<LaneRound> PlanOwnTokens(const std::vector<int64_t>& lengths,
                                      const std::vector<bool>& held, int64_t budget, int64_t lanes) {
@@ -168,16 +209,24 @@ std::vector<MicroBatchWave> PlanMicroBatches(const std::vector<int64_t>& lengths
 
 std::vector<LaneRound> PlanStep(const StepRows& rows, int64_t budget, int64_t lanes) {
   if (rows.lengths.empty()) return {};
+  const std::vector<LaneRound> whole = PlanOwnTokens(rows.lengths, rows.held, budget, lanes);
+  const int64_t prefixes = PrefixTokens(rows);
+  if (prefixes == 0) return whole;
   budget = std::min(budget, TokensAtOnce(budget, LengthsOf(rows.lengths), lanes));
-  std::vector<int64_t> own;
-  for (size_t i = 0; i < rows.lengths.size(); ++i) {
-    const int64_t length = rows.lengths[i];
-    own.push_back(std::max(length - rows.shared[i], length / kMaxSharing));
+  std::vector<LaneRound> best = whole;
+  for (const int64_t side_by_side : {lanes, int64_t{1}}) {
+    const int64_t room = budget - side_by_side * prefixes;
+    if (room <= 0) continue;
+    std::vector<int64_t> own;
+    for (size_t i = 0; i < rows.lengths.size(); ++i) {
+      const int64_t all = kMaxSharing * budget;
+      const int64_t share_of_room = (rows.lengths[i] * room + all - 1) / all;
+      own.push_back(std::max(rows.lengths[i] - rows.shared[i], share_of_room));
+    }
+    std::vector<LaneRound> plan = PlanOwnTokens(own, rows.held, room, side_by_side);
+    if (CostOf(plan, rows, lanes) < CostOf(best, rows, lanes)) best = std::move(plan);
   }
-  const bool in_every_lane = 2 * lanes * rows.prefix_tokens <= budget;
-  if (!in_every_lane) lanes = 1;
-  return PlanOwnTokens(own, rows.held, std::max<int64_t>(1, budget - lanes * rows.prefix_tokens),
-                       lanes);
+  return best;
 }
 
 }  // namespace wardtune

@@ -53,10 +53,10 @@ struct StepRows {
   std::vector<int64_t> lengths;  // in tokens
   // Rows that may turn out to have no gradient.
   std::vector<bool> held;
-  // Of each row the tokens that others in its micro-batch have as well and that go through the
-  // model once, and how many such tokens a micro-batch has at most.
+  // Rows of one group begin with the same `shared` tokens, which go through the model once a
+  // micro-batch. Groups are numbers from 0.
+  std::vector<size_t> group;
   std::vector<int64_t> shared;
-  int64_t prefix_tokens = 0;
 };
 
 // The same for a step, whose rows may go through the model in any order: they are shared out
@@ -65,9 +65,10 @@ struct StepRows {
 // such as the ninth of nine alike on two lanes, come after in a round of all threads, fewer than
 // there are lanes; held rows are the first to be left to it: among others they would be run back
 // all the same. Where the lanes do not balance, or a row is longer than a lane's share, the rounds
-// are the waves of PlanMicroBatches. Shared tokens count once a micro-batch, so that more rows go
-// at once; where every lane having them would take most of the budget, all threads take them
-// together. REQUIRES: one entry of each list for every row.
+// are the waves of PlanMicroBatches. Where rows share tokens, which each lane has to run for
+// itself, all threads take them together if that is cheaper; what goes through the model at once
+// counts them once, and whole rows are never more than four times what would go without sharing.
+// REQUIRES: one entry of each list for every row.
 std::vector<LaneRound> PlanStep(const StepRows& rows, int64_t budget, int64_t lanes);
 
 }  // namespace wardtune

@@ -10,11 +10,15 @@ using ::testing::ElementsAre;
 
 using Rows = std::vector<size_t>;
 
-// Rows that share nothing.
-StepRows Own(std::vector<int64_t> lengths, std::vector<bool> held = {}) {
-  held.resize(lengths.size());
-  std::vector<int64_t> shared(lengths.size(), 0);
-  return {std::move(lengths), std::move(held), std::move(shared), 0};
+// Rows that share nothing, or begin with `shared` tokens alike.
+StepRows Own(std::vector<int64_t> lengths, std::vector<bool> held = {}, int64_t shared = 0) {
+  const size_t count = lengths.size();
+  held.resize(count);
+  return {std::move(lengths), std::move(held), std::vector<size_t>(count, 0),
+          std::vector<int64_t>(count, shared)};
+}
+StepRows Alike(size_t count, int64_t length, int64_t shared) {
+  return Own(std::vector<int64_t>(count, length), {}, shared);
 }
 
 TEST(MicroBatchPlan, OneLaneTakesTheRowsInOrderWithinTheBudget) {
@@ -112,26 +116,48 @@ TEST(StepPlan, LongRowsGoWaveByWave) {
 }
 
 TEST(StepPlan, SharedTokensCountOnceAMicroBatch) {
-  StepRows rows = Own(std::vector<int64_t>(10, 100));
-  EXPECT_EQ(PlanStep(rows, 400, 2)[0][0], (LaneWork{Rows{0, 2}, Rows{4, 6}, Rows{8}}));
-  rows.shared.assign(10, 50);
-  rows.prefix_tokens = 50;  // 50 + 3 * 50 are a lane's 200
-  EXPECT_EQ(PlanStep(rows, 400, 2)[0][0], (LaneWork{Rows{0, 2, 4}, Rows{6, 8}}));
+  EXPECT_EQ(PlanStep(Alike(10, 100, 0), 400, 2)[0][0], (LaneWork{Rows{0, 2}, Rows{4, 6}, Rows{8}}));
+  // 20 + 2 * 80 are a lane's 200, and another row is not.
+  EXPECT_EQ(PlanStep(Alike(10, 100, 20), 400, 2)[0][0],
+            (LaneWork{Rows{0, 2}, Rows{4, 6}, Rows{8}}));
+  // 50 + 7 * 50 are all threads' 400.
+  EXPECT_THAT(
+      PlanStep(Alike(12, 100, 50), 400, 2),
+      ElementsAre(LaneRound{{Rows{0, 1, 2, 3, 4, 5, 6}}}, LaneRound{{Rows{7, 8, 9, 10, 11}}}));
+}
+
+// A guard row beside eight rows of the customer's, 24 tokens of which are alike: two lanes that
+// have these each, and one the guard row as well, took a quarter longer than eight rows alone.
+TEST(StepPlan, ThreadsTakeRowsTogetherWhereLanesWouldRepeatAndWait) {
+  StepRows rows = Alike(8, 61, 24);
+  EXPECT_EQ(PlanStep(rows, 1024, 2).front().size(), 2);
+  rows.lengths.push_back(57);
+  rows.held.push_back(true);
+  rows.group.push_back(1);
+  rows.shared.push_back(0);
+  EXPECT_THAT(PlanStep(rows, 1024, 2), ElementsAre(LaneRound{{Rows{0, 1, 2, 3, 4, 5, 6, 7, 8}}}));
 }
 
 TEST(StepPlan, ALongPrefixRunsOnceOnAllThreads) {
-  StepRows rows = Own(std::vector<int64_t>(6, 600));
-  rows.shared.assign(6, 400);
-  rows.prefix_tokens = 400;
-  EXPECT_THAT(PlanStep(rows, 1000, 2),
+  EXPECT_THAT(PlanStep(Alike(6, 600, 400), 1000, 2),
               ElementsAre(LaneRound{{Rows{0, 1, 2}}}, LaneRound{{Rows{3, 4, 5}}}));
+  EXPECT_THAT(PlanStep(Alike(8, 720, 680), 1024, 2),
+              ElementsAre(LaneRound{{Rows{0, 1, 2, 3, 4}}}, LaneRound{{Rows{5, 6, 7}}}));
 }
 
-TEST(StepPlan, WholeRowsAreAtMostFourTimesTheTokens) {
-  StepRows rows = Own(std::vector<int64_t>(20, 400));
-  rows.shared.assign(20, 390);
-  rows.prefix_tokens = 390;
-  EXPECT_EQ(PlanStep(rows, 4096, 2)[0][0][0].size(), 4);  // 390 + 4 * 100 of 2 * 400, not * 10
+TEST(StepPlan, WholeRowsAreAtMostFourTimesTheBudget) {
+  for (const LaneRound& round : PlanStep(Alike(100, 400, 398), 1024, 2)) {
+    size_t count = 0;
+    for (const LaneWork& work : round) count += work[0].size();
+    EXPECT_LE(count * 400, 4 * 1024);
+  }
+}
+
+TEST(StepPlan, PrefixesThatFillTheBudgetLeaveThePlanAsItIs) {
+  StepRows rows = Alike(4, 600, 600);
+  rows.shared = {500, 500, 550, 550};
+  rows.group = {0, 0, 1, 1};
+  EXPECT_EQ(PlanStep(rows, 1024, 2), PlanStep(Alike(4, 600, 0), 1024, 2));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include "base/status_matchers.h"
 #include "worker/model/testing/tiny_model.h"
+#include "worker/training/testing/token_rows.h"
 
 namespace wardtune {
 namespace {
@@ -51,6 +52,8 @@ class RowLossTest : public ::testing::Test {
 TEST_F(RowLossTest, IsTheMeanOverEachRowsSupervisedTokens) {
   std::vector<TrainingRow> rows;
   for (int32_t i = 0; i < 9; ++i) rows.push_back(Row(20 + 5 * i, i));
+  const std::vector<TrainingRow> alike = testing::AfterOnePrompt({rows.begin(), rows.begin() + 6});
+  rows.insert(rows.end(), alike.begin(), alike.end());
   for (const int64_t budget : {30, 200, 2048}) {  // alone, two lanes, all at once
     WT_ASSERT_OK_AND_ASSIGN(const std::vector<double> losses,
                             RowLosses(model_, {}, rows, {.micro_batch_tokens = budget}));

@@ -42,8 +42,13 @@ TEST(RowPrefixesTest, RowsShareWhatTheyBeginWithAlike) {
   EXPECT_EQ(Common(rows), 5);
 }
 
-TEST(RowPrefixesTest, FewTokensAreNotWorthIt) {
-  const std::vector<TrainingRow> rows = {Row({1, 2, 3, 4, 5, 6}, 5), Row({1, 2, 3, 9, 9, 9}, 5)};
+TEST(RowPrefixesTest, LessThanATwentiethOfARowIsNotWorthIt) {
+  std::vector<TrainingRow> rows = {Row(std::vector<int32_t>(41, 5), 40),
+                                   Row(std::vector<int32_t>(41, 5), 40)};
+  rows[1].ids[3] = 9;
+  EXPECT_THAT(Shared(rows), ElementsAre(0, 3));
+  EXPECT_EQ(Common(rows), 3);
+  rows[1].ids[2] = 9;
   EXPECT_THAT(Shared(rows), ElementsAre(0, 0));
   EXPECT_EQ(Common(rows), 0);
 }

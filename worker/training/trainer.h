@@ -62,8 +62,9 @@ struct TrainerOptions {
   // token falls to about a tenth for a third more time; the numbers stay the same bit for bit.
   bool recompute_activations = false;
   // Tokens with which several rows of a micro-batch begin go through the model once; numbers are
-  // those without up to rounding. Off is for comparing. Rows of jobs that run together share
-  // nothing, so that none of a job's bits depends on what another's rows say.
+  // those without up to rounding. A micro-batch with rows of several jobs shares nothing, so that
+  // none of a job's bits depends on what another's rows say. Off is for comparing; validation
+  // shares all the same.
   bool share_prefixes = true;
   // Rows with more tokens are refused by Create.
   int64_t max_row_tokens = 2048;
@@ -95,7 +96,7 @@ struct StepReport {
   std::vector<double> stream_losses;  // per stream, unweighted
   double learning_rate = 0.0;
   double grad_norm = 0.0;  // before clipping
-  int64_t tokens = 0;      // tokens that went through the model in this step, over all processes
+  int64_t tokens = 0;      // of the step's rows, over all processes; shared ones count in each
   std::optional<double> validation_loss;  // measured after this step
   int64_t first_stream_tokens = 0;        // of them, stream 0's: the customer's
   int64_t supervised_tokens = 0;

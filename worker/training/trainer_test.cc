@@ -146,18 +146,7 @@ TEST_F(TrainerTest, MicroBatchesAndPackingLeaveTheLossUnchanged) {
   }
 }
 
-// As with one system prompt: `prefix` before each of them.
-std::vector<TrainingRow> RowsAfter(const std::vector<int32_t>& prefix,
-                                   std::vector<TrainingRow> rows) {
-  for (TrainingRow& row : rows) {
-    row.ids.insert(row.ids.begin(), prefix.begin(), prefix.end());
-    row.loss_mask.insert(row.loss_mask.begin(), prefix.size(), 0);
-  }
-  return rows;
-}
-
 TEST_F(TrainerTest, TokensThatRowsShareGoThroughOnceAndChangeNothing) {
-  const std::vector<int32_t> prompt = {3, 1, 4, 1, 5, 9, 2, 6, 5, 35};
   for (const char* architecture :
        {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}) {
     const DecoderModel model =
@@ -169,24 +158,24 @@ TEST_F(TrainerTest, TokensThatRowsShareGoThroughOnceAndChangeNothing) {
     // The customer's beside a frozen adapter, held rows and states beside them.
     const std::vector<TrainingStream> streams = {
         {.name = "customer",
-         .rows = RowsAfter(prompt, Rows(11)),
+         .rows = testing::AfterOnePrompt(Rows(11)),
          .model = model,
          .frozen = std::make_shared<const LoraAdapter>(vector),
          .rows_per_step = 4},
         {.name = "held",
-         .rows = RowsAfter(prompt, Rows(5, 40)),
+         .rows = testing::AfterOnePrompt(Rows(5, 40)),
          .model = model,
          .objective = Objective::kKlToBase,
          .rows_per_step = 3},
         {.name = "anchors",
-         .rows = RowsAfter(prompt, Rows(5, 20)),
+         .rows = testing::AfterOnePrompt(Rows(5, 20)),
          .model = model,
          .objective = Objective::kStateToBase,
          .rows_per_step = 2}};
-    const auto run = [&](bool share, int64_t budget) {
+    const auto run = [&](const std::vector<TrainingStream>& list, bool share, int64_t budget) {
       options_.share_prefixes = share;
       options_.micro_batch_tokens = budget;
-      auto trainer = Create(streams);
+      auto trainer = Create(list);
       EXPECT_TRUE(trainer.ok()) << trainer.status();
       std::vector<double> numbers;
       while (!(*trainer)->done()) {
@@ -196,11 +185,11 @@ TEST_F(TrainerTest, TokensThatRowsShareGoThroughOnceAndChangeNothing) {
       }
       return numbers;
     };
-    const std::vector<double> whole = run(false, 1024);
+    const std::vector<double> whole = run(streams, false, 1024);
     for (const int64_t budget : {1024, 60}) {
       for (const bool recompute : {false, true}) {
         options_.recompute_activations = recompute;
-        const std::vector<double> shared = run(true, budget);
+        const std::vector<double> shared = run(streams, true, budget);
         ASSERT_EQ(shared.size(), whole.size());
         for (size_t i = 0; i < whole.size(); ++i) {
           EXPECT_NEAR(shared[i], whole[i], 2e-5 * std::abs(whole[i]) + 1e-6)
@@ -209,6 +198,8 @@ TEST_F(TrainerTest, TokensThatRowsShareGoThroughOnceAndChangeNothing) {
       }
     }
     options_.recompute_activations = false;
+    // No more than rounding, and no less: something was shared.
+    EXPECT_NE(run({streams[0]}, true, 1024), run({streams[0]}, false, 1024));
   }
 }
 
@@ -216,8 +207,9 @@ TEST_F(TrainerTest, ResumesToTheSameBytes) {
   options_.proximal_weight = 0.1;  // to where the run started, not to where it goes on
   const auto streams = [&] {
     std::vector<TrainingStream> list = {Customer()};
+    list[0].rows = testing::AfterOnePrompt(list[0].rows);
     list.push_back({.name = "general",
-                    .rows = Rows(5, 40),
+                    .rows = testing::AfterOnePrompt(Rows(5, 40)),
                     .model = model_,
                     .objective = Objective::kKlToBase,
                     .rows_per_step = 2});

@@ -57,7 +57,9 @@ absl::StatusOr<StepReport> TrainingJob::Finish(const LoraGradients& gradients,
 // What the bytes of the next steps depend on too; nothing where steps meet those of others, which
 // promises no bytes.
 std::string TrainingJob::MicroBatchOfBytes() const {
-  return options().step_runner == nullptr ? absl::StrCat(options().micro_batch_tokens) : "";
+  if (options().step_runner != nullptr) return "";
+  return absl::StrCat(options().micro_batch_tokens, " tokens",
+                      options().share_prefixes ? ", prefixes shared" : "");
 }
 
 absl::StatusOr<std::string> TrainingJob::SaveState() const {
@@ -84,8 +86,8 @@ absl::Status TrainingJob::RestoreState(std::string_view bytes) {
         const std::string ours = MicroBatchOfBytes();
         if (micro_batch != metadata.end() && !micro_batch->second.empty() && !ours.empty() &&
             micro_batch->second != ours) {
-          return absl::FailedPreconditionError(absl::StrCat(
-              "checkpoint: was made with micro-batches of ", micro_batch->second, " tokens"));
+          return absl::FailedPreconditionError(
+              absl::StrCat("checkpoint: was made with micro-batches of ", micro_batch->second));
         }
         return absl::OkStatus();
       }));

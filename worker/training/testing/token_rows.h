@@ -25,6 +25,16 @@ inline std::vector<TrainingRow> TokenRows(int count, int32_t salt, int32_t short
   return rows;
 }
 
+// The same after a system prompt that all have, of ten tokens without loss.
+inline std::vector<TrainingRow> AfterOnePrompt(std::vector<TrainingRow> rows) {
+  const std::vector<int32_t> prompt = {3, 1, 4, 1, 5, 9, 2, 6, 5, 35};
+  for (TrainingRow& row : rows) {
+    row.ids.insert(row.ids.begin(), prompt.begin(), prompt.end());
+    row.loss_mask.insert(row.loss_mask.begin(), prompt.size(), 0);
+  }
+  return rows;
+}
+
 }  // namespace wardtune::testing
 
 #endif  // WARDTUNE_WORKER_TRAINING_TESTING_TOKEN_ROWS_H_
