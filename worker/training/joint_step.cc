@@ -152,13 +152,11 @@ class JointStep {
       plan.held.push_back(StreamOf(row).kl_slack > 0.0);
     }
     const bool share = SharesPrefixes(rows_);
-    for (size_t begin = 0; begin < rows_.size();) {
-      const size_t end = EndOfStream(rows_, begin);
+    ForEachStream(rows_, [&](size_t begin, size_t end) {
       const MicroBatch stream = MicroBatch(rows_).subspan(begin, end - begin);
       plan.group.resize(end, begin);
       plan.shared.resize(end, share ? CommonPrefix(RowsOf(stream)) : 0);
-      begin = end;
-    }
+    });
     return plan;
   }
 
@@ -202,15 +200,16 @@ class JointStep {
     return rows;
   }
 
-  // One past the last row from `begin` on of the same stream of the same job: they lie side by
-  // side.
-  static size_t EndOfStream(MicroBatch batch, size_t begin) {
-    size_t end = begin;
-    while (end < batch.size() && batch[end].share == batch[begin].share &&
-           batch[end].row.stream == batch[begin].row.stream) {
-      ++end;
+  // Calls `f` with the first row of each job's stream and one past its last: they lie side by side.
+  template <typename F>
+  static void ForEachStream(MicroBatch batch, F f) {
+    for (size_t begin = 0, end = 0; begin < batch.size(); begin = end) {
+      while (end < batch.size() && batch[end].share == batch[begin].share &&
+             batch[end].row.stream == batch[begin].row.stream) {
+        ++end;
+      }
+      f(begin, end);
     }
-    return end;
   }
 
   PackedTokens Pack(MicroBatch batch, at::Device device) const {
@@ -218,26 +217,24 @@ class JointStep {
     std::vector<std::span<const int32_t>> views;
     for (const TrainingRow* row : rows) views.emplace_back(row->ids);
     std::vector<SharedPrefix> prefixes;
-    for (size_t begin = 0; SharesPrefixes(batch) && begin < batch.size();) {
-      const size_t end = EndOfStream(batch, begin);
-      AppendPrefixes(std::span(rows).subspan(begin, end - begin), prefixes);
-      begin = end;
+    if (SharesPrefixes(batch)) {
+      ForEachStream(batch, [&](size_t begin, size_t end) {
+        AppendPrefixes(std::span(rows).subspan(begin, end - begin), prefixes);
+      });
     }
     return PackTokens(views, device, prefixes);
   }
 
   void MakeSegments(MicroBatch batch, size_t lane, const PackedTokens& tokens,
                     std::vector<LoraSegment>& segments, std::vector<LoraGradients*>& gradients) {
-    for (size_t begin = 0; begin < batch.size();) {
-      const size_t end = EndOfStream(batch, begin);
+    ForEachStream(batch, [&](size_t begin, size_t end) {
       Share& share = shares_[batch[begin].share];
       const size_t stream = batch[begin].row.stream;
       const bool alone = share.job->streams()[stream].frozen == nullptr;
       segments.push_back(
           {tokens.offsets[begin], tokens.offsets[end], alone ? &share.lora : &share.with[stream]});
       gradients.push_back(&GradientsOf(share, lane));
-      begin = end;
-    }
+    });
   }
 
   void RunMicroBatch(MicroBatch batch, size_t lane) {
@@ -253,11 +250,8 @@ class JointStep {
     hooks.keep_inputs_only = RecomputeActivations();
     const at::Tensor x = RunLayers(weights, segments, tokens, hooks);
     at::Tensor d_x = at::zeros_like(x);
-    for (size_t begin = 0; begin < batch.size();) {
-      const size_t end = EndOfStream(batch, begin);
-      AddLoss(batch, begin, end, lane, tokens, x, d_x);
-      begin = end;
-    }
+    ForEachStream(
+        batch, [&](size_t begin, size_t end) { AddLoss(batch, begin, end, lane, tokens, x, d_x); });
     BackwardLayers(weights, segments, tokens, activations, d_x, gradients);
   }
 

@@ -209,11 +209,11 @@ std::vector<MicroBatchWave> PlanMicroBatches(const std::vector<int64_t>& lengths
 
 std::vector<LaneRound> PlanStep(const StepRows& rows, int64_t budget, int64_t lanes) {
   if (rows.lengths.empty()) return {};
-  const std::vector<LaneRound> whole = PlanOwnTokens(rows.lengths, rows.held, budget, lanes);
+  std::vector<LaneRound> best = PlanOwnTokens(rows.lengths, rows.held, budget, lanes);
   const int64_t prefixes = PrefixTokens(rows);
-  if (prefixes == 0) return whole;
+  if (prefixes == 0) return best;
   budget = std::min(budget, TokensAtOnce(budget, LengthsOf(rows.lengths), lanes));
-  std::vector<LaneRound> best = whole;
+  double least = CostOf(best, rows, lanes);
   for (const int64_t side_by_side : {lanes, int64_t{1}}) {
     const int64_t room = budget - side_by_side * prefixes;
     if (room <= 0) continue;
@@ -224,7 +224,10 @@ std::vector<LaneRound> PlanStep(const StepRows& rows, int64_t budget, int64_t la
       own.push_back(std::max(rows.lengths[i] - rows.shared[i], share_of_room));
     }
     std::vector<LaneRound> plan = PlanOwnTokens(own, rows.held, room, side_by_side);
-    if (CostOf(plan, rows, lanes) < CostOf(best, rows, lanes)) best = std::move(plan);
+    const double cost = CostOf(plan, rows, lanes);
+    if (cost >= least) continue;
+    least = cost;
+    best = std::move(plan);
   }
   return best;
 }
