@@ -15,6 +15,7 @@
 #include "worker/model/cpu_features.h"
 #include "worker/model/decoder_forward.h"
 #include "worker/model/model_weights.h"
+#include "worker/model/tensor_ops.h"
 #include "worker/model/token_check.h"
 #include "worker/model/torch_boundary.h"
 #include "worker/model/torch_ops.h"
@@ -74,7 +75,7 @@ absl::StatusOr<FloatMatrix> LogitsAt(const DecoderModel& model, ActiveAdapters a
     const PackedTokens tokens = PackTokens(sequences, weights.device);
     at::Tensor x = RunLayers(weights, lora, tokens);
     if (rows != nullptr) {
-      x = x.index_select(0, at::tensor(*rows, at::kLong).to(weights.device));
+      x = x.index_select(0, IndexTensor(*rows, weights.device));
     }
     return ToFloatMatrix(HeadLogits(weights, x));
   });

@@ -12,6 +12,7 @@
 #include "worker/model/packed_weights.h"
 #include "worker/model/prefill_plan.h"
 #include "worker/model/seeded_random.h"
+#include "worker/model/tensor_ops.h"
 #include "worker/model/token_check.h"
 #include "worker/model/torch_boundary.h"
 #include "worker/model/torch_ops.h"
@@ -97,7 +98,8 @@ class GroupDecoder {
   at::Tensor PrefillShared(const PrefillPlan& plan) {
     const at::Tensor x = Extend(plan.ids, plan.positions, plan.rows);
     cache_.ReadBeginningsFrom(plan.beginnings);
-    return HeadLogits(weights_, x.index_select(0, Index(plan.last)), packed_);
+    return HeadLogits(weights_, x.index_select(0, IndexTensor(plan.last, weights_.device)),
+                      packed_);
   }
 
   at::Tensor PrefillWhole(std::span<const std::span<const int32_t>> prompts) {
@@ -114,7 +116,7 @@ class GroupDecoder {
     hooks.packed = packed_;
     hooks.on_qkv = [&](int64_t layer, const at::Tensor& qkv) { cache_.Store(layer, qkv, places); };
     const at::Tensor x = RunLayers(weights_, lora_, tokens, hooks);
-    return HeadLogits(weights_, x.index_select(0, Index(last)), packed_);
+    return HeadLogits(weights_, x.index_select(0, IndexTensor(last, weights_.device)), packed_);
   }
 
   // Logits after the newest token of every sequence that still runs.
@@ -134,18 +136,14 @@ class GroupDecoder {
   at::Tensor Extend(const std::vector<int64_t>& ids, const std::vector<int64_t>& positions,
                     const CacheRows& rows) {
     PackedTokens tokens;
-    tokens.ids = Index(ids);
-    tokens.positions = Index(positions);
+    tokens.ids = IndexTensor(ids, weights_.device);
+    tokens.positions = IndexTensor(positions, weights_.device);
     ForwardHooks hooks;
     hooks.packed = packed_;
     hooks.attention = [&](int64_t layer, const at::Tensor& qkv) {
       return cache_.Extend(layer, qkv, rows);
     };
     return RunLayers(weights_, lora_, tokens, hooks);
-  }
-
-  at::Tensor Index(const std::vector<int64_t>& values) const {
-    return at::tensor(values, at::kLong).to(weights_.device);
   }
 
   // Takes the new token of every running sequence and drops those that end.

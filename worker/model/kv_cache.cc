@@ -9,14 +9,11 @@
 
 #include "worker/model/decode_attention.h"
 #include "worker/model/lanes.h"
+#include "worker/model/tensor_ops.h"
 #include "worker/model/torch_ops.h"
 
 namespace wardtune {
 namespace {
-
-at::Tensor IndexTensor(const std::vector<int64_t>& values, at::Device device) {
-  return at::tensor(values, at::kLong).to(device);
-}
 
 // Places a thread takes at least.
 constexpr int64_t kPlacesPerThread = 32;

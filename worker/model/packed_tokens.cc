@@ -2,14 +2,11 @@
 
 #include <algorithm>
 
+#include "worker/model/tensor_ops.h"
 #include "worker/model/torch_ops.h"
 
 namespace wardtune {
 namespace {
-
-at::Tensor Index(const std::vector<int64_t>& values, at::Device device) {
-  return at::tensor(values, at::kLong).to(device);
-}
 
 WholeSequences WholeOf(std::span<const std::span<const int32_t>> sequences,
                        std::span<const SharedPrefix> prefixes, const std::vector<int64_t>& offsets,
@@ -28,8 +25,8 @@ WholeSequences WholeOf(std::span<const std::span<const int32_t>> sequences,
     }
   }
   whole.offsets.push_back(static_cast<int64_t>(rows.size()));
-  whole.rows = Index(rows, device);
-  whole.first = Index(first, device);
+  whole.rows = IndexTensor(rows, device);
+  whole.first = IndexTensor(first, device);
   return whole;
 }
 
@@ -49,8 +46,8 @@ PackedTokens PackTokens(std::span<const std::span<const int32_t>> sequences, at:
     }
   }
   packed.offsets.push_back(static_cast<int64_t>(ids.size()));
-  packed.ids = Index(ids, device);
-  packed.positions = Index(positions, device);
+  packed.ids = IndexTensor(ids, device);
+  packed.positions = IndexTensor(positions, device);
   if (std::any_of(prefixes.begin(), prefixes.end(),
                   [](const SharedPrefix& prefix) { return prefix.tokens > 0; })) {
     packed.whole = WholeOf(sequences, prefixes, packed.offsets, device);

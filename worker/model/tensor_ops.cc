@@ -195,6 +195,10 @@ at::Tensor KlDivergenceInPlace(at::Tensor& logits, const at::Tensor& teacher, do
   return loss;
 }
 
+at::Tensor IndexTensor(const std::vector<int64_t>& values, at::Device device) {
+  return at::tensor(values, at::kLong).to(device);
+}
+
 std::vector<int64_t> ArgMaxRows(const at::Tensor& x) {
   std::vector<int64_t> best(static_cast<size_t>(x.size(0)));
   if (!x.is_cpu()) {

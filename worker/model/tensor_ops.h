@@ -50,6 +50,9 @@ at::Tensor CrossEntropyInPlace(at::Tensor& logits, const at::Tensor& targets, do
 // loss[i] = KL(softmax(teacher[i]) || softmax(logits[i])); overwrites logits as above.
 at::Tensor KlDivergenceInPlace(at::Tensor& logits, const at::Tensor& teacher, double weight);
 
+// Places, ids or positions as an int64 tensor on a device.
+at::Tensor IndexTensor(const std::vector<int64_t>& values, at::Device device);
+
 // The place of the largest number of every row of x [rows, n].
 std::vector<int64_t> ArgMaxRows(const at::Tensor& x);
 

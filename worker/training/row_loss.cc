@@ -43,16 +43,14 @@ std::vector<float> TokenLosses(const ModelWeights& weights, const LoraRuntime& l
   for (size_t i = 0; i < rows.size(); ++i) {
     AppendSupervised(*rows[i], tokens.offsets[i], positions, &targets);
   }
-  const auto index = [&](const std::vector<int64_t>& values) {
-    return at::tensor(values, at::kLong).to(weights.device);
-  };
-  const at::Tensor residual = RunLayers(weights, lora, tokens).index_select(0, index(positions));
+  const at::Tensor residual =
+      RunLayers(weights, lora, tokens).index_select(0, IndexTensor(positions, weights.device));
+  const at::Tensor wanted = IndexTensor(targets, weights.device);
   std::vector<float> losses;
   for (int64_t begin = 0; begin < residual.size(0); begin += kHeadChunkRows) {
     const int64_t count = std::min(kHeadChunkRows, residual.size(0) - begin);
     at::Tensor logits = HeadLogits(weights, residual.narrow(0, begin, count));
-    const at::Tensor chunk =
-        CrossEntropyInPlace(logits, index(targets).narrow(0, begin, count), 0.0).cpu();
+    const at::Tensor chunk = CrossEntropyInPlace(logits, wanted.narrow(0, begin, count), 0.0).cpu();
     const float* values = chunk.const_data_ptr<float>();
     losses.insert(losses.end(), values, values + count);
   }

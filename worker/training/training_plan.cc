@@ -10,6 +10,7 @@
 #include "worker/model/decoder_forward.h"
 #include "worker/model/lanes.h"
 #include "worker/model/seeded_random.h"
+#include "worker/model/tensor_ops.h"
 #include "worker/model/torch_ops.h"
 #include "worker/training/gradient_exchange.h"
 #include "worker/training/micro_batch_plan.h"
@@ -27,10 +28,6 @@ absl::Status CheckFinite(const StepReport& report) {
       absl::StrFormat("step %d of %d: the %s is %f; lower the learning rate (%g at this step)",
                       report.step, report.total_steps, loss ? "loss" : "gradient's norm",
                       loss ? report.loss : report.grad_norm, report.learning_rate));
-}
-
-at::Tensor Index(const std::vector<int64_t>& values, at::Device device) {
-  return at::tensor(values, at::kLong).to(device);
 }
 
 }  // namespace
@@ -100,7 +97,7 @@ void TrainingPlan::PrepareTeachersOf(size_t stream, std::span<const int64_t> row
   for (size_t i = 0; i < rows.size(); ++i) {
     std::vector<int64_t> positions;
     AppendSupervised(streams_[stream].rows[rows[i]], tokens.offsets[i], positions, nullptr);
-    teacher_[stream][rows[i]] = x.index_select(0, Index(positions, weights.device));
+    teacher_[stream][rows[i]] = x.index_select(0, IndexTensor(positions, weights.device));
   }
 }
 
@@ -145,11 +142,11 @@ double TrainingPlan::RowsLoss(const ModelWeights& weights, std::span<const StepR
     AppendSupervised(RowOf(rows[i]), offsets[i], positions, &targets);
     if (!teacher_[stream].empty()) teachers.push_back(teacher_[stream][rows[i].index]);
   }
-  const at::Tensor index = Index(positions, weights.device);
+  const at::Tensor index = IndexTensor(positions, weights.device);
   const double weight = streams_[stream].weight / static_cast<double>(stream_tokens);
   switch (streams_[stream].objective) {
     case Objective::kCrossEntropy:
-      return CrossEntropyLoss(weights, x, index, Index(targets, weights.device), weight, d_x);
+      return CrossEntropyLoss(weights, x, index, IndexTensor(targets, weights.device), weight, d_x);
     case Objective::kKlToBase:
       return KlToTeacherLoss(weights, x, index, at::cat(teachers, 0), streams_[stream].kl_slack,
                              weight, d_x);
