@@ -9,11 +9,14 @@ def table(
     goals: dict[str, tuple[str, float]],
     facts: dict[str, object],
     rounds: int,
+    only: str,
 ) -> str:
+    """`only` are the patterns of the programs that were run, "*" for all."""
+    command = f"make bench-train ROUNDS={rounds}" + ("" if only == "*" else f" ONLY='{only}'")
     lines = [
         "# Training engine against transformers with PEFT and with TRL",
         "",
-        f"Made by `make bench-train ROUNDS={rounds}` on {facts['date']}: {facts['cpu']}, {facts['cores']} cores.",
+        f"Made by `{command}` on {facts['date']}: {facts['cpu']}, {facts['cores']} cores.",
         f"Versions: {facts['versions']}. Medians of {rounds} alternating rounds; raw figures in train.json.",
         "",
         "| program | tokens/s | lowest - highest | peak RSS, GB |",

@@ -194,11 +194,12 @@ def main() -> None:
         **result,
         "machine": facts,
         "rounds": arguments.rounds,
+        "only": arguments.only,
         "raw": bench.raw,
         "curve": [asdict(point) for point in points],
     }
     (arguments.out / "train.json").write_text(json.dumps(content, indent=1) + "\n")
-    text = report.table(bench, result, GOALS, facts, arguments.rounds)
+    text = report.table(bench, result, GOALS, facts, arguments.rounds, arguments.only)
     if points:
         text += curve.table(points)
         (arguments.out / "cost_curve.svg").write_text(curve.plot(points))

@@ -58,7 +58,9 @@ def test_chat_rows_have_a_ratio_and_no_goal() -> None:
     bench = made_up(ours_chat=600, trl_chat_packed=200)
     result = ratios(bench)
     assert result["chat_ratio"] == pytest.approx(3)
-    assert "| chat_ratio | 3.000 | none | |" in report.table(bench, result, GOALS, FACTS, rounds=1)
+    assert "| chat_ratio | 3.000 | none | |" in report.table(
+        bench, result, GOALS, FACTS, rounds=1, only="*"
+    )
 
 
 def test_memory_on_mixed_rows_is_compared_with_the_fastest_peft() -> None:
@@ -83,7 +85,7 @@ def test_the_vectors_cost_is_that_of_steps_next_to_each_other() -> None:
 def test_the_table_has_a_line_for_every_program_and_figure() -> None:
     bench = made_up()
     result = ratios(bench)
-    text = report.table(bench, result, GOALS, FACTS, rounds=1)
+    text = report.table(bench, result, GOALS, FACTS, rounds=1, only="*")
     for name in (*PROGRAMS, *result):
         assert f"| {name} |" in text
 
@@ -112,3 +114,14 @@ def test_an_interrupted_run_of_other_programs_is_not_gone_on_with(tmp_path: Path
     again = Bench(tmp_path, ["ours*"])
     again.take_up(tmp_path / "rounds.json")
     assert again.raw == some.raw
+
+
+def test_the_report_names_the_command_that_made_it() -> None:
+    bench = made_up()
+    result = ratios(bench)
+    assert "`make bench-train ROUNDS=2` on" in report.table(
+        bench, result, GOALS, FACTS, rounds=2, only="*"
+    )
+    assert "`make bench-train ROUNDS=2 ONLY='ours*,trl*'` on" in report.table(
+        bench, result, GOALS, FACTS, rounds=2, only="ours*,trl*"
+    )
