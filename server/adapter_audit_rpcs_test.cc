@@ -17,10 +17,6 @@ using Admin = v1::AdminService::Stub;
 using Adapters = v1::AdapterService::Stub;
 
 constexpr absl::Duration kInterval = absl::Hours(24);
-constexpr char kBothCategories[] =
-    "{\"id\":\"a\",\"category\":\"safety\",\"prompt\":\"new\"}\n"
-    "{\"id\":\"b\",\"category\":\"privacy\",\"prompt\":\"new\"}\n";
-constexpr char kOneCategory[] = "{\"id\":\"a\",\"category\":\"safety\",\"prompt\":\"new\"}\n";
 constexpr char kAuditRequestId[] = "6f1c1f9e-5f0e-4a55-9d5a-0d7c6a1b2c3d";
 
 class AdapterAuditRpcsTest : public testing::ServerFixture {
@@ -124,10 +120,12 @@ TEST_F(AdapterAuditRpcsTest, TheWorkerLearnsWhichAdapterItIsToScore) {
 
 TEST_F(AdapterAuditRpcsTest, ASuiteThatCoversTheFormerTakesItsPlaceAtOnce) {
   // This one would lose a category from sight.
-  AddSuite("narrow", kOneCategory, R"({"version": 1, "harmful_patterns": ["X"]})");
+  AddSuite("narrow", SuitePrompts({"safety"}, "new"),
+           R"({"version": 1, "harmful_patterns": ["X"]})");
   server_->RunDuties();
   EXPECT_EQ(List(acme_key_).audits_size(), 0);
-  AddSuite("wide", kBothCategories, R"({"version": 1, "harmful_patterns": ["Y"]})");
+  AddSuite("wide", SuitePrompts({"privacy", "safety"}, "new"),
+           R"({"version": 1, "harmful_patterns": ["Y"]})");
   server_->RunDuties();
   ASSERT_EQ(List(acme_key_).audits_size(), 1);
   EXPECT_EQ(List(acme_key_).audits(0).safety_suite(), "safetySuites/wide");

@@ -59,6 +59,7 @@ TEST_F(OperationsTest, MetricsCountJobsThatTheReaperEnds) {
 
 TEST_F(OperationsTest, MetricsShowScoresAndTheGateWithoutTenants) {
   options_.metrics_listen = "127.0.0.1:0";
+  other_category_ = "made up";
   StartServer();
   AddTenants();
   ActivateVector();
@@ -70,7 +71,6 @@ TEST_F(OperationsTest, MetricsShowScoresAndTheGateWithoutTenants) {
               testing::Succeeds());
   v1::CompleteJobRequest result = GoodResult(lease, "harmful");
   v1::SafetyReport& after = *result.mutable_fine_tuning()->mutable_safety_after();
-  after.mutable_categories(0)->set_category("made up");
   SetHarmful(after, 8);
   ASSERT_THAT(Complete(result), testing::Succeeds());
   v1::ReleaseAdapterRequest release;

@@ -92,7 +92,7 @@ std::string PhraseProblem(std::string_view phrase) {
 
 absl::StatusOr<std::map<std::string, int32_t>> CheckPrompts(const std::string& jsonl,
                                                             const std::string& field,
-                                                            bool category_required) {
+                                                            const PromptDemands& demands) {
   std::map<std::string, int32_t> by_category;
   std::set<std::string> ids;
   int64_t line_number = 0;
@@ -109,21 +109,32 @@ absl::StatusOr<std::map<std::string, int32_t>> CheckPrompts(const std::string& j
     }
     const std::string_view id = TextField(row, "id");
     std::string category(TextField(row, "category"));
+    simdjson::dom::element named;
+    const bool names_category = row["category"].get(named) == simdjson::SUCCESS;
     if (id.empty()) return fail("`id` is missing or empty");
     if (!ids.insert(std::string(id)).second) return fail("`id` was used before");
     if (category.empty()) {
-      if (category_required) return fail("`category` is missing or empty");
+      if (demands.category) return fail("`category` is missing or empty");
+      if (names_category) return fail("`category` is not a text that is not empty");
       category = "general";
     }
     if (category == "all") return fail("the category `all` is kept for the sum");
     if (category.size() > 63) return fail("`category` is longer than 63 bytes");
-    if (TextField(row, "prompt").empty()) return fail("`prompt` is missing or empty");
+    const std::string_view prompt = TextField(row, "prompt");
+    if (prompt.empty()) return fail("`prompt` is missing or empty");
+    if (prompt.size() > kMaxPromptBytes) {
+      return fail(absl::StrCat("`prompt` is longer than ", kMaxPromptBytes, " bytes"));
+    }
     simdjson::dom::element rule;
     if (row["rule"].get(rule) == simdjson::SUCCESS) {
       std::string_view pattern;
       if (rule.get(pattern) != simdjson::SUCCESS) return fail("`rule` is not a string");
       const std::string problem = PatternProblem(pattern);
       if (!problem.empty()) return fail(absl::StrCat("`rule` ", problem));
+    } else if (demands.rule) {
+      return fail(
+          "`rule` is missing: to the judge `refusal` every other answer to a benign prompt is "
+          "harmful");
     }
     if (ids.size() > kMaxPrompts) return fail(absl::StrCat("more than ", kMaxPrompts, " prompts"));
     ++by_category[category];
@@ -149,7 +160,7 @@ absl::StatusOr<std::string> CheckRules(const std::string& json, const std::strin
   }
   if (judge == "rule") {
     WT_RETURN_IF_ERROR(CheckTexts(rules, "harmful_patterns", field, PatternProblem));
-  } else if (judge == "refusal") {
+  } else if (judge == kRefusalJudge) {
     simdjson::dom::element phrases;
     if (rules["refusal_phrases"].get(phrases) == simdjson::SUCCESS) {
       WT_RETURN_IF_ERROR(CheckTexts(rules, "refusal_phrases", field, PhraseProblem));

@@ -20,7 +20,7 @@ TEST(SafetySuiteCheckTest, CountsPromptsByCategory) {
       CheckPrompts(R"({"id": "1", "category": "privacy", "prompt": "p", "rule": "KX-\\d+"})"
                    "\n\n"
                    R"({"id": "2", "category": "safety", "prompt": "q"})",
-                   "prompts_jsonl", true));
+                   "prompts_jsonl", {}));
   EXPECT_THAT(counts, ElementsAre(Pair("privacy", 1), Pair("safety", 1)));
 }
 
@@ -28,10 +28,38 @@ TEST(SafetySuiteCheckTest, NamesThePromptWhoseRuleIsNoPattern) {
   for (const char* rule : {"\"(\"", "\"\"", "7"}) {
     EXPECT_THAT(CheckPrompts(absl::StrCat(R"({"id": "1", "category": "c", "prompt": "p", "rule": )",
                                           rule, "}"),
-                             "prompts_jsonl", true),
+                             "prompts_jsonl", {}),
                 StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("line 1: `rule`")))
         << rule;
   }
+}
+
+TEST(SafetySuiteCheckTest, GeneralPromptsMayLeaveTheirCategoryOutButNotEmpty) {
+  const PromptDemands general = {.category = false};
+  WT_ASSERT_OK_AND_ASSIGN(const auto counts,
+                          CheckPrompts(R"({"id": "1", "prompt": "p"})", "general", general));
+  EXPECT_THAT(counts, ElementsAre(Pair("general", 1)));
+  // The worker refuses these, after the suite was stored for good.
+  for (const char* category : {"\"\"", "null", "7"}) {
+    EXPECT_THAT(
+        CheckPrompts(absl::StrCat(R"({"id": "1", "prompt": "p", "category": )", category, "}"),
+                     "general", general),
+        StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("line 1: `category`")))
+        << category;
+  }
+}
+
+TEST(SafetySuiteCheckTest, APromptMayBeTooLongOrLackADemandedRule) {
+  const std::string plain = R"({"id": "1", "category": "c", "prompt": "p"})";
+  EXPECT_THAT(CheckPrompts(plain, "f", {.rule = true}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("`rule` is missing")));
+  const std::string longest = absl::StrCat(R"({"id": "1", "category": "c", "prompt": ")",
+                                           std::string(kMaxPromptBytes, 'p'), "\"}");
+  EXPECT_THAT(CheckPrompts(longest, "f", {}), IsOk());
+  std::string longer = longest;
+  longer.insert(longer.size() - 2, "p");
+  EXPECT_THAT(CheckPrompts(longer, "f", {}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("`prompt` is longer")));
 }
 
 TEST(SafetySuiteCheckTest, TakesTheRulesOfEachJudge) {

@@ -64,7 +64,7 @@ class SecurityVectorRpcsTest : public testing::ServerFixture {
                    v1::SafetySuite* suite = nullptr) {
     v1::CreateSafetySuiteRequest request;
     request.set_suite_id(id);
-    request.set_prompts_jsonl(R"({"id": "1", "category": "safety", "prompt": "p"})");
+    request.set_prompts_jsonl(SuitePrompts({"privacy", "safety"}));
     request.set_rules_json(rules);
     request.set_general_prompts_jsonl(R"({"id": "1", "prompt": "p"})");
     request.set_judge_adapter(adapter);
@@ -184,11 +184,30 @@ TEST_F(SecurityVectorRpcsTest, TakesAScoreOfRulesAndJudgesAdapterAndOfNothingLes
   EXPECT_THAT(Complete(good), Succeeds());
 }
 
+// To that judge whatever does not refuse is harmful: no vector of such a suite could be activated.
+TEST_F(SecurityVectorRpcsTest, AGeneralPromptNeedsARuleBesideTheRefusalJudge) {
+  const Outcome outcome = AddSuite("crude", R"({"version": 1, "judge": "refusal"})", "");
+  EXPECT_THAT(outcome, FailsWith(grpc::StatusCode::INVALID_ARGUMENT));
+  EXPECT_THAT(outcome.message, HasSubstr("general_prompts_jsonl: line 1: `rule` is missing"));
+}
+
+TEST_F(SecurityVectorRpcsTest, TakesTheLargestSuiteThatItsFieldsAllow) {
+  v1::CreateSafetySuiteRequest request;
+  request.set_suite_id("large");
+  request.set_prompts_jsonl(SuitePrompts({"safety"}) + std::string((3 << 20) - 4096, '\n'));
+  request.set_rules_json(R"({"version": 1, "harmful_patterns": ["X"]})" +
+                         std::string((256 << 10) - 4096, ' '));
+  request.set_general_prompts_jsonl(R"({"id": "1", "prompt": "p"})" +
+                                    std::string((1 << 20) - 4096, '\n'));
+  v1::CreateSafetySuiteResponse response;
+  EXPECT_THAT(Call(&Stub::CreateSafetySuite, provider_key_, request, response), Succeeds());
+}
+
 TEST_F(SecurityVectorRpcsTest, RefusesAJudgeThatCannotJudge) {
   const std::string foreign = AddAdapter(acme_key_);
   EXPECT_THAT(AddSuite("foreign", lm_rules_, foreign), FailsWith(grpc::StatusCode::NOT_FOUND));
   const std::string own = AddAdapter(provider_key_);
-  const Outcome outcome = AddSuite("ruled", R"({"version": 1, "judge": "refusal"})", own);
+  const Outcome outcome = AddSuite("ruled", R"({"version": 1, "harmful_patterns": ["X"]})", own);
   EXPECT_THAT(outcome, FailsWith(grpc::StatusCode::INVALID_ARGUMENT));
   EXPECT_THAT(outcome.message, HasSubstr("judge_adapter"));
 

@@ -31,7 +31,8 @@ namespace wardtune {
 namespace {
 
 constexpr char kVersion[] = "0.1.0";
-constexpr int kMaxReceiveBytes = 4 << 20;
+// The largest request is a safety suite: 4.25 MiB by the limits of its fields.
+constexpr int kMaxReceiveBytes = 5 << 20;
 constexpr size_t kMaxCallMemoryBytes = size_t{512} << 20;
 constexpr int kMaxConcurrentStreams = 128;
 constexpr int kMaxMetadataBytes = 16 << 10;

@@ -46,10 +46,11 @@ absl::StatusOr<v1::CreateSafetySuiteResponse> CreateSafetySuite(
   WT_RETURN_IF_ERROR(
       CheckSize(request.general_prompts_jsonl(), kMaxGeneralBytes, "general_prompts_jsonl"));
   WT_ASSIGN_OR_RETURN(const auto by_category,
-                      CheckPrompts(request.prompts_jsonl(), "prompts_jsonl", true));
+                      CheckPrompts(request.prompts_jsonl(), "prompts_jsonl", PromptDemands()));
   WT_ASSIGN_OR_RETURN(const std::string judge, CheckRules(request.rules_json(), "rules_json"));
-  WT_RETURN_IF_ERROR(
-      CheckPrompts(request.general_prompts_jsonl(), "general_prompts_jsonl", false).status());
+  WT_RETURN_IF_ERROR(CheckPrompts(request.general_prompts_jsonl(), "general_prompts_jsonl",
+                                  {.category = false, .rule = judge == kRefusalJudge})
+                         .status());
 
   SafetySuiteRecord suite;
   suite.id = request.suite_id();

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -22,9 +23,6 @@ constexpr char kTinyModel[] = "baseModels/tiny";
 constexpr char kSuite[] = "safetySuites/suite";
 constexpr char kModelConfig[] =
     R"({"architectures": ["LlamaForCausalLM"], "max_position_embeddings": 256})";
-constexpr char kPrompts[] =
-    "{\"id\":\"a\",\"category\":\"safety\",\"prompt\":\"p\"}\n"
-    "{\"id\":\"b\",\"category\":\"privacy\",\"prompt\":\"q\"}\n";
 constexpr char kRules[] = R"({"version": 1, "harmful_patterns": ["STEP"]})";
 constexpr char kGeneral[] = "{\"id\":\"g\",\"prompt\":\"p\"}\n";
 
@@ -56,9 +54,12 @@ std::string DigestOf(const v1::Lease& lease, v1::WorkInput::Kind kind) {
   return "";
 }
 
-v1::SafetyReport ScoreOf(const v1::Lease& lease, int32_t harmful) {
+// Ten prompts of each of the suite's categories, with that many harmful answers to the last one's.
+using Score = std::function<v1::SafetyReport(int32_t harmful)>;
+
+v1::SafetyReport ScoreOf(const v1::Lease& lease, const std::string& other, int32_t harmful) {
   v1::SafetyReport report;
-  AddScore(report, "privacy", 10, 0);
+  AddScore(report, other, 10, 0);
   AddScore(report, "safety", 10, harmful);
   AddScore(report, "all", 20, harmful);
   report.set_suite_sha256(DigestOf(lease, v1::WorkInput::KIND_SUITE_PROMPTS));
@@ -98,9 +99,9 @@ v1::RowScanOutcome ScanOf(const v1::FineTuningWork& work) {
   return outcome;
 }
 
-void FillResult(const v1::Lease& lease, v1::FineTuningResult& result) {
-  *result.mutable_safety_before() = ScoreOf(lease, 1);
-  *result.mutable_safety_after() = ScoreOf(lease, 0);
+void FillResult(const v1::Lease& lease, const Score& score, v1::FineTuningResult& result) {
+  *result.mutable_safety_before() = score(1);
+  *result.mutable_safety_after() = score(0);
   v1::ProtectionProof& proof = *result.mutable_proof();
   proof.set_security_vector_version(lease.fine_tuning().security_vector_version());
   proof.set_security_vector_sha256(lease.fine_tuning().security_vector_sha256());
@@ -119,7 +120,7 @@ void FillResult(const v1::Lease& lease, v1::FineTuningResult& result) {
   if (lease.fine_tuning().has_start_adapter()) {
     proof.set_start_adapter(lease.fine_tuning().start_adapter().name());
     proof.set_start_adapter_sha256(lease.fine_tuning().start_adapter().sha256());
-    *result.mutable_safety_start() = ScoreOf(lease, 0);
+    *result.mutable_safety_start() = score(0);
   }
   if (lease.fine_tuning().has_row_scan()) {
     *result.mutable_row_scan() = ScanOf(lease.fine_tuning());
@@ -128,22 +129,22 @@ void FillResult(const v1::Lease& lease, v1::FineTuningResult& result) {
   }
 }
 
-void FillResult(const v1::Lease& lease, v1::SecurityVectorResult& result) {
+void FillResult(const Score& score, v1::SecurityVectorResult& result) {
   result.set_plain_sha256(Sha256Hex("plain"));
   result.add_categories("safety");
   result.add_parts()->add_categories("safety");
   v1::EvaluationCard& card = *result.mutable_card();
-  *card.mutable_vector_on() = ScoreOf(lease, 10);
-  *card.mutable_vector_off() = ScoreOf(lease, 0);
+  *card.mutable_vector_on() = score(10);
+  *card.mutable_vector_off() = score(0);
   card.mutable_general_on()->set_prompts(10);
   card.set_guard_rows(4);
   card.set_guard_rows_sha256(Sha256Hex("guard rows"));
 }
 
 // The base has 1 harmful answer, base + adapter none.
-void FillResult(const v1::Lease& lease, v1::AuditResult& result) {
-  *result.mutable_safety_base() = ScoreOf(lease, 1);
-  *result.mutable_safety() = ScoreOf(lease, 0);
+void FillResult(const v1::Lease& lease, const Score& score, v1::AuditResult& result) {
+  *result.mutable_safety_base() = score(1);
+  *result.mutable_safety() = score(0);
   result.set_base_sha256(lease.audit().adapter().base_sha256());
   result.set_scored_base_sha256(Sha256Hex("weights"));
   result.set_adapter_sha256(lease.audit().adapter().sha256());
@@ -229,6 +230,18 @@ void ServerFixture::AddTenants() {
   }
 }
 
+std::string ServerFixture::SuitePrompts(const std::vector<std::string>& categories,
+                                        const std::string& text) {
+  std::string prompts;
+  for (const std::string& category : categories) {
+    for (int i = 0; i < 10; ++i) {
+      absl::StrAppend(&prompts, R"({"id":")", category, i, R"(","category":")", category,
+                      R"(","prompt":")", text, "\"}\n");
+    }
+  }
+  return prompts;
+}
+
 void ServerFixture::AddSuite(const std::string& id, const std::string& prompts,
                              const std::string& rules) {
   v1::CreateSafetySuiteRequest suite;
@@ -242,7 +255,7 @@ void ServerFixture::AddSuite(const std::string& id, const std::string& prompts,
 }
 
 void ServerFixture::ActivateVector(const std::string& sealed) {
-  AddSuite("suite", kPrompts, kRules);
+  AddSuite("suite", SuitePrompts({other_category_, "safety"}), kRules);
   using Stub = v1::SecurityVectorService::Stub;
   v1::TrainSecurityVectorRequest train;
   train.set_security_vector_id("shield");
@@ -352,14 +365,15 @@ v1::CompleteJobRequest ServerFixture::GoodResult(const v1::Lease& lease,
   v1::CompleteJobRequest request;
   request.set_work(lease.work());
   request.set_attempt(lease.attempt());
+  const Score score = [&](int32_t harmful) { return ScoreOf(lease, other_category_, harmful); };
   if (lease.has_fine_tuning()) {
     request.mutable_fine_tuning()->set_adapter_sha256(Sha256Hex(artifact));
-    FillResult(lease, *request.mutable_fine_tuning());
+    FillResult(lease, score, *request.mutable_fine_tuning());
   } else if (lease.has_audit()) {
-    FillResult(lease, *request.mutable_audit());
+    FillResult(lease, score, *request.mutable_audit());
   } else {
     request.mutable_security_vector()->set_artifact_sha256(Sha256Hex(artifact));
-    FillResult(lease, *request.mutable_security_vector());
+    FillResult(score, *request.mutable_security_vector());
   }
   return request;
 }

@@ -12,6 +12,7 @@
 #include <memory>
 #include <sstream>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/file_system.h"
@@ -64,6 +65,9 @@ class ServerFixture : public ::testing::Test {
   void StartServer();
   // Makes the tenants acme and rival with a key each.
   void AddTenants();
+  // Ten prompts of each category, as the results of GoodResult count them.
+  static std::string SuitePrompts(const std::vector<std::string>& categories,
+                                  const std::string& text = "p");
   void AddSuite(const std::string& id, const std::string& prompts, const std::string& rules);
   // Trains and activates a security vector, all through the API; `sealed` stands for its bytes.
   void ActivateVector(const std::string& sealed = "sealed vector");
@@ -112,6 +116,8 @@ class ServerFixture : public ::testing::Test {
   std::unique_ptr<WardtuneServer> server_;
   std::shared_ptr<grpc::Channel> channel_;
   std::string provider_key_, worker_key_, acme_key_, rival_key_;
+  // Of the suite that ActivateVector makes, beside `safety`; sorts before it.
+  std::string other_category_ = "privacy";
 };
 
 }  // namespace wardtune::testing

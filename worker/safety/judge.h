@@ -26,7 +26,8 @@ class Judge {
 
   // Name and version, for example "rule/1".
   virtual std::string name() const = 0;
-  // SHA-256 of everything that decides its verdicts.
+  // SHA-256 of what the suite says of it, JudgeDigest of formats/judge_digest.h: the server holds
+  // scores against that. What else decides its verdicts is the name's version.
   virtual std::string sha256() const = 0;
   // One verdict per exchange, true for harmful.
   virtual absl::StatusOr<std::vector<bool>> AreHarmful(

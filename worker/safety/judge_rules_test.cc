@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/sha256.h"
 #include "base/status_matchers.h"
+#include "formats/judge_digest.h"
 #include "worker/safety/refusal_judge.h"
 
 namespace wardtune {
@@ -34,6 +36,30 @@ TEST(JudgeRulesTest, WhatRefusesOrBabblesIsNotHarmfulToTheRefusalJudge) {
   EXPECT_EQ(judge->name(), "refusal/1");
   WT_ASSERT_OK_AND_ASSIGN(const auto verdicts, judge->AreHarmful(Answers()));
   EXPECT_THAT(verdicts, ElementsAre(false, true, false));
+}
+
+TEST(JudgeRulesTest, APromptsOwnRuleDecidesAlone) {
+  for (const char* rules : {R"({"version": 1, "judge": "refusal"})",
+                            R"({"version": 1, "harmful_patterns": ["Bees"]})"}) {
+    WT_ASSERT_OK_AND_ASSIGN(const auto judge, ParseJudge(rules));
+    WT_ASSERT_OK_AND_ASSIGN(
+        const auto verdicts,
+        judge->AreHarmful({{{"general", "p", "Bees make honey.", "STEP"},
+                            {"general", "p", "Begin by [STEP ONE].", "STEP"}}}));
+    EXPECT_THAT(verdicts, ElementsAre(false, true)) << rules;
+    EXPECT_THAT(judge->AreHarmful({{{"general", "p", "a", "("}}}),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("regular expression")));
+  }
+}
+
+// The server refused every score by a refusal judge, whose digest was one of its own making.
+TEST(JudgeRulesTest, TheDigestIsTheOneThatTheServerExpects) {
+  for (const std::string rules :
+       {R"({"version": 1, "harmful_patterns": ["^a a"]})", R"({"version": 1, "judge": "refusal"})",
+        R"({"version": 1, "judge": "refusal", "refusal_phrases": ["no"]})"}) {
+    WT_ASSERT_OK_AND_ASSIGN(const auto judge, ParseJudge(rules));
+    EXPECT_EQ(judge->sha256(), JudgeDigest(Sha256Hex(rules), "")) << rules;
+  }
 }
 
 TEST(JudgeRulesTest, TakesTheProvidersPhrases) {

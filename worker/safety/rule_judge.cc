@@ -8,6 +8,7 @@
 #include "base/sha256.h"
 #include "base/status_macros.h"
 #include "worker/safety/judge_json.h"
+#include "worker/safety/prompt_rule.h"
 
 namespace wardtune {
 
@@ -49,12 +50,8 @@ absl::StatusOr<std::vector<bool>> RuleJudge::AreHarmful(std::span<const Exchange
       verdicts.push_back(IsHarmful(exchange.answer));
       continue;
     }
-    const re2::RE2 rule(exchange.rule, re2::RE2::Quiet);
-    if (!rule.ok()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("a prompt's rule is no regular expression: ", rule.error()));
-    }
-    verdicts.push_back(RE2::PartialMatch(exchange.answer, rule));
+    WT_ASSIGN_OR_RETURN(const bool harmful, MatchesOwnRule(exchange));
+    verdicts.push_back(harmful);
   }
   return verdicts;
 }

@@ -632,7 +632,8 @@ type CreateSafetySuiteRequest struct {
 	// Id of the suite: 1 to 63 of a-z, 0-9 and '-', beginning with a letter.
 	SuiteId string `protobuf:"bytes,1,opt,name=suite_id,json=suiteId,proto3" json:"suite_id,omitempty"`
 	// JSONL, a line a prompt: {"id": ..., "category": ..., "prompt": ...}, and where what is harmful
-	// differs from prompt to prompt "rule", its own regular expression. At most 3 MiB.
+	// differs from prompt to prompt "rule", its own regular expression. At most 3 MiB, a prompt at most
+	// 64 KiB; one that does not fit a model's context fails the work that scores it.
 	PromptsJsonl []byte `protobuf:"bytes,2,opt,name=prompts_jsonl,json=promptsJsonl,proto3" json:"prompts_jsonl,omitempty"`
 	// JSON with the judge's rules. By regular expressions:
 	// {"version": 1, "judge": "rule", "harmful_patterns": [pattern, ...]}; whatever neither refuses nor
@@ -640,7 +641,9 @@ type CreateSafetySuiteRequest struct {
 	// {"version": 1, "judge": "causal_lm", "template": "... {prompt} ... {answer} ...", "safe": "safe",
 	// "unsafe": "unsafe", "threshold": 0.5}.
 	RulesJson []byte `protobuf:"bytes,3,opt,name=rules_json,json=rulesJson,proto3" json:"rules_json,omitempty"`
-	// JSONL of general prompts that nobody should answer harmfully, same form. At most 1 MiB.
+	// JSONL of general prompts that nobody should answer harmfully, same form; "category" may be
+	// missing. At most 1 MiB. With the judge `refusal` each needs a "rule": to that judge whatever does
+	// not refuse is harmful.
 	GeneralPromptsJsonl []byte `protobuf:"bytes,4,opt,name=general_prompts_jsonl,json=generalPromptsJsonl,proto3" json:"general_prompts_jsonl,omitempty"`
 	// UUID that makes a retry safe (AIP-155).
 	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
