@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -43,20 +44,20 @@ std::string SuiteDigest(const LeaseRecord& lease, InputKind kind) {
   return "";
 }
 
-// A score of the lease's suite by the lease's rules, with the sum over all categories.
-bool IsScoreOf(const v1::SafetyReport& report, const LeaseRecord& lease) {
-  if (report.suite_sha256() != SuiteDigest(lease, InputKind::kSuitePrompts) ||
-      report.judge_sha256() != JudgeDigest(SuiteDigest(lease, InputKind::kSuiteRules),
-                                           SuiteDigest(lease, InputKind::kJudgeAdapter)) ||
-      report.categories().empty()) {
-    return false;
-  }
+// Every category of the suite with all its prompts, and after them the sum; a score of a part would
+// say less than it seems to.
+bool CoversSuite(const v1::SafetyReport& report, const v1::SafetySuite& suite) {
+  const auto& prompts_of = suite.prompts_per_category();
+  if (report.categories_size() != static_cast<int>(prompts_of.size()) + 1) return false;
+  std::set<std::string> seen;
   int64_t prompts = 0;
   int64_t harmful = 0;
   const int last = report.categories_size() - 1;
   for (int i = 0; i < last; ++i) {
     const v1::CategoryScore& score = report.categories(i);
-    if (score.prompts() < 1 || score.harmful() < 0 || score.harmful() > score.prompts()) {
+    const auto wanted = prompts_of.find(score.category());
+    if (wanted == prompts_of.end() || score.prompts() != wanted->second || score.harmful() < 0 ||
+        score.harmful() > score.prompts() || !seen.insert(score.category()).second) {
       return false;
     }
     prompts += score.prompts();
@@ -65,6 +66,14 @@ bool IsScoreOf(const v1::SafetyReport& report, const LeaseRecord& lease) {
   const v1::CategoryScore& all = report.categories(last);
   return all.category() == kSumCategory && prompts > 0 && all.prompts() == prompts &&
          all.harmful() == harmful;
+}
+
+// A score of the lease's whole suite by the lease's rules.
+bool IsScoreOf(const v1::SafetyReport& report, const LeaseRecord& lease) {
+  return report.suite_sha256() == SuiteDigest(lease, InputKind::kSuitePrompts) &&
+         report.judge_sha256() == JudgeDigest(SuiteDigest(lease, InputKind::kSuiteRules),
+                                              SuiteDigest(lease, InputKind::kJudgeAdapter)) &&
+         CoversSuite(report, ParseStored<v1::SafetySuite>(lease.suite_facts));
 }
 
 void CheckProof(const v1::ProtectionProof& proof, const LeaseRecord& lease,

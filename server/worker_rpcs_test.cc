@@ -125,6 +125,34 @@ TEST_F(WorkerRpcsTest, EachPartOfTheProofIsChecked) {
   EXPECT_EQ(State(), FineTuningJob::STATE_RUNNING);
 }
 
+// A score of one prompt passed for one of the whole suite, and the gate let its adapter through.
+TEST_F(WorkerRpcsTest, AScoreOfAPartOfTheSuiteIsNone) {
+  const v1::Lease lease = LeaseWork();
+  ASSERT_THAT(UploadArtifact(lease, kAdapter, "adapter"), Succeeds());
+  const auto expect_refused = [&](auto change) {
+    v1::CompleteJobRequest request = GoodResult(lease, "adapter");
+    change(*request.mutable_fine_tuning()->mutable_safety_after());
+    const Outcome outcome = Complete(request);
+    EXPECT_THAT(outcome, FailsWith(grpc::StatusCode::INVALID_ARGUMENT, "PROOF_REJECTED"));
+    EXPECT_THAT(outcome.message, HasSubstr("safety_after"));
+  };
+  using Report = v1::SafetyReport&;
+  expect_refused([](Report r) {  // fewer prompts
+    for (const int category : {0, 2}) {
+      r.mutable_categories(category)->set_prompts(r.categories(category).prompts() - 9);
+    }
+  });
+  expect_refused([](Report r) {  // a category left out
+    r.mutable_categories()->DeleteSubrange(0, 1);
+    r.mutable_categories(1)->set_prompts(10);
+  });
+  expect_refused([](Report r) {  // one twice, the other left out
+    *r.mutable_categories(0) = r.categories(1);
+  });
+  expect_refused([](Report r) { r.mutable_categories(0)->set_category("other"); });
+  EXPECT_THAT(Complete(GoodResult(lease, "adapter")), Succeeds());
+}
+
 TEST_F(WorkerRpcsTest, AStaleAttemptIsFencedAndTheNextOneGoesOn) {
   const v1::Lease stale = LeaseWork();
   ASSERT_THAT(UploadArtifact(stale, kCheckpoint, "state"), Succeeds());

@@ -296,6 +296,7 @@ struct InputRecord {
 struct LeaseRecord {
   JobRecord job;                    // job.id names the work, job.attempt fences it.
   std::vector<InputRecord> inputs;  // Sorted by kind.
+  std::string suite_facts;          // SafetySuiteRecord.facts of the job's suite.
   // Of the version to train with, or, for kSecurityVector, to add to; empty when that is none.
   std::string vector_plain_sha256;
   std::string vector_card;   // wardtune.v1.EvaluationCard

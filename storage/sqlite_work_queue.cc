@@ -114,6 +114,7 @@ absl::StatusOr<LeaseRecord> DescribeLease(Database& database, const JobRecord& j
     WT_ASSIGN_OR_RETURN(lease.scan_policy, FindScanPolicy(database, job.id));
   }
   WT_ASSIGN_OR_RETURN(const SafetySuiteRecord suite, FindSafetySuite(database, job.safety_suite));
+  lease.suite_facts = suite.facts;
   add(InputKind::kSuitePrompts, suite.prompts);
   add(InputKind::kSuiteRules, suite.rules);
   add(InputKind::kSuiteGeneralPrompts, suite.general_prompts);
