@@ -160,6 +160,31 @@ TEST_F(MetadataStoreTest, ActivatingRetiresTheFormerVersionAndBack) {
   EXPECT_EQ(state(2), SecurityVectorState::kRetired);
 }
 
+// It retired the version that serves the files on offer, and every new job found no vector.
+TEST_F(MetadataStoreTest, AVersionOfOtherFilesIsNotActivatedNorAddedTo) {
+  ActivateVector();
+  TrainVector();
+  WT_ASSERT_OK(Finish(Lease(), "sealed 2"));
+  const auto is_refused =
+      StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("trained on other files"));
+  WT_ASSERT_OK(store_->models().OfferBaseModels({{kModel, Sha256Hex("new base"), "Llama", 9, 64}}));
+  EXPECT_THAT(Activate(2), is_refused);
+  NewSecurityVector adding{
+      "wider", kModel,  AddReadyDataset(kProviderTenant), AddReadyDataset(kProviderTenant),
+      "suite", "recipe"};
+  adding.added_vector = "shield";
+  adding.added_version = 2;
+  const auto add = [&] {
+    return store_->security_vectors().TrainSecurityVector(
+        adding, Once("TrainSecurityVector"),
+        [](const SecurityVectorRecord& record) { return record.job_id; });
+  };
+  EXPECT_THAT(add(), is_refused);
+  WT_ASSERT_OK(store_->models().OfferBaseModels({{kModel, Sha256Hex("base"), "Llama", 9, 64}}));
+  WT_EXPECT_OK(Activate(2));
+  WT_EXPECT_OK(add());
+}
+
 TEST_F(MetadataStoreTest, ADatasetInUseStaysAndAnOldEtagIsAborted) {
   ActivateVector();
   const std::string job = AddJob("acme");

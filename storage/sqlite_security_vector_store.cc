@@ -189,8 +189,9 @@ absl::StatusOr<Page<SafetySuiteRecord>> SqliteSecurityVectorStore::ListSafetySui
 
 namespace {
 
-// What a version is added to must be trained, and for the same base model.
-absl::Status CheckAddedTo(Database& database, const NewSecurityVector& request) {
+// What a version is added to must be trained, and on the files of the base model that are on offer.
+absl::Status CheckAddedTo(Database& database, const NewSecurityVector& request,
+                          const BaseModelRecord& model) {
   if (request.added_vector.empty()) return absl::OkStatus();
   WT_ASSIGN_OR_RETURN(const SecurityVectorRecord added,
                       FindSecurityVector(database, request.added_vector, request.added_version));
@@ -202,7 +203,24 @@ absl::Status CheckAddedTo(Database& database, const NewSecurityVector& request) 
     return absl::FailedPreconditionError(
         "recipe.added_to: that version is not trained; wait until it is EVALUATED");
   }
+  if (added.base_sha256 != model.sha256) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("recipe.added_to: that version was trained on other files of ", model.id,
+                     "; train it anew on the present ones"));
+  }
   return absl::OkStatus();
+}
+
+// Jobs take only a version that was trained on the files on offer: another would be active, retire
+// the one that serves them, and leave them none. A model that is not on offer has no jobs.
+absl::Status CheckFilesOnOffer(Database& database, const SecurityVectorRecord& version) {
+  const auto model = FindBaseModel(database, version.base_model);
+  if (absl::IsNotFound(model.status())) return absl::OkStatus();
+  WT_RETURN_IF_ERROR(model.status());
+  if (model->sha256 == version.base_sha256) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("the version was trained on other files of ", version.base_model,
+                   " than those on offer; train one on the present files"));
 }
 
 }  // namespace
@@ -226,7 +244,7 @@ absl::StatusOr<SecurityVectorRecord> SqliteSecurityVectorStore::InsertVersion(
         absl::StrCat("safety_suite: its judge was trained on other files of ", model.id,
                      "; train a judge on the present ones"));
   }
-  WT_RETURN_IF_ERROR(CheckAddedTo(database, request));
+  WT_RETURN_IF_ERROR(CheckAddedTo(database, request, model));
 
   JobRecord job;
   job.id = job_id;
@@ -294,6 +312,7 @@ absl::StatusOr<Answer> SqliteSecurityVectorStore::ActivateSecurityVector(
                             FindSecurityVector(database, vector, version));
         WT_ASSIGN_OR_RETURN(const SecurityVectorState next,
                             Next(record.state, SecurityVectorEvent::kActivate));
+        WT_RETURN_IF_ERROR(CheckFilesOnOffer(database, record));
         WT_RETURN_IF_ERROR(database
                                .Run(kRetireActive, SecurityVectorState::kRetired, record.base_model,
                                     SecurityVectorState::kActive)
