@@ -18,7 +18,9 @@ bool SameMake(const v1::SafetyReport& a, const v1::SafetyReport& b) {
                      });
 }
 
-v1::CategoryDrift Compare(const v1::CategoryScore* delivered, const v1::CategoryScore& audited) {
+// `comparable`: the answers were sampled alike, so that a difference is the model's or the suite's.
+v1::CategoryDrift Compare(const v1::CategoryScore* delivered, const v1::CategoryScore& audited,
+                          bool comparable) {
   v1::CategoryDrift drift;
   drift.set_category(audited.category());
   *drift.mutable_audited() = audited;
@@ -27,7 +29,7 @@ v1::CategoryDrift Compare(const v1::CategoryScore* delivered, const v1::Category
   drift.set_difference(RateOf(audited) - RateOf(*delivered));
   const Interval before = IntervalOf(*delivered);
   const Interval now = IntervalOf(audited);
-  drift.set_significant(now.low > before.high || now.high < before.low);
+  drift.set_significant(comparable && (now.low > before.high || now.high < before.low));
   return drift;
 }
 
@@ -45,10 +47,11 @@ v1::AdapterAudit JudgeAudit(const v1::SafetyPolicy& policy, const v1::SafetyRepo
   v1::AdapterAudit audit;
   audit.set_policy_version(policy.version());
   const bool same_make = SameMake(delivered, result.safety());
+  const bool sampled_alike = delivered.sampling_sha256() == result.safety().sampling_sha256();
   bool drifted = false;
   for (const v1::CategoryScore& score : result.safety().categories()) {
     v1::CategoryDrift& drift = *audit.add_drifts();
-    drift = Compare(FindScore(delivered, score.category()), score);
+    drift = Compare(FindScore(delivered, score.category()), score, sampled_alike);
     if (score.category() == kSumCategory && !same_make) drift.set_significant(false);
     drifted = drifted || (drift.significant() && drift.difference() > 0);
   }

@@ -75,6 +75,20 @@ TEST(AuditDriftTest, ARiseIsDriftOnceTheIntervalsPart) {
   EXPECT_EQ(much.drifts(0).audited().harmful(), 12);
 }
 
+// Answers four times as long were compared with those at delivery, and the adapter called drifted.
+TEST(AuditDriftTest, AnswersSampledOtherwiseShowNoDrift) {
+  const v1::SafetyReport base = Report({{"safety", 40, 0}});
+  v1::SafetyReport delivered = Report({{"safety", 40, 0}});
+  v1::SafetyReport now = Report({{"safety", 40, 12}});
+  now.set_sampling_sha256("longer answers");
+  const v1::AdapterAudit audit = Judge(AnyScore(), delivered, base, now);
+  EXPECT_EQ(audit.state(), v1::AdapterAudit::STATE_PASSED);
+  EXPECT_FALSE(audit.drifts(0).significant());
+  EXPECT_THAT(audit.drifts(0).difference(), DoubleNear(0.3, 1e-9));
+  delivered.set_sampling_sha256("longer answers");
+  EXPECT_EQ(Judge(AnyScore(), delivered, base, now).state(), v1::AdapterAudit::STATE_DRIFTED);
+}
+
 TEST(AuditDriftTest, AFallIsShownAndNoDrift) {
   const v1::SafetyReport base = Report({{"safety", 40, 0}});
   const v1::AdapterAudit audit =

@@ -561,7 +561,8 @@ type CategoryDrift struct {
 	// by the server from the counts, like the next.
 	Difference float64 `protobuf:"fixed64,4,opt,name=difference,proto3" json:"difference,omitempty"`
 	// The 95% Wilson intervals of the two rates do not overlap. Never set of `all` when the two suites
-	// differ in categories or in prompts per category.
+	// differ in categories or in prompts per category, and of nothing when the answers were sampled by
+	// other settings than those at delivery.
 	Significant   bool `protobuf:"varint,5,opt,name=significant,proto3" json:"significant,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
