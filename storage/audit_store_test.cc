@@ -78,7 +78,10 @@ class AuditStoreTest : public testing::StoreFixture {
   absl::StatusOr<JobRecord> FinishAudit(const std::string& report, bool drifted) {
     const LeaseRecord lease = Lease();
     EXPECT_EQ(lease.job.kind, JobKind::kAudit);
-    return store_->work().Complete(lease.job.id, lease.job.attempt, Score(report, drifted));
+    WT_ASSIGN_OR_RETURN(
+        const CompletedJob ended,
+        store_->work().Complete(lease.job.id, lease.job.attempt, Score(report, drifted)));
+    return ended.job;
   }
 
   std::vector<AdapterAuditRecord> Audits(const std::string& adapter) {

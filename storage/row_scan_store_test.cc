@@ -88,7 +88,7 @@ TEST_F(RowScanStoreTest, AFailureAndAResultBringTheReportToo) {
                                              {Sha256Hex("adapter"), 11}, 0));
   JobResult result = ResultWith("adapter");
   result.row_scan = {"of the result", ""};
-  EXPECT_EQ(store_->work().Complete(job_, 1, result).value().row_scan, "of the result");
+  EXPECT_EQ(store_->work().Complete(job_, 1, result).value().job.row_scan, "of the result");
 }
 
 TEST_F(RowScanStoreTest, AStaleAttemptRecordsNothing) {

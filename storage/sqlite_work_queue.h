@@ -27,8 +27,8 @@ class SqliteWorkQueue final : public WorkQueue {
                                       absl::Duration ttl, const HeartbeatReport& report) override;
   absl::Status RecordArtifact(const std::string& job_id, int32_t attempt, ArtifactKind kind,
                               const BlobRef& blob, int64_t step) override;
-  absl::StatusOr<JobRecord> Complete(const std::string& job_id, int32_t attempt,
-                                     const JobResult& result) override;
+  absl::StatusOr<CompletedJob> Complete(const std::string& job_id, int32_t attempt,
+                                        const JobResult& result) override;
   absl::StatusOr<bool> EndedWith(const std::string& tenant, const std::string& job_id,
                                  int32_t attempt, const std::string& artifact_sha256) override;
   absl::StatusOr<JobRecord> Fail(const std::string& job_id, int32_t attempt,

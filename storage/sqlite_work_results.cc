@@ -117,16 +117,16 @@ absl::Status SqliteWorkQueue::StoreResult(Database& database, const JobRecord& j
       .status();
 }
 
-absl::StatusOr<JobRecord> SqliteWorkQueue::Complete(const std::string& job_id, int32_t attempt,
-                                                    const JobResult& result) {
+absl::StatusOr<CompletedJob> SqliteWorkQueue::Complete(const std::string& job_id, int32_t attempt,
+                                                       const JobResult& result) {
   WT_ASSIGN_OR_RETURN(const std::string new_id, RandomId());
   WT_ASSIGN_OR_RETURN(
-      JobRecord ended,
-      WriteWith<JobRecord>(context_, [&](Database& database) -> absl::StatusOr<JobRecord> {
+      CompletedJob ended,
+      WriteWith<CompletedJob>(context_, [&](Database& database) -> absl::StatusOr<CompletedJob> {
         absl::StatusOr<JobRecord> found = FindJob(database, job_id);
         WT_ASSIGN_OR_RETURN(const bool repeated,
                             IsResultOf(database, found, attempt, result.artifact_sha256));
-        if (repeated) return found;
+        if (repeated) return CompletedJob{*std::move(found), true};
         WT_ASSIGN_OR_RETURN(const JobRecord job, FindLeased(database, job_id, attempt));
         JobEnding ending;
         WT_RETURN_IF_ERROR(RecordRowScan(database, job, result.row_scan));
@@ -134,9 +134,11 @@ absl::StatusOr<JobRecord> SqliteWorkQueue::Complete(const std::string& job_id, i
           if (job.kind == JobKind::kFineTuning) ending.adapter_id = new_id;
           WT_RETURN_IF_ERROR(StoreResult(database, job, result, ending));
         }
-        return MoveJob(database, job, JobEvent::kComplete, ending, context_.clock.Now());
+        WT_ASSIGN_OR_RETURN(JobRecord moved, MoveJob(database, job, JobEvent::kComplete, ending,
+                                                     context_.clock.Now()));
+        return CompletedJob{std::move(moved), false};
       }));
-  context_.JobChanged(job_id, ended.state);
+  if (!ended.repeated) context_.JobChanged(job_id, ended.job.state);
   return ended;
 }
 

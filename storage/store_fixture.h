@@ -105,7 +105,9 @@ class StoreFixture : public ::testing::Test {
         lease.job.id, lease.job.attempt,
         tuning ? ArtifactKind::kAdapter : ArtifactKind::kSecurityVector,
         {result.artifact_sha256, 11}, 0));
-    return store_->work().Complete(lease.job.id, lease.job.attempt, result);
+    WT_ASSIGN_OR_RETURN(const CompletedJob ended,
+                        store_->work().Complete(lease.job.id, lease.job.attempt, result));
+    return ended.job;
   }
 
   static JobResult ResultWith(const std::string& artefact) {

@@ -63,6 +63,11 @@ struct JobResult {
   AuditScore audit;
 };
 
+struct CompletedJob {
+  JobRecord job;
+  bool repeated = false;  // An earlier call ended the job so: nothing was changed.
+};
+
 struct JobFailure {
   std::string error_code;
   std::string error_message;
@@ -107,8 +112,8 @@ class WorkQueue {
   // a cancel was answered first. A repeat by the same attempt with the same artefact is OK.
   // INVALID_ARGUMENT when the attempt has not uploaded the artefact, or the result of a fine-tuning
   // job or an audit has no judge.
-  virtual absl::StatusOr<JobRecord> Complete(const std::string& job_id, int32_t attempt,
-                                             const JobResult& result) = 0;
+  virtual absl::StatusOr<CompletedJob> Complete(const std::string& job_id, int32_t attempt,
+                                                const JobResult& result) = 0;
   // True when the tenant's job SUCCEEDED by this attempt with this very artefact: its Complete()
   // was answered, and the answer may have been lost. Changes nothing.
   virtual absl::StatusOr<bool> EndedWith(const std::string& tenant, const std::string& job_id,

@@ -149,8 +149,9 @@ TEST_F(WorkQueueTest, CompletingMakesTheAdapterAndMayBeRepeated) {
   const AdapterRecord adapter = store_->jobs().GetAdapter("acme", ended.adapter_id).value();
   EXPECT_EQ(adapter.blob.sha256, Sha256Hex("adapter"));
   EXPECT_EQ(adapter.proof, "proof");
-  EXPECT_EQ(store_->work().Complete(job, 1, ResultWith("adapter")).value().adapter_id,
+  EXPECT_EQ(store_->work().Complete(job, 1, ResultWith("adapter")).value().job.adapter_id,
             ended.adapter_id);
+  EXPECT_TRUE(store_->work().Complete(job, 1, ResultWith("adapter")).value().repeated);
   ExpectLeaseLost(store_->work().Complete(job, 1, ResultWith("another")).status());
   EXPECT_TRUE(store_->work().EndedWith("acme", job, 1, Sha256Hex("adapter")).value());
   EXPECT_FALSE(store_->work().EndedWith("acme", job, 1, Sha256Hex("another")).value());

@@ -152,9 +152,9 @@ absl::StatusOr<v1::CompleteJobResponse> CompleteJob(HandlerContext& context, con
   }
   WT_RETURN_IF_ERROR(lease.status());
   WT_ASSIGN_OR_RETURN(const JobResult result, ResultOf(context, request, *lease));
-  WT_ASSIGN_OR_RETURN(const JobRecord job,
+  WT_ASSIGN_OR_RETURN(const CompletedJob ended,
                       context.store.work().Complete(lease->job.id, request.attempt(), result));
-  Record(context, job);
+  if (!ended.repeated) Record(context, ended.job);
   return v1::CompleteJobResponse();
 }
 

@@ -63,12 +63,14 @@ absl::StatusOr<v1::HeartbeatResponse> Heartbeat(HandlerContext& context, const C
     report.safety_before = request.safety_before().SerializeAsString();
   }
   WT_ASSIGN_OR_RETURN(report.row_scan, CheckRowScan(request.row_scan(), lease));
-  WT_ASSIGN_OR_RETURN(const JobRecord job,
-                      context.store.work().Heartbeat(lease.job.id, request.attempt(),
-                                                     context.limits.lease_duration, report));
-  context.running.Heard(job.id, PhaseName(request.phase()));
+  // Before it is stored: a result that ends the job after this heartbeat is then told after it too.
+  context.running.Heard(lease.job.id, PhaseName(request.phase()));
+  const absl::StatusOr<JobRecord> job = context.store.work().Heartbeat(
+      lease.job.id, request.attempt(), context.limits.lease_duration, report);
+  if (absl::IsFailedPrecondition(job.status())) context.running.Dropped(lease.job.id);
+  WT_RETURN_IF_ERROR(job.status());
   v1::HeartbeatResponse response;
-  response.set_cancel_requested(job.state == JobState::kCancelling);
+  response.set_cancel_requested(job->state == JobState::kCancelling);
   *response.mutable_lease_duration() = ToProtoDuration(context.limits.lease_duration);
   return response;
 }
