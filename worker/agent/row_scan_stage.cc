@@ -17,6 +17,8 @@ constexpr int kReportedRows = 1000;
 constexpr int kLinesInMessage = 50;
 constexpr int kPartsInMessage = 8;
 constexpr int kCategoriesInMessage = 4;
+// What rounding may take from a fraction of the rows; far below one row of any data set.
+constexpr double kFractionRounding = 1e-9;
 
 double ShareOf(const v1::RowScanPolicy& policy) {
   return policy.suspicious_share() > 0.0 ? policy.suspicious_share() : kSuspiciousShare;
@@ -166,8 +168,9 @@ absl::StatusOr<v1::RowScanOutcome> ScanDataset(Attempt& attempt, const v1::FineT
 absl::Status RefuseSuspicious(const v1::RowScanWork& work, const v1::RowScanReport& report) {
   const auto rows = static_cast<double>(report.rows_scanned());
   const double allowed = work.policy().max_suspicious_fraction();
-  const bool too_many = report.action() == v1::RowScanPolicy::ACTION_REFUSE &&
-                        static_cast<double>(report.suspicious_rows()) > allowed * rows;
+  const bool too_many =
+      report.action() == v1::RowScanPolicy::ACTION_REFUSE &&
+      static_cast<double>(report.suspicious_rows()) > (allowed + kFractionRounding) * rows;
   const bool none_left =
       report.dropped_rows() > 0 && report.dropped_rows() == report.rows_scanned();
   if (!too_many && !none_left) return absl::OkStatus();

@@ -118,6 +118,12 @@ TEST(RowScanStageTest, RefusesPastThePolicysFractionNamingLines) {
   EXPECT_THAT(RefuseSuspicious(work, OutcomeOf(work, 11).report()),
               StatusIs(absl::StatusCode::kFailedPrecondition));
 
+  // 0.29 * 200 is a little less than 58.
+  work.mutable_policy()->set_max_suspicious_fraction(0.29);
+  v1::RowScanReport exactly = OutcomeOf(work, 10).report();
+  exactly.set_rows_scanned(200);
+  exactly.set_suspicious_rows(58);
+  WT_EXPECT_OK(RefuseSuspicious(work, exactly));
   work.mutable_policy()->set_max_suspicious_fraction(0);
   JobFailure failure = FailureOf(RefuseSuspicious(work, OutcomeOf(work, 1000).report()));
   EXPECT_EQ(failure.code, "ROWS_SUSPICIOUS");
