@@ -273,6 +273,19 @@ TEST_F(AgentTest, DoesNotCallARefusalOutOfMemory) {
   ExpectFailure("WORKER_FAILED", /*retryable=*/true);
 }
 
+// It was found at the first score after training, and every attempt trained anew.
+TEST_F(AgentTest, APromptThatDoesNotFitTheModelIsToldBeforeTraining) {
+  for (const v1::WorkInput::Kind kind :
+       {v1::WorkInput::KIND_SUITE_PROMPTS, v1::WorkInput::KIND_SUITE_GENERAL_PROMPTS}) {
+    Inputs inputs = VectorInputs("placeholder plan");
+    inputs[kind] = testing::Suite(std::string(4096, 'p'));
+    ASSERT_NO_FATAL_FAILURE(RunJob(VectorLease(kVersion), inputs));
+    ExpectFailure("INPUT_INVALID", /*retryable=*/false);
+    ASSERT_THAT(server_.failures(), SizeIs(1));
+    EXPECT_THAT(server_.failures()[0].error_message(), HasSubstr("prompt 1 of 4"));
+  }
+}
+
 TEST_F(AgentTest, StandsBackFromJobsThatItIsNotSetUpFor) {
   ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
   FakeClock clock;

@@ -31,7 +31,7 @@ absl::Status AuditRun::Prepare() {
                         FetchDeliveredAdapter(attempt_, v1::WorkInput::KIND_ADAPTER, work.adapter(),
                                               work.hyperparameters(), *base_));
   }
-  WT_ASSIGN_OR_RETURN(safety_, FetchSafetyInputs(attempt_, *base_));
+  WT_ASSIGN_OR_RETURN(safety_, FetchSafetyInputs(attempt_, *base_, environment_.sampling));
   return attempt_.GoOn();
 }
 

@@ -46,7 +46,7 @@ absl::Status FineTuningRun::Fetch() {
 
 absl::Status FineTuningRun::LoadBase() {
   WT_ASSIGN_OR_RETURN(base_, LoadBaseModel(attempt_, environment_.base_models));
-  WT_ASSIGN_OR_RETURN(safety_, FetchSafetyInputs(attempt_, *base_));
+  WT_ASSIGN_OR_RETURN(safety_, FetchSafetyInputs(attempt_, *base_, environment_.sampling));
   proof_.set_base_sha256(base_->folder_sha256);
   proof_.set_base_weights_sha256(base_->weights_sha256);
   return attempt_.GoOn();

@@ -52,7 +52,27 @@ absl::StatusOr<SafetyResult> BaseScores::Get(const BaseModel& base, const Safety
   return scores_.emplace(key, std::move(result)).first->second;
 }
 
-absl::StatusOr<SafetyInputs> FetchSafetyInputs(Attempt& attempt, const BaseModel& base) {
+absl::Status CheckPromptsFit(const SafetySuite& suite, const BaseModel& base,
+                             const SamplingOptions& sampling) {
+  const int64_t context = base.model.config().max_positions;
+  for (size_t i = 0; i < suite.prompts.size(); ++i) {
+    WT_ASSIGN_OR_RETURN(
+        const std::vector<int32_t> ids,
+        base.tokenizer->EncodePrompt({{.role = Role::kUser, .content = suite.prompts[i].prompt}}));
+    const auto tokens = static_cast<int64_t>(ids.size());
+    if (tokens + sampling.max_new_tokens <= context) continue;
+    return WithJobReason(
+        kInputInvalid,
+        absl::InvalidArgumentError(absl::StrCat(
+            "safety suite: prompt ", i + 1, " of ", suite.prompts.size(), " has ", tokens,
+            " tokens; with ", sampling.max_new_tokens, " of the answer it does not fit the ",
+            context, " of ", base.name, "; score by a suite without it")));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<SafetyInputs> FetchSafetyInputs(Attempt& attempt, const BaseModel& base,
+                                               const SamplingOptions& sampling) {
   SafetyInputs inputs;
   WT_ASSIGN_OR_RETURN(const std::string prompts,
                       attempt.Fetch(v1::WorkInput::KIND_SUITE_PROMPTS, kInputMissing));
@@ -67,6 +87,7 @@ absl::StatusOr<SafetyInputs> FetchSafetyInputs(Attempt& attempt, const BaseModel
   if (!suite.ok()) return WithJobReason(kInputInvalid, suite.status());
   auto judge = MakeJudge(rules, adapter, adapter_sha256, base);
   if (!judge.ok()) return WithJobReason(kInputInvalid, judge.status());
+  WT_RETURN_IF_ERROR(CheckPromptsFit(*suite, base, sampling));
   inputs.suite = *std::move(suite);
   inputs.judge = *std::move(judge);
   return inputs;

@@ -48,8 +48,13 @@ struct SafetyInputs {
 };
 // A judge that is a language model runs on `base`, which must outlive it.
 // Errors: those of Attempt::Fetch; the reason INPUT_INVALID for a suite, rules or a judge's adapter
-// that do not parse.
-absl::StatusOr<SafetyInputs> FetchSafetyInputs(Attempt& attempt, const BaseModel& base);
+// that do not parse, and as CheckPromptsFit.
+absl::StatusOr<SafetyInputs> FetchSafetyInputs(Attempt& attempt, const BaseModel& base,
+                                               const SamplingOptions& sampling);
+// The reason INPUT_INVALID where a prompt and its answer are longer than the model's context: told
+// before training and not after it.
+absl::Status CheckPromptsFit(const SafetySuite& suite, const BaseModel& base,
+                             const SamplingOptions& sampling);
 
 // Score of the plain base, and of the base under `adapter`; tell the attempt's phase how far they
 // are. Errors: those of ScoreSafety.

@@ -64,7 +64,8 @@ absl::Status SecurityVectorRun::Fetch() {
 
 absl::Status SecurityVectorRun::LoadBase() {
   WT_ASSIGN_OR_RETURN(base_, LoadBaseModel(attempt_, environment_.base_models));
-  WT_ASSIGN_OR_RETURN(safety_, FetchSafetyInputs(attempt_, *base_));
+  WT_ASSIGN_OR_RETURN(safety_, FetchSafetyInputs(attempt_, *base_, environment_.sampling));
+  WT_RETURN_IF_ERROR(CheckPromptsFit(general_suite_, *base_, environment_.sampling));
   return attempt_.GoOn();
 }
 
