@@ -1,14 +1,8 @@
 #include "worker/training/memory_estimate.h"
 
-#include <malloc.h>
-
 #include <algorithm>
 #include <array>
-#include <fstream>
-#include <limits>
-#include <string>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
 #include "worker/model/model_weights.h"
 #include "worker/model/out_of_memory.h"
@@ -75,13 +69,6 @@ int64_t LaneGradients(const ModelConfig& c, const LoraSpec& lora) {
   return c.num_layers * layer;
 }
 
-// The first whole number of a file, or nothing when it holds none ("max" means no limit).
-bool ReadNumber(const char* path, int64_t& value) {
-  std::ifstream file(path);
-  std::string word;
-  return static_cast<bool>(file >> word) && absl::SimpleAtoi(word, &value);
-}
-
 }  // namespace
 
 MemoryEstimate EstimateTrainingMemory(const ModelConfig& config, ComputeType type,
@@ -135,29 +122,6 @@ absl::StatusOr<MicroBatchChoice> ChooseMicroBatch(const ModelConfig& config, Com
       "memory",
       needed >> 20, rows.longest, free_bytes >> 20,
       question.lora.targets.empty() ? "" : " or lora_rank"));
-}
-
-absl::StatusOr<int64_t> FreeHostMemory() {
-#if defined(__GLIBC__)
-  malloc_trim(0);  // what was freed and is still held would count as used
-#endif
-  int64_t free = std::numeric_limits<int64_t>::max();
-  std::ifstream info("/proc/meminfo");
-  for (std::string name; info >> name;) {
-    int64_t kilobytes = 0;
-    if (name == "MemAvailable:" && info >> kilobytes) free = kilobytes * 1024;
-    info.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
-  }
-  int64_t limit = 0;
-  int64_t used = 0;
-  if (ReadNumber("/sys/fs/cgroup/memory.max", limit) &&
-      ReadNumber("/sys/fs/cgroup/memory.current", used)) {
-    free = std::min(free, std::max<int64_t>(0, limit - used));
-  }
-  if (free == std::numeric_limits<int64_t>::max()) {
-    return absl::UnavailableError("the system does not say how much memory is free");
-  }
-  return free;
 }
 
 }  // namespace wardtune

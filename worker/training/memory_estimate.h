@@ -66,11 +66,6 @@ absl::StatusOr<MicroBatchChoice> ChooseMicroBatch(const ModelConfig& config, Com
                                                   MemoryQuestion question, int64_t wanted,
                                                   const RowLengths& rows, int64_t free_bytes);
 
-// Memory that this process may still take: the least of the machine's and the control group's.
-// Gives back to the system what this process has freed.
-// Errors: UNAVAILABLE where the system does not say.
-absl::StatusOr<int64_t> FreeHostMemory();
-
 }  // namespace wardtune
 
 #endif  // WARDTUNE_WORKER_TRAINING_MEMORY_ESTIMATE_H_

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "base/free_memory.h"
 #include "base/status_macros.h"
 #include "worker/training/full_parameter_memory.h"
 #include "worker/training/memory_estimate.h"
