@@ -24,8 +24,9 @@ enum class TrainedPart {
 
 // Lowers micro_batch_tokens, and sets recompute_activations where nothing else does, so that
 // training `streams` takes at most `free_bytes` besides the models that they hold. Returns the
-// bytes that it will take. A saved state resumes only with the same micro-batch
-// (Trainer::RestoreState), but where steps meet those of other trainers.
+// bytes that it will take. A saved state resumes with the micro-batch that it
+// names, which must be no larger (Trainer::RestoreState), but where steps meet those of other
+// trainers.
 // Errors: RESOURCE_EXHAUSTED (IsOutOfMemory), saying what is needed and what there is, when it
 // cannot; `options` are unchanged then. REQUIRES: at least one stream.
 absl::StatusOr<int64_t> FitIntoMemory(std::span<const TrainingStream> streams, TrainedPart trained,

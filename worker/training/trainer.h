@@ -142,8 +142,10 @@ class Trainer {
   // Everything that the next step depends on (adapter, AdamW moments, step), as safetensors bytes
   // with a digest of options and rows. As secret as the adapter itself.
   virtual absl::StatusOr<std::string> SaveState() const = 0;
-  // Errors: INVALID_ARGUMENT when the bytes are damaged; FAILED_PRECONDITION when they come from
-  // other options, rows or models. The trainer is unchanged on error.
+  // A state of smaller micro-batches goes on with these, to the bytes that an uninterrupted run
+  // would have come to. Errors: INVALID_ARGUMENT when the bytes are damaged; FAILED_PRECONDITION
+  // when they come from other options, rows or models, or from larger micro-batches. The trainer is
+  // unchanged on error.
   virtual absl::Status RestoreState(std::string_view bytes) = 0;
 };
 

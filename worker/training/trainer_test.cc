@@ -229,6 +229,26 @@ TEST_F(TrainerTest, ResumesToTheSameBytes) {
   }
 }
 
+// A worker that was short of memory when it saved began anew where there was more of it later.
+TEST_F(TrainerTest, AStateOfSmallerMicroBatchesResumesWithThese) {
+  const auto create = [&](int64_t tokens) {
+    options_.micro_batch_tokens = tokens;
+    auto trainer = Create({Customer()});
+    EXPECT_TRUE(trainer.ok()) << trainer.status();
+    return *std::move(trainer);
+  };
+  const auto small = create(13);
+  Run(*small, 2);
+  WT_ASSERT_OK_AND_ASSIGN(const std::string state, small->SaveState());
+  const auto large = create(1024);
+  WT_ASSERT_OK_AND_ASSIGN(const std::string state_of_large, large->SaveState());
+  WT_ASSERT_OK(large->RestoreState(state));
+  EXPECT_EQ(Run(*large), Run(*small));
+  EXPECT_EQ(*large->SaveState(), *small->SaveState());
+  EXPECT_THAT(create(13)->RestoreState(state_of_large),
+              StatusIs(StatusCode::kFailedPrecondition, HasSubstr("1024 tokens")));
+}
+
 TEST_F(TrainerTest, RecomputedActivationsGiveTheSameBytes) {
   WT_ASSERT_OK_AND_ASSIGN(auto kept, Create({Customer()}));
   Run(*kept);

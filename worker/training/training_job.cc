@@ -54,22 +54,29 @@ absl::StatusOr<StepReport> TrainingJob::Finish(const LoraGradients& gradients,
   return report;
 }
 
-// What the bytes of the next steps depend on too; nothing where steps meet those of others, which
-// promises no bytes.
-std::string TrainingJob::MicroBatchOfBytes() const {
+std::string TrainingJob::MicroBatchOfBytes(int64_t tokens) const {
   if (options().step_runner != nullptr) return "";
-  return absl::StrCat(options().micro_batch_tokens, " tokens",
-                      options().share_prefixes ? ", prefixes shared" : "");
+  return absl::StrCat(tokens, " tokens", options().share_prefixes ? ", prefixes shared" : "");
+}
+
+std::optional<int64_t> TrainingJob::MicroBatchAfter(const std::string& saved) const {
+  const int64_t ours = options().micro_batch_tokens;
+  if (saved.empty() || MicroBatchOfBytes(ours).empty()) return ours;
+  int64_t named = 0;
+  if (!absl::SimpleAtoi(saved.substr(0, saved.find(' ')), &named)) return std::nullopt;
+  if (named < 1 || named > ours || saved != MicroBatchOfBytes(named)) return std::nullopt;
+  return named;
 }
 
 absl::StatusOr<std::string> TrainingJob::SaveState() const {
   return optimizer_.Save({{"step", absl::StrCat(this->step())},
                           {"fingerprint", fingerprint()},
-                          {"micro_batch", MicroBatchOfBytes()}});
+                          {"micro_batch", MicroBatchOfBytes(options().micro_batch_tokens)}});
 }
 
 absl::Status TrainingJob::RestoreState(std::string_view bytes) {
   int64_t step = 0;
+  int64_t micro_batch_tokens = options().micro_batch_tokens;
   WT_RETURN_IF_ERROR(optimizer_.Restore(
       bytes, [&](const std::map<std::string, std::string>& metadata) -> absl::Status {
         const auto saved_step = metadata.find("step");
@@ -83,14 +90,16 @@ absl::Status TrainingJob::RestoreState(std::string_view bytes) {
               "checkpoint: was made with other options, rows or weights");
         }
         const auto micro_batch = metadata.find("micro_batch");
-        const std::string ours = MicroBatchOfBytes();
-        if (micro_batch != metadata.end() && !micro_batch->second.empty() && !ours.empty() &&
-            micro_batch->second != ours) {
+        if (micro_batch == metadata.end()) return absl::OkStatus();
+        const std::optional<int64_t> tokens = MicroBatchAfter(micro_batch->second);
+        if (!tokens) {
           return absl::FailedPreconditionError(
               absl::StrCat("checkpoint: was made with micro-batches of ", micro_batch->second));
         }
+        micro_batch_tokens = *tokens;
         return absl::OkStatus();
       }));
+  LowerMicroBatch(micro_batch_tokens);
   GoTo(step);
   return absl::OkStatus();
 }

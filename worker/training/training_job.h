@@ -39,7 +39,12 @@ class TrainingJob : public TrainingPlan {
   absl::Status RestoreState(std::string_view bytes);
 
  private:
-  std::string MicroBatchOfBytes() const;
+  // What the bytes of the next steps depend on too, for micro-batches of `tokens`; nothing where
+  // steps meet those of others, which promises no bytes.
+  std::string MicroBatchOfBytes(int64_t tokens) const;
+  // The micro-batch to go on with from a state that names `saved`: ours, or a smaller one, which
+  // fits as well; nothing for another.
+  std::optional<int64_t> MicroBatchAfter(const std::string& saved) const;
 
   const std::optional<LoraAdapter> anchor_;  // of the proximal term, if there is one
   LoraOptimizer optimizer_;

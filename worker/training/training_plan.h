@@ -71,6 +71,7 @@ class TrainingPlan {
 
  protected:
   void GoTo(int64_t step) { step_ = step; }
+  void LowerMicroBatch(int64_t tokens) { options_.micro_batch_tokens = tokens; }
 
  private:
   // The rows of a stream that come in some step of the run, in their order.
@@ -79,7 +80,7 @@ class TrainingPlan {
   // Marks the rows that other processes take.
   void DealToProcesses(std::vector<StepRow>& rows) const;
 
-  const TrainerOptions options_;
+  TrainerOptions options_;
   const std::vector<TrainingStream> streams_;
   const std::string fingerprint_;
   std::vector<std::vector<int64_t>> supervised_;  // [stream][row] tokens
