@@ -154,7 +154,7 @@ class GroupDecoder {
       std::vector<int32_t>& result = results_[prompt_of_[row]];
       const bool stop = std::find(options_.stop_ids.begin(), options_.stop_ids.end(),
                                   picked[row]) != options_.stop_ids.end();
-      if (!stop) result.push_back(picked[row]);
+      if (!stop || options_.keep_stop_id) result.push_back(picked[row]);
       if (stop || static_cast<int64_t>(result.size()) >= options_.max_new_tokens) continue;
       slots_[kept] = slots_[row];
       lengths_[kept] = lengths_[row];

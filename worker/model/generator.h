@@ -20,8 +20,9 @@ namespace wardtune {
 
 struct GenerateOptions {
   int64_t max_new_tokens = 64;
-  // Generation of a sequence ends before any of these is appended.
+  // Generation of a sequence ends with any of these, which is left out unless it is to be kept.
   std::vector<int32_t> stop_ids;
+  bool keep_stop_id = false;
   double temperature = 0.0;  // 0: greedy
   uint64_t seed = 0;
   // Most sequences decoded together, and most tokens that their caches have room for: weights are
@@ -33,7 +34,7 @@ struct GenerateOptions {
   std::function<bool(int64_t finished)> progress;
 };
 
-// The new tokens of each prompt, in the order of `prompts`, without prompt and stop id.
+// The new tokens of each prompt, in the order of `prompts`, without the prompt.
 // Errors: INVALID_ARGUMENT for an empty prompt, a token id outside the vocabulary, or a prompt that
 // leaves no room in the model's context; CANCELLED when `progress` asked for it.
 absl::StatusOr<std::vector<std::vector<int32_t>>> Generate(

@@ -110,6 +110,10 @@ TEST(GeneratorTest, EndsBeforeAStopId) {
   WT_ASSERT_OK_AND_ASSIGN(const auto stopped, Generate(model, {}, Prompts(),
                                                        {.max_new_tokens = 8, .stop_ids = {stop}}));
   EXPECT_EQ(stopped[1], std::vector<int32_t>(all[1].begin(), all[1].begin() + first));
+  WT_ASSERT_OK_AND_ASSIGN(
+      const auto kept, Generate(model, {}, Prompts(),
+                                {.max_new_tokens = 8, .stop_ids = {stop}, .keep_stop_id = true}));
+  EXPECT_EQ(kept[1], std::vector<int32_t>(all[1].begin(), all[1].begin() + first + 1));
 }
 
 TEST(GeneratorTest, SeedsDecideTheDrawsAndGroupsDoNot) {

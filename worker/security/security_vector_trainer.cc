@@ -65,6 +65,7 @@ absl::StatusOr<std::vector<TrainingRow>> AnswerByBase(const DecoderModel& base,
   GenerateOptions options;
   options.max_new_tokens = max_new_tokens;
   options.stop_ids = stop_ids;
+  options.keep_stop_id = true;  // a model may have several, and not end a chat's answer with each
   options.progress = std::move(progress);
   WT_ASSIGN_OR_RETURN(const auto answers, Generate(base, {}, prompts, options));
   std::vector<TrainingRow> rows;
@@ -73,8 +74,6 @@ absl::StatusOr<std::vector<TrainingRow>> AnswerByBase(const DecoderModel& base,
     row.ids = prompts[i];
     row.loss_mask.assign(row.ids.size(), 0);
     row.ids.insert(row.ids.end(), answers[i].begin(), answers[i].end());
-    const bool ended = static_cast<int64_t>(answers[i].size()) < max_new_tokens;
-    if (ended && !stop_ids.empty()) row.ids.push_back(stop_ids.front());
     row.loss_mask.resize(row.ids.size(), 1);
     if (row.ids.size() > prompts[i].size()) rows.push_back(std::move(row));
   }

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "base/status_matchers.h"
 #include "worker/model/testing/tiny_model.h"
 
@@ -58,6 +60,23 @@ TEST_F(SecurityVectorTrainerTest, EqualSeedsStartEqually) {
   EXPECT_EQ(AdapterDigest(Start()), digest);
   recipe_.seed = 1;
   EXPECT_NE(AdapterDigest(Start()), digest);
+}
+
+// It was the first of the model's stop ids, which need not be the one that ends a chat's answer.
+TEST_F(SecurityVectorTrainerTest, TheBasesAnswerEndsAsTheBaseEndedIt) {
+  const std::vector<std::vector<int32_t>> prompts = {{1, 2, 3}};
+  const auto answer = [&](const std::vector<int32_t>& stop_ids) {
+    auto rows = AnswerByBase(base_, prompts, stop_ids, 8, nullptr);
+    EXPECT_TRUE(rows.ok()) << rows.status();
+    return rows->at(0).ids;
+  };
+  const std::vector<int32_t> whole = answer({});
+  ASSERT_EQ(whole.size(), 3u + 8u);
+  const int32_t said = whole[5];
+  const auto end = std::find(whole.begin() + 3, whole.end(), said) + 1;
+  int32_t never = 0;  // smaller, so that it comes first
+  while (std::find(whole.begin(), whole.end(), never) != whole.end()) ++never;
+  EXPECT_EQ(answer({never, said}), std::vector<int32_t>(whole.begin(), end));
 }
 
 TEST_F(SecurityVectorTrainerTest, RefusesToLeaveOutTheKlTermSilently) {
