@@ -10,8 +10,12 @@
 namespace wardtune {
 
 absl::StatusOr<double> HeldOutLoss(const DecoderModel& model, ActiveAdapters adapters,
-                                   std::span<const TrainingRow> rows, int64_t step) {
-  WT_ASSIGN_OR_RETURN(const std::vector<double> losses, RowLosses(model, adapters, rows));
+                                   const ValidationOptions& options, int64_t micro_batch_tokens,
+                                   int64_t step) {
+  RowLossOptions how{.micro_batch_tokens = micro_batch_tokens};
+  if (options.go_on) how.progress = [&](int64_t) { return options.go_on(); };
+  const std::vector<TrainingRow>& rows = options.rows;
+  WT_ASSIGN_OR_RETURN(const std::vector<double> losses, RowLosses(model, adapters, rows, how));
   double sum = 0.0;
   double tokens = 0.0;
   for (size_t i = 0; i < losses.size(); ++i) {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <utility>
@@ -29,6 +30,8 @@ struct ValidationOptions {
   int64_t patience = 0;
   // Results that are kept, those of the lowest loss: 1 to kMaxKeptResults.
   int64_t keep = 1;
+  // Asked while a measurement runs; false ends the step with CANCELLED. May be empty.
+  std::function<bool()> go_on;
 
   bool active() const { return !rows.empty(); }
   // Most results that a run holds beside the one it trains.
@@ -49,10 +52,12 @@ struct ModelAtStep {
   std::optional<double> validation_loss;  // HeldOutLoss
 };
 
-// Mean over the supervised tokens of all rows, in nats, after `step`.
+// Mean over the supervised tokens of all of the options' rows, in nats, after `step`, with at most
+// `micro_batch_tokens` going through the model at once.
 // Errors: those of RowLosses; ABORTED, naming the step, when it is not finite.
 absl::StatusOr<double> HeldOutLoss(const DecoderModel& model, ActiveAdapters adapters,
-                                   std::span<const TrainingRow> rows, int64_t step);
+                                   const ValidationOptions& options, int64_t micro_batch_tokens,
+                                   int64_t step);
 
 // `Result` is AdapterAtStep or ModelAtStep.
 template <typename Result>

@@ -48,6 +48,18 @@ class EarlyStoppingTest : public ::testing::Test {
   TrainerOptions options_;
 };
 
+// A cancel during a long measurement waited for its end.
+TEST_F(EarlyStoppingTest, AMeasurementEndsWhenItIsNotToGoOn) {
+  bool go_on = true;
+  options_.validation.go_on = [&] { return go_on; };
+  const auto trainer = Create();
+  WT_ASSERT_OK(trainer->Step());
+  WT_ASSERT_OK(trainer->Step());
+  WT_ASSERT_OK(trainer->Step());
+  go_on = false;
+  EXPECT_THAT(trainer->Step(), StatusIs(StatusCode::kCancelled));
+}
+
 TEST_F(EarlyStoppingTest, DeliversTheBestAndStopsWhenNothingImproves) {
   const auto trainer = Create();
   std::vector<double> measured;

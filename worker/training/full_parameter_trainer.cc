@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/free_memory.h"
 #include "base/status_macros.h"
 #include "worker/model/decoder_forward.h"
 #include "worker/model/torch_boundary.h"
@@ -108,8 +109,8 @@ class ProjectionTrainer final : public FullParameterTrainer {
   };
 
   absl::StatusOr<double> Measure(int64_t step) {
-    WT_ASSIGN_OR_RETURN(const double loss,
-                        HeldOutLoss(working_model(0), {}, validation_->options().rows, step));
+    WT_ASSIGN_OR_RETURN(const double loss, HeldOutLoss(working_model(0), {}, validation_->options(),
+                                                       plan_.options().micro_batch_tokens, step));
     if (validation_->Add(loss)) {
       WT_ASSIGN_OR_RETURN(DecoderModel model, AddTo(base_));
       validation_->Keep({std::move(model), step, loss});

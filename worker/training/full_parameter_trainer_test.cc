@@ -268,7 +268,8 @@ TEST_F(FullParameterTest, WithHeldOutRowsTheBestAreKeptAndTheRunEndsEarly) {
     Run(*again, kept[i].step);
     EXPECT_EQ(kept[i].model.WeightsDigest(), again->AddTo(base_)->WeightsDigest());
     WT_ASSERT_OK_AND_ASSIGN(const double loss,
-                            HeldOutLoss(again->working_model(0), {}, options_.validation.rows, 0));
+                            HeldOutLoss(again->working_model(0), {}, options_.validation,
+                                        options_.micro_batch_tokens, 0));
     EXPECT_EQ(kept[i].validation_loss, loss);
   }
 }
