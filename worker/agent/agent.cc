@@ -43,7 +43,7 @@ absl::Status RunWork(JobEnvironment& environment, Attempt& attempt) {
 v1::FailJobRequest FailureMessage(const v1::Lease& lease, const absl::Status& status,
                                   StopReason stop_reason, const v1::RowScanOutcome& row_scan) {
   JobFailure failure = FailureOf(status);
-  if (stop_reason == StopReason::kShutdown && status.code() == absl::StatusCode::kCancelled) {
+  if (stop_reason == StopReason::kShutdown && (absl::IsCancelled(status) || IsTransient(status))) {
     failure = {.code = std::string(kWorkerStopping),
                .message = "the worker was stopped; another attempt goes on from the checkpoint",
                .retryable = true};

@@ -207,6 +207,51 @@ TEST_F(AgentTest, ResumesToTheSameBytes) {
   EXPECT_EQ(server_.artifact(Artifact::KIND_ADAPTER), uninterrupted);
 }
 
+// Uploads that took longer than their interval came after every step.
+TEST_F(AgentTest, UploadsOfCheckpointsTakeATenthOfTheTimeAtMost) {
+  ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
+  environment_->checkpoints = {.every_steps = 1, .every = absl::InfiniteDuration()};
+  ASSERT_NO_FATAL_FAILURE(RunJob(JobLease(1), JobInputs()));
+  EXPECT_EQ(server_.uploads(Artifact::KIND_CHECKPOINT), 11) << "all of 12 steps but the last";
+
+  FakeClock clock;  // stands still but for the uploads
+  Agent agent(client_, *environment_, log_, clock);
+  server_.Offer(JobLease(2), JobInputs());
+  server_.OnUpload([&](const Artifact::Header&) {
+    clock.Advance(absl::Minutes(1));
+    return grpc::Status::OK;
+  });
+  WT_ASSERT_OK(agent.RunOne(absl::Seconds(1)));
+  EXPECT_TRUE(server_.completed().has_value()) << log_text_.str();
+  EXPECT_EQ(server_.uploads(Artifact::KIND_CHECKPOINT), 1);
+}
+
+// It counted as one of the job's attempts.
+TEST_F(AgentTest, AStopCostsNoAttemptWhileTheServerIsAway) {
+  ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
+  server_.Offer(JobLease(1), JobInputs());
+  server_.OnUpload([&](const Artifact::Header&) {
+    agent_->Stop();
+    return grpc::Status(grpc::StatusCode::UNAVAILABLE, "away");
+  });
+  ASSERT_NO_FATAL_FAILURE(RunOffered());
+  ExpectFailure("WORKER_STOPPING", /*retryable=*/true);
+}
+
+// The upload was tried again for as long as the server was away.
+TEST_F(AgentTest, ACancelEndsAnUploadThatIsTriedAgain) {
+  ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
+  server_.Offer(JobLease(1), JobInputs());
+  server_.OnUpload([&](const Artifact::Header&) {
+    server_.Cancel();
+    server_.AwaitHeartbeat();
+    return grpc::Status(grpc::StatusCode::UNAVAILABLE, "away");
+  });
+  ASSERT_NO_FATAL_FAILURE(RunOffered());
+  ASSERT_THAT(server_.failures(), SizeIs(1));
+  EXPECT_TRUE(server_.failures()[0].cancelled());
+}
+
 TEST_F(AgentTest, StopsWhenTheCustomerCancels) {
   ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
   server_.Offer(JobLease(1), JobInputs());

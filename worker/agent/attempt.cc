@@ -28,11 +28,6 @@ const v1::WorkInput* Attempt::FindInput(v1::WorkInput::Kind kind) const {
   return nullptr;
 }
 
-bool Attempt::MustEnd() const {
-  const StopReason reason = keeper_.stop_reason();
-  return reason == StopReason::kLeaseLost || reason == StopReason::kShutdown;
-}
-
 bool Attempt::HasInput(v1::WorkInput::Kind kind) const { return FindInput(kind) != nullptr; }
 
 std::string Attempt::InputDigest(v1::WorkInput::Kind kind) const {
@@ -70,7 +65,7 @@ absl::StatusOr<std::string> Attempt::Upload(v1::UploadArtifactRequest::Kind kind
                                             std::string_view bytes, int64_t step) {
   const ComputeTurns::Away away(turns_);
   const absl::Status status =
-      client_.UploadArtifact(lease_, kind, bytes, step, [this] { return MustEnd(); });
+      client_.UploadArtifact(lease_, kind, bytes, step, [this] { return !GoOn().ok(); });
   keeper_.NoteStatus(status);
   WT_RETURN_IF_ERROR(status);
   log_.Write("artifact_uploaded", {{"work", lease_.work()},
@@ -88,7 +83,7 @@ absl::StatusOr<v1::SafetyGate> Attempt::Judge(const v1::SafetyReport& before,
   *request.mutable_safety_before() = before;
   *request.mutable_safety_after() = after;
   const ComputeTurns::Away away(turns_);
-  auto gate = client_.JudgeScores(request, [this] { return MustEnd(); });
+  auto gate = client_.JudgeScores(request, [this] { return !GoOn().ok(); });
   keeper_.NoteStatus(gate.status());
   return gate;
 }
@@ -96,8 +91,16 @@ absl::StatusOr<v1::SafetyGate> Attempt::Judge(const v1::SafetyReport& before,
 absl::Status Attempt::Complete(v1::CompleteJobRequest request) {
   request.set_work(lease_.work());
   request.set_attempt(lease_.attempt());
-  // Not away: a job that has ended would wait for others only to leave.
-  const absl::Status status = client_.CompleteJob(request, [this] { return MustEnd(); });
+  // Not away at first: a job that has ended would wait for others only to leave.
+  absl::Status status = client_.CompleteJob(request, [] { return true; });
+  if (IsTransient(status)) {
+    const ComputeTurns::Away away(turns_);
+    // A cancel that came now is the server's to weigh: the result may be there already.
+    status = client_.CompleteJob(request, [this] {
+      const StopReason reason = keeper_.stop_reason();
+      return reason == StopReason::kLeaseLost || reason == StopReason::kShutdown;
+    });
+  }
   keeper_.NoteStatus(status);
   return status;
 }

@@ -76,8 +76,6 @@ class Attempt {
 
  private:
   const v1::WorkInput* FindInput(v1::WorkInput::Kind kind) const;
-  // Whether to stop repeating a call that failed. A cancelled attempt still ends its business.
-  bool MustEnd() const;
 
   const v1::Lease& lease_;
   WorkerClient& client_;

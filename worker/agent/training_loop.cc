@@ -8,6 +8,10 @@
 namespace wardtune {
 namespace {
 
+// An upload that takes longer is slow: then training goes on for so many times as long.
+constexpr absl::Duration kQuickUpload = absl::Seconds(5);
+constexpr int kTrainingAfterSlowUpload = 9;
+
 absl::Status Check(const TrainingHooks& hooks) {
   return hooks.check ? hooks.check() : absl::OkStatus();
 }
@@ -33,6 +37,11 @@ absl::Status RestoreCheckpoint(Trainer& trainer, Attempt& attempt, const Trainin
   if (!attempt.HasInput(v1::WorkInput::KIND_CHECKPOINT)) return absl::OkStatus();
   auto state = attempt.Fetch(v1::WorkInput::KIND_CHECKPOINT, kInputMissing);
   WT_RETURN_IF_ERROR(attempt.GoOn());
+  // What may be there at another try is no reason to train anew.
+  const absl::StatusCode code = state.status().code();
+  if (!state.ok() && code != absl::StatusCode::kNotFound && code != absl::StatusCode::kDataLoss) {
+    return state.status();
+  }
   const absl::Status status =
       state.ok() ? RestoreFrom(*std::move(state), trainer, hooks) : state.status();
   attempt.log().Write(status.ok() ? "resumed" : "checkpoint_unusable",
@@ -44,7 +53,6 @@ absl::Status RestoreCheckpoint(Trainer& trainer, Attempt& attempt, const Trainin
 
 template <typename AnyTrainer>
 absl::StatusOr<StepReport> RunStep(AnyTrainer& trainer, Attempt& attempt) {
-  WT_RETURN_IF_ERROR(attempt.GoOn());
   absl::StatusOr<StepReport> report = trainer.Step();
   if (report.status().code() == absl::StatusCode::kAborted) {
     return WithJobReason(kLossNotFinite, report.status());
@@ -62,10 +70,13 @@ absl::Status RunTraining(Trainer& trainer, Attempt& attempt, const CheckpointPol
   WT_RETURN_IF_ERROR(RestoreCheckpoint(trainer, attempt, hooks));
   int64_t saved_step = trainer.step();
   absl::Duration saved_at = attempt.clock().Monotonic();
+  absl::Duration rest;  // from uploads
   while (!trainer.done()) {
-    if (attempt.stop_reason() == StopReason::kShutdown && trainer.step() > saved_step) {
+    const StopReason stop = attempt.stop_reason();
+    if (stop == StopReason::kShutdown && trainer.step() > saved_step) {
       WT_RETURN_IF_ERROR(UploadCheckpoint(trainer, attempt, hooks));
     }
+    if (stop != StopReason::kNone) return attempt.GoOn();
     WT_ASSIGN_OR_RETURN(const StepReport report, RunStep(trainer, attempt));
     if (trainer.validation_loss()) {
       attempt.ReportBest(trainer.adapter_step(), *trainer.validation_loss());
@@ -73,11 +84,14 @@ absl::Status RunTraining(Trainer& trainer, Attempt& attempt, const CheckpointPol
 
     const absl::Duration now = attempt.clock().Monotonic();
     const bool due =
-        report.step - saved_step >= policy.every_steps || now - saved_at >= policy.every;
+        (report.step - saved_step >= policy.every_steps || now - saved_at >= policy.every) &&
+        now - saved_at >= rest;
     if (due && !trainer.done()) {
       WT_RETURN_IF_ERROR(UploadCheckpoint(trainer, attempt, hooks));
       saved_step = report.step;
-      saved_at = now;
+      saved_at = attempt.clock().Monotonic();
+      rest = saved_at - now > kQuickUpload ? kTrainingAfterSlowUpload * (saved_at - now)
+                                           : absl::ZeroDuration();
     }
   }
   return Check(hooks);
@@ -88,6 +102,7 @@ absl::Status RunTraining(FullParameterTrainer& trainer, Attempt& attempt, Comput
   WT_RETURN_IF_ERROR(check());
   while (!trainer.done()) {
     turns.Yield();
+    WT_RETURN_IF_ERROR(attempt.GoOn());
     WT_RETURN_IF_ERROR(RunStep(trainer, attempt).status());
     if (const ModelAtStep* const best = trainer.best(); best != nullptr) {
       attempt.ReportBest(best->step, *best->validation_loss);

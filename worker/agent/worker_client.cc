@@ -21,10 +21,16 @@ namespace {
 constexpr size_t kChunkBytes = 1 << 20;
 constexpr int32_t kPageSize = 1000;
 constexpr absl::Duration kCallDeadline = absl::Seconds(30);
+// A stream has ten minutes and the time that its bytes take on a slow line.
 constexpr absl::Duration kStreamDeadline = absl::Minutes(10);
+constexpr int64_t kSlowestBytesPerSecond = 1 << 20;
 constexpr absl::Duration kFirstBackoff = absl::Milliseconds(100);
 constexpr absl::Duration kLongestBackoff = absl::Seconds(5);
 constexpr const char* kRpcReasonUrl = "wardtune/rpc_reason";
+
+absl::Duration StreamDeadline(int64_t bytes) {
+  return kStreamDeadline + absl::Seconds(bytes / kSlowestBytesPerSecond);
+}
 
 absl::Status FromGrpc(const grpc::Status& status, std::string_view rpc) {
   if (status.ok()) return absl::OkStatus();
@@ -53,7 +59,9 @@ std::shared_ptr<grpc::Channel> Connect(const WorkerClient::Options& options) {
   return grpc::CreateCustomChannel(options.server, credentials, arguments);
 }
 
-bool MayRetry(const absl::Status& status) {
+}  // namespace
+
+bool IsTransient(const absl::Status& status) {
   if (status.code() == absl::StatusCode::kUnavailable ||
       status.code() == absl::StatusCode::kDeadlineExceeded) {
     return true;
@@ -62,8 +70,6 @@ bool MayRetry(const absl::Status& status) {
   const auto reason = status.GetPayload(kRpcReasonUrl);
   return reason.has_value() && (*reason == "SERVER_BUSY" || *reason == "UPLOAD_IN_PROGRESS");
 }
-
-}  // namespace
 
 bool IsLeaseLost(const absl::Status& status) {
   const auto reason = status.GetPayload(kRpcReasonUrl);
@@ -136,7 +142,7 @@ absl::StatusOr<v1::HeartbeatResponse> WorkerClient::Heartbeat(const v1::Heartbea
 template <typename Response, typename Open>
 absl::Status WorkerClient::ReceiveOnce(const char* rpc, Open open, int64_t limit,
                                        std::string& bytes) {
-  Call call(options_, kStreamDeadline);
+  Call call(options_, StreamDeadline(limit));
   const auto reader = open(call.context());
   Response response;
   while (reader->Read(&response)) {
@@ -177,7 +183,7 @@ absl::StatusOr<std::string> WorkerClient::FetchInput(const v1::Lease& lease,
 template <typename Request, typename Response, typename Open>
 absl::Status WorkerClient::SendOnce(const char* rpc, Open open, const Request& header,
                                     std::string_view bytes, Response& response) {
-  Call call(options_, kStreamDeadline);
+  Call call(options_, StreamDeadline(static_cast<int64_t>(bytes.size())));
   const auto writer = open(call.context(), &response);
   bool writable = writer->Write(header);
   for (size_t at = 0; writable && at < bytes.size(); at += kChunkBytes) {
@@ -307,7 +313,7 @@ absl::Status WorkerClient::Retry(const GiveUp& give_up, const std::function<absl
   absl::Duration backoff = kFirstBackoff;
   while (true) {
     absl::Status status = call();
-    if (!MayRetry(status) || give_up()) return status;
+    if (!IsTransient(status) || give_up()) return status;
     clock_.Sleep(backoff);
     backoff = std::min(2 * backoff, kLongestBackoff);
   }

@@ -29,6 +29,9 @@ namespace wardtune {
 
 // True for the error that ends an attempt: another attempt holds the lease now.
 bool IsLeaseLost(const absl::Status& status);
+// True where the same call may succeed later: the server is away, busy, or still holds a stream of
+// ours that broke.
+bool IsTransient(const absl::Status& status);
 
 class WorkerClient {
  public:
