@@ -6,6 +6,18 @@
 #include "worker/model/out_of_memory.h"
 
 namespace wardtune {
+namespace {
+
+int64_t ProjectionWeights(const ModelConfig& config) {
+  int64_t weights = 0;
+  for (const Projection projection : kAllProjections) {
+    const ProjectionShape shape = ShapeOf(config, projection);
+    weights += shape.out * shape.in;
+  }
+  return weights * config.num_layers;
+}
+
+}  // namespace
 
 int64_t FullParameterCopies(std::span<const TrainingStream> streams,
                             const ValidationOptions& validation) {
@@ -14,15 +26,12 @@ int64_t FullParameterCopies(std::span<const TrainingStream> streams,
   return std::ssize(models) + validation.results_held();
 }
 
+int64_t ProjectionBytes(const ModelConfig& config, ComputeType type) {
+  return ProjectionWeights(config) * (type == ComputeType::kFloat32 ? 4 : 2);
+}
+
 int64_t FullParameterBytes(const ModelConfig& config, ComputeType type, int64_t copies) {
-  int64_t weights = 0;
-  for (const Projection projection : kAllProjections) {
-    const ProjectionShape shape = ShapeOf(config, projection);
-    weights += shape.out * shape.in;
-  }
-  weights *= config.num_layers;
-  const int64_t working = type == ComputeType::kFloat32 ? 4 : 2;
-  return weights * (4 * 4 + copies * working);
+  return ProjectionWeights(config) * 4 * 4 + copies * ProjectionBytes(config, type);
 }
 
 absl::Status CheckFullParameterMemory(const ModelConfig& config, ComputeType type, int64_t copies,

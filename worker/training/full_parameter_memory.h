@@ -13,6 +13,9 @@
 
 namespace wardtune {
 
+// Bytes of one copy of the projections' weights in the compute type.
+int64_t ProjectionBytes(const ModelConfig& config, ComputeType type);
+
 // Models that rows run on, each with a working copy, and results that validation keeps.
 int64_t FullParameterCopies(std::span<const TrainingStream> streams,
                             const ValidationOptions& validation);

@@ -96,6 +96,10 @@ MemoryEstimate EstimateTrainingMemory(const ModelConfig& config, ComputeType typ
   // Residual and its gradient, a normed input, and the MLP's gate, up, activation and gradients.
   estimate.workspace =
       question.tokens * element * (4 * config.hidden_size + 4 * config.intermediate_size);
+  // A state, its adapter and moments in fp32, stands beside the bytes that it is written to.
+  const int64_t saved =
+      2 * AdapterParameters(config, question.lora) * (12 + 4 * question.adapters_held);
+  estimate.between_steps = std::max(saved, question.between_steps_bytes);
   estimate.slack = estimate.total() / 10 + question.lanes * kLaneSlack;
   estimate.fixed = question.fixed_bytes;
   return estimate;

@@ -3,6 +3,7 @@
 #ifndef WARDTUNE_WORKER_TRAINING_MEMORY_ESTIMATE_H_
 #define WARDTUNE_WORKER_TRAINING_MEMORY_ESTIMATE_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 
@@ -21,10 +22,14 @@ struct MemoryEstimate {
   int64_t adapter = 0;      // factors, gradients, AdamW's moments
   int64_t workspace = 0;    // what lives inside one layer's passes
   int64_t fixed = 0;        // MemoryQuestion::fixed_bytes
-  int64_t slack = 0;        // of the allocator and the GEMM library: a tenth, and some a lane
+  // What is held between steps, where activations, logits and workspace are not: a copy of weights
+  // that is checked, or the bytes of a checkpoint.
+  int64_t between_steps = 0;
+  int64_t slack = 0;  // of the allocator and the GEMM library: a tenth, and some a lane
 
   int64_t total() const {
-    return activations + logits + teacher + adapter + workspace + fixed + slack;
+    return std::max(activations + logits + workspace, between_steps) + teacher + adapter + fixed +
+           slack;
   }
 };
 
@@ -43,6 +48,8 @@ struct MemoryQuestion {
   int64_t adapters_held = 0;
   // What the run needs besides, whatever its micro-batch.
   int64_t fixed_bytes = 0;
+  // Most of what else is held between steps, beside the bytes of a checkpoint.
+  int64_t between_steps_bytes = 0;
   bool recompute_activations = false;
   // Micro-batches that run side by side (micro_batch_plan.h); `tokens` are those of all together.
   int64_t lanes = 1;

@@ -31,8 +31,14 @@ absl::StatusOr<int64_t> FitIntoMemory(std::span<const TrainingStream> streams, T
     question.lanes = 1;
     const int64_t copies = FullParameterCopies(streams, options.validation);
     question.fixed_bytes = FullParameterBytes(config, type, copies);
+    // What rows ran on is compared with a copy at the end, and the result is one.
+    question.between_steps_bytes = ProjectionBytes(config, type);
   }
-  if (streams[0].frozen != nullptr) question.frozen = streams[0].frozen->spec;
+  if (streams[0].frozen != nullptr) {
+    question.frozen = streams[0].frozen->spec;
+    // Checks of the frozen adapter fold it into a copy (ActivationCheck::CheckBeside).
+    question.between_steps_bytes = ProjectionBytes(config, type);
+  }
   RowLengths lengths{.shortest = std::numeric_limits<int64_t>::max()};
   for (const TrainingStream& stream : streams) {
     for (const TrainingRow& row : stream.rows) {

@@ -38,6 +38,7 @@ class MemoryFitTest : public ::testing::Test {
     question.lanes = ComputeThreads();
     return EstimateTrainingMemory(base_.config(), base_.compute_type(), question).total();
   }
+  int64_t Projections() const { return ProjectionBytes(base_.config(), base_.compute_type()); }
   absl::Status Fit(int64_t free_bytes, TrainedPart trained = TrainedPart::kLora) {
     const absl::StatusOr<int64_t> taken = FitIntoMemory(streams_, trained, free_bytes, options_);
     taken_ = taken.value_or(0);
@@ -80,12 +81,30 @@ TEST_F(MemoryFitTest, CountsTheStartTheKeptAdaptersAndTheFrozenOne) {
   WT_ASSERT_OK_AND_ASSIGN(options_.start, InitLora(base_.config(), options_.lora, 1));
   streams_[0].frozen = std::make_shared<const LoraAdapter>(*options_.start);
   options_.validation = {.rows = streams_[0].rows, .keep = 2};
-  const int64_t more = Needed(4 * kLongest, {.frozen = options_.lora, .adapters_held = 3});
+  const int64_t more =
+      Needed(4 * kLongest,
+             {.frozen = options_.lora, .adapters_held = 3, .between_steps_bytes = Projections()});
   ASSERT_GT(more, plain);
   WT_ASSERT_OK(Fit(more));
   EXPECT_EQ(options_.micro_batch_tokens, 4 * kLongest);
   WT_ASSERT_OK(Fit(more - 1));
   EXPECT_EQ(options_.micro_batch_tokens, 2 * kLongest);
+}
+
+// A run that fitted step by step was killed when its vector was checked, on a folded copy.
+TEST_F(MemoryFitTest, CountsWhatIsHeldBetweenSteps) {
+  constexpr int64_t kLargerThanAnyStep = int64_t{1} << 30;
+  const MemoryQuestion question{.between_steps_bytes = kLargerThanAnyStep};
+  EXPECT_GT(Needed(kLongest, question), kLargerThanAnyStep);
+  EXPECT_EQ(Needed(kLongest, question), Needed(4 * kLongest, question));
+
+  WT_ASSERT_OK_AND_ASSIGN(LoraAdapter adapter, InitLora(base_.config(), options_.lora, 1));
+  streams_ = {{.name = "customer",
+               .rows = {{.ids = {5, 6}, .loss_mask = {0, 1}}},
+               .model = base_,
+               .frozen = std::make_shared<const LoraAdapter>(std::move(adapter))}};
+  WT_ASSERT_OK(Fit(kLargerThanAnyStep));
+  EXPECT_GT(taken_, Needed(2, {.frozen = options_.lora})) << "a copy is larger than such a step";
 }
 
 TEST_F(MemoryFitTest, CountsTheTeachersOfRowsThatAreHeldToTheBase) {
@@ -103,7 +122,8 @@ TEST_F(MemoryFitTest, FullParameterTrainingNeedsAWorkingCopyOfEachModelAndNoAdap
         .lora = {.targets = {}},
         .tokens = tokens,
         .supervised_tokens = tokens,
-        .fixed_bytes = FullParameterBytes(base_.config(), base_.compute_type(), copies)};
+        .fixed_bytes = FullParameterBytes(base_.config(), base_.compute_type(), copies),
+        .between_steps_bytes = Projections()};
     return EstimateTrainingMemory(base_.config(), base_.compute_type(), question).total();
   };
   WT_EXPECT_OK(Fit(needed(4 * kLongest, 1), TrainedPart::kWeights));
