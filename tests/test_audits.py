@@ -120,3 +120,25 @@ def test_a_judge_that_the_service_trained_scores(
     assert audit.state != AdapterAudit.STATE_FAILED, audit.error_message
     assert audit.safety.judge == "causal_lm/1"
     assert audit.safety.judge_sha256 not in ("", suite.rules_sha256)
+
+
+# Such a score was refused, too, and the work of every such suite failed after its training.
+def test_a_judge_by_refusal_phrases_scores(
+    auditing: Server, provider: Client, acme: Tenant, finished: Finished
+) -> None:
+    general = [json.loads(line) for line in standin.rows("heldout_general", 4).splitlines()]
+    suite = provider.suites.create(
+        "refusals",
+        prompts=standin.rows("heldout_harmful", 8),
+        rules=json.dumps({"version": 1, "judge": "refusal"}).encode(),
+        general_prompts="\n".join(json.dumps(row | {"rule": "STEP"}) for row in general).encode(),
+    )
+
+    def judged() -> list[AdapterAudit]:
+        audits = acme.client.adapters.audits(finished.job.adapter)
+        return [a for a in audits if a.safety_suite == suite.name and a.state in AUDIT_ENDED]
+
+    eventually(lambda: len(judged()) > 0, auditing)
+    audit = judged()[0]
+    assert audit.state != AdapterAudit.STATE_FAILED, audit.error_message
+    assert (audit.safety.judge, audit.safety.judge_sha256) == ("refusal/1", suite.rules_sha256)
