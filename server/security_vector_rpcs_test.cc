@@ -16,6 +16,7 @@ using testing::Outcome;
 using testing::Succeeds;
 using Stub = v1::SecurityVectorService::Stub;
 
+constexpr char kWider[] = "securityVectors/wider/versions/1";
 constexpr char kShield[] = "securityVectors/shield/versions/1";
 
 bool HasInput(const v1::Lease& lease, v1::WorkInput::Kind kind) {
@@ -46,6 +47,20 @@ class SecurityVectorRpcsTest : public testing::ServerFixture {
     train.mutable_recipe()->set_added_to(version);
     v1::TrainSecurityVectorResponse response;
     return Call(&Stub::TrainSecurityVector, provider_key_, train, response);
+  }
+
+  Outcome CancelTraining(const std::string& version,
+                         v1::CancelSecurityVectorTrainingResponse& response) {
+    v1::CancelSecurityVectorTrainingRequest request;
+    request.set_name(version);
+    return Call(&Stub::CancelSecurityVectorTraining, provider_key_, request, response);
+  }
+  std::string LastAuditedAction() {
+    v1::ListAuditEventsResponse events;
+    EXPECT_THAT(Call(&v1::AdminService::Stub::ListAuditEvents, provider_key_,
+                     v1::ListAuditEventsRequest(), events),
+                Succeeds());
+    return events.events_size() > 0 ? events.events(0).action() : "";
   }
 
   // Uploads a vector for the lease and hands in a good result but for the guard rows, of which it
@@ -141,6 +156,50 @@ TEST_F(SecurityVectorRpcsTest, ARecipeMayDoWithoutGuardRows) {
   v1::TrainSecurityVectorResponse response;
   ASSERT_THAT(Call(&Stub::TrainSecurityVector, provider_key_, train, response), Succeeds());
   EXPECT_THAT(CompleteWithoutGuardRows(LeaseWork()), Succeeds());
+}
+
+TEST_F(SecurityVectorRpcsTest, ATrainingThatWaitsIsCancelledAtOnce) {
+  ASSERT_THAT(TrainAddedTo(""), Succeeds());
+  v1::CancelSecurityVectorTrainingResponse response;
+  ASSERT_THAT(CancelTraining(kWider, response), Succeeds());
+  EXPECT_EQ(response.version().state(), v1::SecurityVectorVersion::STATE_FAILED);
+  EXPECT_THAT(response.version().error_message(), HasSubstr("cancelled"));
+  const Outcome again = CancelTraining(kWider, response);
+  EXPECT_THAT(again, FailsWith(grpc::StatusCode::FAILED_PRECONDITION));
+  EXPECT_THAT(again.message, HasSubstr("FAILED"));
+  const Outcome active = CancelTraining(kShield, response);
+  EXPECT_THAT(active, FailsWith(grpc::StatusCode::FAILED_PRECONDITION));
+  EXPECT_THAT(active.message, HasSubstr("ACTIVE"));
+  EXPECT_THAT(CancelTraining("securityVectors/wider/versions/7", response),
+              FailsWith(grpc::StatusCode::NOT_FOUND));
+  EXPECT_EQ(LastAuditedAction(), "cancel_security_vector_training");
+}
+
+TEST_F(SecurityVectorRpcsTest, ATrainingThatRunsEndsWhenItsWorkerStops) {
+  ASSERT_THAT(TrainAddedTo(""), Succeeds());
+  const v1::Lease lease = LeaseWork();
+  v1::CancelSecurityVectorTrainingResponse response;
+  for (int i = 0; i < 2; ++i) {  // again is OK
+    ASSERT_THAT(CancelTraining(kWider, response), Succeeds());
+    EXPECT_EQ(response.version().state(), v1::SecurityVectorVersion::STATE_TRAINING);
+  }
+  v1::HeartbeatRequest heartbeat;
+  heartbeat.set_work(lease.work());
+  heartbeat.set_attempt(lease.attempt());
+  v1::HeartbeatResponse heard;
+  ASSERT_THAT(Call(&v1::WorkerService::Stub::Heartbeat, worker_key_, heartbeat, heard), Succeeds());
+  EXPECT_TRUE(heard.cancel_requested());
+  v1::FailJobRequest stopped;
+  stopped.set_work(lease.work());
+  stopped.set_attempt(lease.attempt());
+  stopped.set_cancelled(true);
+  v1::FailJobResponse ended;
+  ASSERT_THAT(Call(&v1::WorkerService::Stub::FailJob, worker_key_, stopped, ended), Succeeds());
+  v1::GetSecurityVectorVersionRequest get;
+  get.set_name(kWider);
+  v1::GetSecurityVectorVersionResponse version;
+  ASSERT_THAT(Call(&Stub::GetSecurityVectorVersion, provider_key_, get, version), Succeeds());
+  EXPECT_EQ(version.version().state(), v1::SecurityVectorVersion::STATE_FAILED);
 }
 
 TEST_F(SecurityVectorRpcsTest, OnlyATrainedVersionIsAddedTo) {

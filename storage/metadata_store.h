@@ -128,6 +128,12 @@ class SecurityVectorStore {
   virtual absl::StatusOr<Answer> TrainSecurityVector(const NewSecurityVector& request,
                                                      const RequestKey& key,
                                                      Encode<SecurityVectorRecord> encode) = 0;
+  // Cancels the job of a version that is TRAINING, with the audit event: the version is FAILED at
+  // once where no worker holds the job, else when its worker has stopped. FAILED_PRECONDITION
+  // naming the state otherwise.
+  virtual absl::StatusOr<Answer> CancelTraining(const std::string& vector, int64_t version,
+                                                const AuditEntry& audit, const RequestKey& key,
+                                                Encode<SecurityVectorRecord> encode) = 0;
   virtual absl::StatusOr<SecurityVectorRecord> GetSecurityVector(const std::string& vector,
                                                                  int64_t version) = 0;
   // Newest first.

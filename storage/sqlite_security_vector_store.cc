@@ -286,6 +286,28 @@ absl::StatusOr<Answer> SqliteSecurityVectorStore::TrainSecurityVector(
   return answer;
 }
 
+absl::StatusOr<Answer> SqliteSecurityVectorStore::CancelTraining(
+    const std::string& vector, int64_t version, const AuditEntry& audit, const RequestKey& key,
+    Encode<SecurityVectorRecord> encode) {
+  JobRecord cancelled;
+  WT_ASSIGN_OR_RETURN(
+      Answer answer,
+      Mutate<SecurityVectorRecord>(
+          context_, key, encode, [&](Database& database) -> absl::StatusOr<SecurityVectorRecord> {
+            WT_ASSIGN_OR_RETURN(const SecurityVectorRecord record,
+                                FindSecurityVector(database, vector, version));
+            // The job would say its own state and not the version's.
+            WT_RETURN_IF_ERROR(Next(record.state, SecurityVectorEvent::kFail).status());
+            WT_ASSIGN_OR_RETURN(const JobRecord job, FindJob(database, record.job_id));
+            WT_ASSIGN_OR_RETURN(
+                cancelled, MoveJob(database, job, JobEvent::kCancel, {}, context_.clock.Now()));
+            WT_RETURN_IF_ERROR(AppendAuditEvent(database, audit, context_.clock.Now()));
+            return FindSecurityVector(database, vector, version);
+          }));
+  if (!answer.replayed) context_.JobChanged(cancelled.id, cancelled.state);
+  return answer;
+}
+
 absl::StatusOr<SecurityVectorRecord> SqliteSecurityVectorStore::GetSecurityVector(
     const std::string& vector, int64_t version) {
   return ReadWith<SecurityVectorRecord>(

@@ -31,6 +31,9 @@ class SqliteSecurityVectorStore final : public SecurityVectorStore {
   absl::StatusOr<Answer> TrainSecurityVector(const NewSecurityVector& request,
                                              const RequestKey& key,
                                              Encode<SecurityVectorRecord> encode) override;
+  absl::StatusOr<Answer> CancelTraining(const std::string& vector, int64_t version,
+                                        const AuditEntry& audit, const RequestKey& key,
+                                        Encode<SecurityVectorRecord> encode) override;
   absl::StatusOr<SecurityVectorRecord> GetSecurityVector(const std::string& vector,
                                                          int64_t version) override;
   absl::StatusOr<Page<SecurityVectorRecord>> ListSecurityVectors(const PageRequest& page) override;

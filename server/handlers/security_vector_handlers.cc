@@ -122,6 +122,34 @@ absl::StatusOr<v1::ListSecurityVectorVersionsResponse> ListSecurityVectorVersion
   return response;
 }
 
+absl::StatusOr<v1::CancelSecurityVectorTrainingResponse> CancelSecurityVectorTraining(
+    HandlerContext& context, const Caller& caller,
+    const v1::CancelSecurityVectorTrainingRequest& request) {
+  WT_RETURN_IF_ERROR(CheckRequestId(request.request_id()));
+  WT_ASSIGN_OR_RETURN(const VectorVersion name, ParseSecurityVectorName(request.name(), "name"));
+  constexpr char kAction[] = "cancel_security_vector_training";
+  WT_ASSIGN_OR_RETURN(const Answer answer,
+                      Named(kVectorKind, context.store.security_vectors().CancelTraining(
+                                             name.vector, name.version,
+                                             AuditEntry{caller.key_id, kAction, request.name(), ""},
+                                             MakeRequestKey(caller, "CancelSecurityVectorTraining",
+                                                            request.request_id(), request),
+                                             [](const SecurityVectorRecord& cancelled) {
+                                               v1::CancelSecurityVectorTrainingResponse response;
+                                               *response.mutable_version() = ToMessage(cancelled);
+                                               return response.SerializeAsString();
+                                             })));
+  context.log.Write("audit", {{"action", std::string(kAction)},
+                              {"key", caller.key_id},
+                              {"target", SecurityVectorName(name.vector, name.version)}});
+  auto response = ParseAnswer<v1::CancelSecurityVectorTrainingResponse>(answer);
+  if (response.ok() && !answer.replayed &&
+      response->version().state() == v1::SecurityVectorVersion::STATE_FAILED) {
+    context.metrics.RecordEnded(JobState::kCancelled, "");
+  }
+  return response;
+}
+
 absl::StatusOr<v1::ActivateSecurityVectorVersionResponse> ActivateSecurityVectorVersion(
     HandlerContext& context, const Caller& caller,
     const v1::ActivateSecurityVectorVersionRequest& request) {

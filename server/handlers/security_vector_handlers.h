@@ -24,6 +24,9 @@ absl::StatusOr<v1::GetSecurityVectorVersionResponse> GetSecurityVectorVersion(
 absl::StatusOr<v1::ListSecurityVectorVersionsResponse> ListSecurityVectorVersions(
     HandlerContext& context, const Caller& caller,
     const v1::ListSecurityVectorVersionsRequest& request);
+absl::StatusOr<v1::CancelSecurityVectorTrainingResponse> CancelSecurityVectorTraining(
+    HandlerContext& context, const Caller& caller,
+    const v1::CancelSecurityVectorTrainingRequest& request);
 absl::StatusOr<v1::ActivateSecurityVectorVersionResponse> ActivateSecurityVectorVersion(
     HandlerContext& context, const Caller& caller,
     const v1::ActivateSecurityVectorVersionRequest& request);

@@ -15,6 +15,8 @@ constexpr Method kGetSecurityVectorVersion = {"SecurityVectorService/GetSecurity
                                               Access::kProvider};
 constexpr Method kListSecurityVectorVersions = {"SecurityVectorService/ListSecurityVectorVersions",
                                                 Access::kProvider};
+constexpr Method kCancelSecurityVectorTraining = {
+    "SecurityVectorService/CancelSecurityVectorTraining", Access::kProvider};
 constexpr Method kActivateSecurityVectorVersion = {
     "SecurityVectorService/ActivateSecurityVectorVersion", Access::kProvider};
 
@@ -64,6 +66,15 @@ class SecurityVectorService final : public v1::SecurityVectorService::CallbackSe
                          [this, request](const Caller& caller) {
                            return wardtune::ListSecurityVectorVersions(context_, caller, *request);
                          });
+  }
+
+  grpc::ServerUnaryReactor* CancelSecurityVectorTraining(
+      grpc::CallbackServerContext* call, const v1::CancelSecurityVectorTrainingRequest* request,
+      v1::CancelSecurityVectorTrainingResponse* response) override {
+    return runner_.Unary(
+        call, kCancelSecurityVectorTraining, response, [this, request](const Caller& caller) {
+          return wardtune::CancelSecurityVectorTraining(context_, caller, *request);
+        });
   }
 
   grpc::ServerUnaryReactor* ActivateSecurityVectorVersion(

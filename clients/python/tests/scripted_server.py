@@ -57,6 +57,7 @@ class Script:
         self.reports = []
         self.rows = []
         self.break_export_after = []
+        self.cancelled_version_state = vectors_pb.SecurityVectorVersion.STATE_UNSPECIFIED
 
     def page_of_audits(self, request):
         """Pages of one audit."""
@@ -235,6 +236,12 @@ class Vectors(vectors_rpc.SecurityVectorServiceServicer):
         name = f"securityVectors/{request.security_vector_id}/versions/1"
         version = vectors_pb.SecurityVectorVersion(name=name, recipe=request.recipe)
         return vectors_pb.TrainSecurityVectorResponse(version=version)
+
+    def CancelSecurityVectorTraining(self, request, context):  # noqa: N802
+        self.script.begin("CancelSecurityVectorTraining", request, context)
+        state = self.script.cancelled_version_state
+        version = vectors_pb.SecurityVectorVersion(name=request.name, state=state)
+        return vectors_pb.CancelSecurityVectorTrainingResponse(version=version)
 
 
 class Admin(admin_rpc.AdminServiceServicer):

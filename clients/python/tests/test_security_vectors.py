@@ -1,5 +1,7 @@
 """Security vectors by command."""
 
+from wardtune.v1 import security_vector_service_pb2 as vectors_pb
+
 TRAIN = (
     *("sv", "train", "shield", "--model", "smol", "--suite", "harm"),
     *("--harmful", "tenants/provider/datasets/h", "--general", "tenants/provider/datasets/g"),
@@ -34,3 +36,17 @@ def test_train_without_guard_rows_says_so(wardtune, script):
     (request,) = script.requests["TrainSecurityVector"]
     assert request.recipe.HasField("guard_rows")
     assert request.recipe.guard_rows == 0
+
+
+def test_cancel_says_whether_a_worker_has_still_to_stop(wardtune, script):
+    name = "securityVectors/shield/versions/1"
+    script.cancelled_version_state = vectors_pb.SecurityVectorVersion.STATE_TRAINING
+    code, out, _ = wardtune("sv", "cancel", name)
+    assert (code, out) == (0, f"{name}: its worker has been told to stop\n")
+    script.cancelled_version_state = vectors_pb.SecurityVectorVersion.STATE_FAILED
+    code, out, _ = wardtune("sv", "cancel", name)
+    assert (code, out) == (0, f"{name} is cancelled\n")
+    assert [request.name for request in script.requests["CancelSecurityVectorTraining"]] == [
+        name,
+        name,
+    ]

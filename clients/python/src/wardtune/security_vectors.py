@@ -72,6 +72,11 @@ class SecurityVectors:
         request = pb.ListSecurityVectorVersionsRequest(page_size=page_size)
         return self._transport.pages(self._stub.ListSecurityVectorVersions, request, "versions")
 
+    def cancel(self, name: str) -> pb.SecurityVectorVersion:
+        """Ends the version's training: FAILED at once, or when its worker has stopped."""
+        request = pb.CancelSecurityVectorTrainingRequest(name=name)
+        return self._transport.mutate(self._stub.CancelSecurityVectorTraining, request).version
+
     def activate(self, name: str) -> pb.SecurityVectorVersion:
         """Makes new jobs of the version's base model train with it."""
         request = pb.ActivateSecurityVectorVersionRequest(name=name)

@@ -1734,9 +1734,9 @@ type AuditEvent struct {
 	Time *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
 	// Id of the key that did it.
 	KeyId string `protobuf:"bytes,2,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
-	// What was done: `set_safety_policy`, `release_adapter`, `audit_adapter`, `activate_security_vector`,
-	// `reseal_security_vector`, `confirm_output_report`, `dismiss_output_report` or
-	// `export_output_reports`.
+	// What was done: `set_safety_policy`, `release_adapter`, `audit_adapter`,
+	// `cancel_security_vector_training`, `activate_security_vector`, `reseal_security_vector`,
+	// `confirm_output_report`, `dismiss_output_report` or `export_output_reports`.
 	Action string `protobuf:"bytes,3,opt,name=action,proto3" json:"action,omitempty"`
 	// Resource name of what it was done to.
 	Resource string `protobuf:"bytes,4,opt,name=resource,proto3" json:"resource,omitempty"`

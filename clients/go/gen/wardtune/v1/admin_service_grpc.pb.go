@@ -79,7 +79,7 @@ type AdminServiceClient interface {
 	// INVALID_ARGUMENT for a cursor that no export returned.
 	ExportOutputReports(ctx context.Context, in *ExportOutputReportsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportOutputReportsResponse], error)
 	// Lists what was done that bears on safety: policies set, adapters released and audited on demand,
-	// security vectors activated and resealed, reports resolved and exported. Newest first; events can
+	// security vectors cancelled, activated and resealed, reports resolved and exported. Newest first; events can
 	// neither be changed nor deleted.
 	ListAuditEvents(ctx context.Context, in *ListAuditEventsRequest, opts ...grpc.CallOption) (*ListAuditEventsResponse, error)
 }
@@ -282,7 +282,7 @@ type AdminServiceServer interface {
 	// INVALID_ARGUMENT for a cursor that no export returned.
 	ExportOutputReports(*ExportOutputReportsRequest, grpc.ServerStreamingServer[ExportOutputReportsResponse]) error
 	// Lists what was done that bears on safety: policies set, adapters released and audited on demand,
-	// security vectors activated and resealed, reports resolved and exported. Newest first; events can
+	// security vectors cancelled, activated and resealed, reports resolved and exported. Newest first; events can
 	// neither be changed nor deleted.
 	ListAuditEvents(context.Context, *ListAuditEventsRequest) (*ListAuditEventsResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()

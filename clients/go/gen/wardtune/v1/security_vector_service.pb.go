@@ -1028,6 +1028,107 @@ func (x *TrainSecurityVectorResponse) GetVersion() *SecurityVectorVersion {
 	return nil
 }
 
+// Request of SecurityVectorService.CancelSecurityVectorTraining.
+type CancelSecurityVectorTrainingRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `securityVectors/{vector}/versions/{version}`.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// UUID that makes a retry safe (AIP-155).
+	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelSecurityVectorTrainingRequest) Reset() {
+	*x = CancelSecurityVectorTrainingRequest{}
+	mi := &file_wardtune_v1_security_vector_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelSecurityVectorTrainingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelSecurityVectorTrainingRequest) ProtoMessage() {}
+
+func (x *CancelSecurityVectorTrainingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_security_vector_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelSecurityVectorTrainingRequest.ProtoReflect.Descriptor instead.
+func (*CancelSecurityVectorTrainingRequest) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_security_vector_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *CancelSecurityVectorTrainingRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CancelSecurityVectorTrainingRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// Response of SecurityVectorService.CancelSecurityVectorTraining.
+type CancelSecurityVectorTrainingResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The version: TRAINING as long as a worker holds it, else FAILED.
+	Version       *SecurityVectorVersion `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelSecurityVectorTrainingResponse) Reset() {
+	*x = CancelSecurityVectorTrainingResponse{}
+	mi := &file_wardtune_v1_security_vector_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelSecurityVectorTrainingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelSecurityVectorTrainingResponse) ProtoMessage() {}
+
+func (x *CancelSecurityVectorTrainingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_security_vector_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelSecurityVectorTrainingResponse.ProtoReflect.Descriptor instead.
+func (*CancelSecurityVectorTrainingResponse) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_security_vector_service_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *CancelSecurityVectorTrainingResponse) GetVersion() *SecurityVectorVersion {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
 // Request of SecurityVectorService.GetSecurityVectorVersion.
 type GetSecurityVectorVersionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1039,7 +1140,7 @@ type GetSecurityVectorVersionRequest struct {
 
 func (x *GetSecurityVectorVersionRequest) Reset() {
 	*x = GetSecurityVectorVersionRequest{}
-	mi := &file_wardtune_v1_security_vector_service_proto_msgTypes[10]
+	mi := &file_wardtune_v1_security_vector_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1051,7 +1152,7 @@ func (x *GetSecurityVectorVersionRequest) String() string {
 func (*GetSecurityVectorVersionRequest) ProtoMessage() {}
 
 func (x *GetSecurityVectorVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_security_vector_service_proto_msgTypes[10]
+	mi := &file_wardtune_v1_security_vector_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1064,7 +1165,7 @@ func (x *GetSecurityVectorVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSecurityVectorVersionRequest.ProtoReflect.Descriptor instead.
 func (*GetSecurityVectorVersionRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_security_vector_service_proto_rawDescGZIP(), []int{10}
+	return file_wardtune_v1_security_vector_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetSecurityVectorVersionRequest) GetName() string {
@@ -1085,7 +1186,7 @@ type GetSecurityVectorVersionResponse struct {
 
 func (x *GetSecurityVectorVersionResponse) Reset() {
 	*x = GetSecurityVectorVersionResponse{}
-	mi := &file_wardtune_v1_security_vector_service_proto_msgTypes[11]
+	mi := &file_wardtune_v1_security_vector_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1097,7 +1198,7 @@ func (x *GetSecurityVectorVersionResponse) String() string {
 func (*GetSecurityVectorVersionResponse) ProtoMessage() {}
 
 func (x *GetSecurityVectorVersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_security_vector_service_proto_msgTypes[11]
+	mi := &file_wardtune_v1_security_vector_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1110,7 +1211,7 @@ func (x *GetSecurityVectorVersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSecurityVectorVersionResponse.ProtoReflect.Descriptor instead.
 func (*GetSecurityVectorVersionResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_security_vector_service_proto_rawDescGZIP(), []int{11}
+	return file_wardtune_v1_security_vector_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetSecurityVectorVersionResponse) GetVersion() *SecurityVectorVersion {
@@ -1133,7 +1234,7 @@ type ListSecurityVectorVersionsRequest struct {
 
 func (x *ListSecurityVectorVersionsRequest) Reset() {
 	*x = ListSecurityVectorVersionsRequest{}
-	mi := &file_wardtune_v1_security_vector_service_proto_msgTypes[12]
+	mi := &file_wardtune_v1_security_vector_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1145,7 +1246,7 @@ func (x *ListSecurityVectorVersionsRequest) String() string {
 func (*ListSecurityVectorVersionsRequest) ProtoMessage() {}
 
 func (x *ListSecurityVectorVersionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_security_vector_service_proto_msgTypes[12]
+	mi := &file_wardtune_v1_security_vector_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1158,7 +1259,7 @@ func (x *ListSecurityVectorVersionsRequest) ProtoReflect() protoreflect.Message 
 
 // Deprecated: Use ListSecurityVectorVersionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSecurityVectorVersionsRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_security_vector_service_proto_rawDescGZIP(), []int{12}
+	return file_wardtune_v1_security_vector_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListSecurityVectorVersionsRequest) GetPageSize() int32 {
@@ -1188,7 +1289,7 @@ type ListSecurityVectorVersionsResponse struct {
 
 func (x *ListSecurityVectorVersionsResponse) Reset() {
 	*x = ListSecurityVectorVersionsResponse{}
-	mi := &file_wardtune_v1_security_vector_service_proto_msgTypes[13]
+	mi := &file_wardtune_v1_security_vector_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1200,7 +1301,7 @@ func (x *ListSecurityVectorVersionsResponse) String() string {
 func (*ListSecurityVectorVersionsResponse) ProtoMessage() {}
 
 func (x *ListSecurityVectorVersionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_security_vector_service_proto_msgTypes[13]
+	mi := &file_wardtune_v1_security_vector_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1213,7 +1314,7 @@ func (x *ListSecurityVectorVersionsResponse) ProtoReflect() protoreflect.Message
 
 // Deprecated: Use ListSecurityVectorVersionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSecurityVectorVersionsResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_security_vector_service_proto_rawDescGZIP(), []int{13}
+	return file_wardtune_v1_security_vector_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListSecurityVectorVersionsResponse) GetVersions() []*SecurityVectorVersion {
@@ -1243,7 +1344,7 @@ type ActivateSecurityVectorVersionRequest struct {
 
 func (x *ActivateSecurityVectorVersionRequest) Reset() {
 	*x = ActivateSecurityVectorVersionRequest{}
-	mi := &file_wardtune_v1_security_vector_service_proto_msgTypes[14]
+	mi := &file_wardtune_v1_security_vector_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1255,7 +1356,7 @@ func (x *ActivateSecurityVectorVersionRequest) String() string {
 func (*ActivateSecurityVectorVersionRequest) ProtoMessage() {}
 
 func (x *ActivateSecurityVectorVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_security_vector_service_proto_msgTypes[14]
+	mi := &file_wardtune_v1_security_vector_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1268,7 +1369,7 @@ func (x *ActivateSecurityVectorVersionRequest) ProtoReflect() protoreflect.Messa
 
 // Deprecated: Use ActivateSecurityVectorVersionRequest.ProtoReflect.Descriptor instead.
 func (*ActivateSecurityVectorVersionRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_security_vector_service_proto_rawDescGZIP(), []int{14}
+	return file_wardtune_v1_security_vector_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ActivateSecurityVectorVersionRequest) GetName() string {
@@ -1296,7 +1397,7 @@ type ActivateSecurityVectorVersionResponse struct {
 
 func (x *ActivateSecurityVectorVersionResponse) Reset() {
 	*x = ActivateSecurityVectorVersionResponse{}
-	mi := &file_wardtune_v1_security_vector_service_proto_msgTypes[15]
+	mi := &file_wardtune_v1_security_vector_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1308,7 +1409,7 @@ func (x *ActivateSecurityVectorVersionResponse) String() string {
 func (*ActivateSecurityVectorVersionResponse) ProtoMessage() {}
 
 func (x *ActivateSecurityVectorVersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_security_vector_service_proto_msgTypes[15]
+	mi := &file_wardtune_v1_security_vector_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1321,7 +1422,7 @@ func (x *ActivateSecurityVectorVersionResponse) ProtoReflect() protoreflect.Mess
 
 // Deprecated: Use ActivateSecurityVectorVersionResponse.ProtoReflect.Descriptor instead.
 func (*ActivateSecurityVectorVersionResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_security_vector_service_proto_rawDescGZIP(), []int{15}
+	return file_wardtune_v1_security_vector_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ActivateSecurityVectorVersionResponse) GetVersion() *SecurityVectorVersion {
@@ -1441,6 +1542,12 @@ const file_wardtune_v1_security_vector_service_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\a \x01(\tR\trequestId\"[\n" +
 	"\x1bTrainSecurityVectorResponse\x12<\n" +
+	"\aversion\x18\x01 \x01(\v2\".wardtune.v1.SecurityVectorVersionR\aversion\"X\n" +
+	"#CancelSecurityVectorTrainingRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\"d\n" +
+	"$CancelSecurityVectorTrainingResponse\x12<\n" +
 	"\aversion\x18\x01 \x01(\v2\".wardtune.v1.SecurityVectorVersionR\aversion\"5\n" +
 	"\x1fGetSecurityVectorVersionRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"`\n" +
@@ -1458,11 +1565,12 @@ const file_wardtune_v1_security_vector_service_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\"e\n" +
 	"%ActivateSecurityVectorVersionResponse\x12<\n" +
-	"\aversion\x18\x01 \x01(\v2\".wardtune.v1.SecurityVectorVersionR\aversion2\xc7\x05\n" +
+	"\aversion\x18\x01 \x01(\v2\".wardtune.v1.SecurityVectorVersionR\aversion2\xcd\x06\n" +
 	"\x15SecurityVectorService\x12b\n" +
 	"\x11CreateSafetySuite\x12%.wardtune.v1.CreateSafetySuiteRequest\x1a&.wardtune.v1.CreateSafetySuiteResponse\x12_\n" +
 	"\x10ListSafetySuites\x12$.wardtune.v1.ListSafetySuitesRequest\x1a%.wardtune.v1.ListSafetySuitesResponse\x12h\n" +
-	"\x13TrainSecurityVector\x12'.wardtune.v1.TrainSecurityVectorRequest\x1a(.wardtune.v1.TrainSecurityVectorResponse\x12w\n" +
+	"\x13TrainSecurityVector\x12'.wardtune.v1.TrainSecurityVectorRequest\x1a(.wardtune.v1.TrainSecurityVectorResponse\x12\x83\x01\n" +
+	"\x1cCancelSecurityVectorTraining\x120.wardtune.v1.CancelSecurityVectorTrainingRequest\x1a1.wardtune.v1.CancelSecurityVectorTrainingResponse\x12w\n" +
 	"\x18GetSecurityVectorVersion\x12,.wardtune.v1.GetSecurityVectorVersionRequest\x1a-.wardtune.v1.GetSecurityVectorVersionResponse\x12}\n" +
 	"\x1aListSecurityVectorVersions\x12..wardtune.v1.ListSecurityVectorVersionsRequest\x1a/.wardtune.v1.ListSecurityVectorVersionsResponse\x12\x86\x01\n" +
 	"\x1dActivateSecurityVectorVersion\x121.wardtune.v1.ActivateSecurityVectorVersionRequest\x1a2.wardtune.v1.ActivateSecurityVectorVersionResponseBDZBgithub.com/wardtune/wardtune/clients/go/gen/wardtune/v1;wardtunev1b\x06proto3"
@@ -1480,7 +1588,7 @@ func file_wardtune_v1_security_vector_service_proto_rawDescGZIP() []byte {
 }
 
 var file_wardtune_v1_security_vector_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_wardtune_v1_security_vector_service_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_wardtune_v1_security_vector_service_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_wardtune_v1_security_vector_service_proto_goTypes = []any{
 	(SecurityVectorVersion_State)(0),              // 0: wardtune.v1.SecurityVectorVersion.State
 	(*SafetySuite)(nil),                           // 1: wardtune.v1.SafetySuite
@@ -1493,56 +1601,61 @@ var file_wardtune_v1_security_vector_service_proto_goTypes = []any{
 	(*ListSafetySuitesResponse)(nil),              // 8: wardtune.v1.ListSafetySuitesResponse
 	(*TrainSecurityVectorRequest)(nil),            // 9: wardtune.v1.TrainSecurityVectorRequest
 	(*TrainSecurityVectorResponse)(nil),           // 10: wardtune.v1.TrainSecurityVectorResponse
-	(*GetSecurityVectorVersionRequest)(nil),       // 11: wardtune.v1.GetSecurityVectorVersionRequest
-	(*GetSecurityVectorVersionResponse)(nil),      // 12: wardtune.v1.GetSecurityVectorVersionResponse
-	(*ListSecurityVectorVersionsRequest)(nil),     // 13: wardtune.v1.ListSecurityVectorVersionsRequest
-	(*ListSecurityVectorVersionsResponse)(nil),    // 14: wardtune.v1.ListSecurityVectorVersionsResponse
-	(*ActivateSecurityVectorVersionRequest)(nil),  // 15: wardtune.v1.ActivateSecurityVectorVersionRequest
-	(*ActivateSecurityVectorVersionResponse)(nil), // 16: wardtune.v1.ActivateSecurityVectorVersionResponse
-	nil,                           // 17: wardtune.v1.SafetySuite.PromptsPerCategoryEntry
-	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
-	(*SafetyReport)(nil),          // 19: wardtune.v1.SafetyReport
-	(*CategoryScore)(nil),         // 20: wardtune.v1.CategoryScore
-	(*Progress)(nil),              // 21: wardtune.v1.Progress
-	(*SecurityVectorPart)(nil),    // 22: wardtune.v1.SecurityVectorPart
+	(*CancelSecurityVectorTrainingRequest)(nil),   // 11: wardtune.v1.CancelSecurityVectorTrainingRequest
+	(*CancelSecurityVectorTrainingResponse)(nil),  // 12: wardtune.v1.CancelSecurityVectorTrainingResponse
+	(*GetSecurityVectorVersionRequest)(nil),       // 13: wardtune.v1.GetSecurityVectorVersionRequest
+	(*GetSecurityVectorVersionResponse)(nil),      // 14: wardtune.v1.GetSecurityVectorVersionResponse
+	(*ListSecurityVectorVersionsRequest)(nil),     // 15: wardtune.v1.ListSecurityVectorVersionsRequest
+	(*ListSecurityVectorVersionsResponse)(nil),    // 16: wardtune.v1.ListSecurityVectorVersionsResponse
+	(*ActivateSecurityVectorVersionRequest)(nil),  // 17: wardtune.v1.ActivateSecurityVectorVersionRequest
+	(*ActivateSecurityVectorVersionResponse)(nil), // 18: wardtune.v1.ActivateSecurityVectorVersionResponse
+	nil,                           // 19: wardtune.v1.SafetySuite.PromptsPerCategoryEntry
+	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
+	(*SafetyReport)(nil),          // 21: wardtune.v1.SafetyReport
+	(*CategoryScore)(nil),         // 22: wardtune.v1.CategoryScore
+	(*Progress)(nil),              // 23: wardtune.v1.Progress
+	(*SecurityVectorPart)(nil),    // 24: wardtune.v1.SecurityVectorPart
 }
 var file_wardtune_v1_security_vector_service_proto_depIdxs = []int32{
-	17, // 0: wardtune.v1.SafetySuite.prompts_per_category:type_name -> wardtune.v1.SafetySuite.PromptsPerCategoryEntry
-	18, // 1: wardtune.v1.SafetySuite.create_time:type_name -> google.protobuf.Timestamp
-	19, // 2: wardtune.v1.EvaluationCard.vector_on:type_name -> wardtune.v1.SafetyReport
-	19, // 3: wardtune.v1.EvaluationCard.vector_off:type_name -> wardtune.v1.SafetyReport
-	20, // 4: wardtune.v1.EvaluationCard.general_on:type_name -> wardtune.v1.CategoryScore
+	19, // 0: wardtune.v1.SafetySuite.prompts_per_category:type_name -> wardtune.v1.SafetySuite.PromptsPerCategoryEntry
+	20, // 1: wardtune.v1.SafetySuite.create_time:type_name -> google.protobuf.Timestamp
+	21, // 2: wardtune.v1.EvaluationCard.vector_on:type_name -> wardtune.v1.SafetyReport
+	21, // 3: wardtune.v1.EvaluationCard.vector_off:type_name -> wardtune.v1.SafetyReport
+	22, // 4: wardtune.v1.EvaluationCard.general_on:type_name -> wardtune.v1.CategoryScore
 	0,  // 5: wardtune.v1.SecurityVectorVersion.state:type_name -> wardtune.v1.SecurityVectorVersion.State
 	2,  // 6: wardtune.v1.SecurityVectorVersion.recipe:type_name -> wardtune.v1.SecurityVectorRecipe
 	3,  // 7: wardtune.v1.SecurityVectorVersion.card:type_name -> wardtune.v1.EvaluationCard
-	21, // 8: wardtune.v1.SecurityVectorVersion.progress:type_name -> wardtune.v1.Progress
-	18, // 9: wardtune.v1.SecurityVectorVersion.activate_time:type_name -> google.protobuf.Timestamp
-	18, // 10: wardtune.v1.SecurityVectorVersion.create_time:type_name -> google.protobuf.Timestamp
-	22, // 11: wardtune.v1.SecurityVectorVersion.parts:type_name -> wardtune.v1.SecurityVectorPart
+	23, // 8: wardtune.v1.SecurityVectorVersion.progress:type_name -> wardtune.v1.Progress
+	20, // 9: wardtune.v1.SecurityVectorVersion.activate_time:type_name -> google.protobuf.Timestamp
+	20, // 10: wardtune.v1.SecurityVectorVersion.create_time:type_name -> google.protobuf.Timestamp
+	24, // 11: wardtune.v1.SecurityVectorVersion.parts:type_name -> wardtune.v1.SecurityVectorPart
 	1,  // 12: wardtune.v1.CreateSafetySuiteResponse.suite:type_name -> wardtune.v1.SafetySuite
 	1,  // 13: wardtune.v1.ListSafetySuitesResponse.suites:type_name -> wardtune.v1.SafetySuite
 	2,  // 14: wardtune.v1.TrainSecurityVectorRequest.recipe:type_name -> wardtune.v1.SecurityVectorRecipe
 	4,  // 15: wardtune.v1.TrainSecurityVectorResponse.version:type_name -> wardtune.v1.SecurityVectorVersion
-	4,  // 16: wardtune.v1.GetSecurityVectorVersionResponse.version:type_name -> wardtune.v1.SecurityVectorVersion
-	4,  // 17: wardtune.v1.ListSecurityVectorVersionsResponse.versions:type_name -> wardtune.v1.SecurityVectorVersion
-	4,  // 18: wardtune.v1.ActivateSecurityVectorVersionResponse.version:type_name -> wardtune.v1.SecurityVectorVersion
-	5,  // 19: wardtune.v1.SecurityVectorService.CreateSafetySuite:input_type -> wardtune.v1.CreateSafetySuiteRequest
-	7,  // 20: wardtune.v1.SecurityVectorService.ListSafetySuites:input_type -> wardtune.v1.ListSafetySuitesRequest
-	9,  // 21: wardtune.v1.SecurityVectorService.TrainSecurityVector:input_type -> wardtune.v1.TrainSecurityVectorRequest
-	11, // 22: wardtune.v1.SecurityVectorService.GetSecurityVectorVersion:input_type -> wardtune.v1.GetSecurityVectorVersionRequest
-	13, // 23: wardtune.v1.SecurityVectorService.ListSecurityVectorVersions:input_type -> wardtune.v1.ListSecurityVectorVersionsRequest
-	15, // 24: wardtune.v1.SecurityVectorService.ActivateSecurityVectorVersion:input_type -> wardtune.v1.ActivateSecurityVectorVersionRequest
-	6,  // 25: wardtune.v1.SecurityVectorService.CreateSafetySuite:output_type -> wardtune.v1.CreateSafetySuiteResponse
-	8,  // 26: wardtune.v1.SecurityVectorService.ListSafetySuites:output_type -> wardtune.v1.ListSafetySuitesResponse
-	10, // 27: wardtune.v1.SecurityVectorService.TrainSecurityVector:output_type -> wardtune.v1.TrainSecurityVectorResponse
-	12, // 28: wardtune.v1.SecurityVectorService.GetSecurityVectorVersion:output_type -> wardtune.v1.GetSecurityVectorVersionResponse
-	14, // 29: wardtune.v1.SecurityVectorService.ListSecurityVectorVersions:output_type -> wardtune.v1.ListSecurityVectorVersionsResponse
-	16, // 30: wardtune.v1.SecurityVectorService.ActivateSecurityVectorVersion:output_type -> wardtune.v1.ActivateSecurityVectorVersionResponse
-	25, // [25:31] is the sub-list for method output_type
-	19, // [19:25] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	4,  // 16: wardtune.v1.CancelSecurityVectorTrainingResponse.version:type_name -> wardtune.v1.SecurityVectorVersion
+	4,  // 17: wardtune.v1.GetSecurityVectorVersionResponse.version:type_name -> wardtune.v1.SecurityVectorVersion
+	4,  // 18: wardtune.v1.ListSecurityVectorVersionsResponse.versions:type_name -> wardtune.v1.SecurityVectorVersion
+	4,  // 19: wardtune.v1.ActivateSecurityVectorVersionResponse.version:type_name -> wardtune.v1.SecurityVectorVersion
+	5,  // 20: wardtune.v1.SecurityVectorService.CreateSafetySuite:input_type -> wardtune.v1.CreateSafetySuiteRequest
+	7,  // 21: wardtune.v1.SecurityVectorService.ListSafetySuites:input_type -> wardtune.v1.ListSafetySuitesRequest
+	9,  // 22: wardtune.v1.SecurityVectorService.TrainSecurityVector:input_type -> wardtune.v1.TrainSecurityVectorRequest
+	11, // 23: wardtune.v1.SecurityVectorService.CancelSecurityVectorTraining:input_type -> wardtune.v1.CancelSecurityVectorTrainingRequest
+	13, // 24: wardtune.v1.SecurityVectorService.GetSecurityVectorVersion:input_type -> wardtune.v1.GetSecurityVectorVersionRequest
+	15, // 25: wardtune.v1.SecurityVectorService.ListSecurityVectorVersions:input_type -> wardtune.v1.ListSecurityVectorVersionsRequest
+	17, // 26: wardtune.v1.SecurityVectorService.ActivateSecurityVectorVersion:input_type -> wardtune.v1.ActivateSecurityVectorVersionRequest
+	6,  // 27: wardtune.v1.SecurityVectorService.CreateSafetySuite:output_type -> wardtune.v1.CreateSafetySuiteResponse
+	8,  // 28: wardtune.v1.SecurityVectorService.ListSafetySuites:output_type -> wardtune.v1.ListSafetySuitesResponse
+	10, // 29: wardtune.v1.SecurityVectorService.TrainSecurityVector:output_type -> wardtune.v1.TrainSecurityVectorResponse
+	12, // 30: wardtune.v1.SecurityVectorService.CancelSecurityVectorTraining:output_type -> wardtune.v1.CancelSecurityVectorTrainingResponse
+	14, // 31: wardtune.v1.SecurityVectorService.GetSecurityVectorVersion:output_type -> wardtune.v1.GetSecurityVectorVersionResponse
+	16, // 32: wardtune.v1.SecurityVectorService.ListSecurityVectorVersions:output_type -> wardtune.v1.ListSecurityVectorVersionsResponse
+	18, // 33: wardtune.v1.SecurityVectorService.ActivateSecurityVectorVersion:output_type -> wardtune.v1.ActivateSecurityVectorVersionResponse
+	27, // [27:34] is the sub-list for method output_type
+	20, // [20:27] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_wardtune_v1_security_vector_service_proto_init() }
@@ -1559,7 +1672,7 @@ func file_wardtune_v1_security_vector_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wardtune_v1_security_vector_service_proto_rawDesc), len(file_wardtune_v1_security_vector_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

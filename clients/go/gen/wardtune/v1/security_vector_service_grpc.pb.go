@@ -24,6 +24,7 @@ const (
 	SecurityVectorService_CreateSafetySuite_FullMethodName             = "/wardtune.v1.SecurityVectorService/CreateSafetySuite"
 	SecurityVectorService_ListSafetySuites_FullMethodName              = "/wardtune.v1.SecurityVectorService/ListSafetySuites"
 	SecurityVectorService_TrainSecurityVector_FullMethodName           = "/wardtune.v1.SecurityVectorService/TrainSecurityVector"
+	SecurityVectorService_CancelSecurityVectorTraining_FullMethodName  = "/wardtune.v1.SecurityVectorService/CancelSecurityVectorTraining"
 	SecurityVectorService_GetSecurityVectorVersion_FullMethodName      = "/wardtune.v1.SecurityVectorService/GetSecurityVectorVersion"
 	SecurityVectorService_ListSecurityVectorVersions_FullMethodName    = "/wardtune.v1.SecurityVectorService/ListSecurityVectorVersions"
 	SecurityVectorService_ActivateSecurityVectorVersion_FullMethodName = "/wardtune.v1.SecurityVectorService/ActivateSecurityVectorVersion"
@@ -33,7 +34,7 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Trains, lists and activates security vectors. Needs the provider's key, else PERMISSION_DENIED.
+// Trains, cancels, lists and activates security vectors. Needs the provider's key, else PERMISSION_DENIED.
 // No method returns weights, in whole or in part.
 type SecurityVectorServiceClient interface {
 	// Stores a suite of held-out prompts and the rules that judge the answers. ALREADY_EXISTS when
@@ -43,6 +44,9 @@ type SecurityVectorServiceClient interface {
 	ListSafetySuites(ctx context.Context, in *ListSafetySuitesRequest, opts ...grpc.CallOption) (*ListSafetySuitesResponse, error)
 	// Queues the training of a new version. FAILED_PRECONDITION when a data set is not READY.
 	TrainSecurityVector(ctx context.Context, in *TrainSecurityVectorRequest, opts ...grpc.CallOption) (*TrainSecurityVectorResponse, error)
+	// Ends the training of a version, which is FAILED once its worker has stopped; at once where none
+	// has begun. FAILED_PRECONDITION naming the state unless it is TRAINING; again is OK.
+	CancelSecurityVectorTraining(ctx context.Context, in *CancelSecurityVectorTrainingRequest, opts ...grpc.CallOption) (*CancelSecurityVectorTrainingResponse, error)
 	// Returns one version.
 	GetSecurityVectorVersion(ctx context.Context, in *GetSecurityVectorVersionRequest, opts ...grpc.CallOption) (*GetSecurityVectorVersionResponse, error)
 	// Lists versions, newest first.
@@ -91,6 +95,16 @@ func (c *securityVectorServiceClient) TrainSecurityVector(ctx context.Context, i
 	return out, nil
 }
 
+func (c *securityVectorServiceClient) CancelSecurityVectorTraining(ctx context.Context, in *CancelSecurityVectorTrainingRequest, opts ...grpc.CallOption) (*CancelSecurityVectorTrainingResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CancelSecurityVectorTrainingResponse)
+	err := c.cc.Invoke(ctx, SecurityVectorService_CancelSecurityVectorTraining_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *securityVectorServiceClient) GetSecurityVectorVersion(ctx context.Context, in *GetSecurityVectorVersionRequest, opts ...grpc.CallOption) (*GetSecurityVectorVersionResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetSecurityVectorVersionResponse)
@@ -125,7 +139,7 @@ func (c *securityVectorServiceClient) ActivateSecurityVectorVersion(ctx context.
 // All implementations must embed UnimplementedSecurityVectorServiceServer
 // for forward compatibility.
 //
-// Trains, lists and activates security vectors. Needs the provider's key, else PERMISSION_DENIED.
+// Trains, cancels, lists and activates security vectors. Needs the provider's key, else PERMISSION_DENIED.
 // No method returns weights, in whole or in part.
 type SecurityVectorServiceServer interface {
 	// Stores a suite of held-out prompts and the rules that judge the answers. ALREADY_EXISTS when
@@ -135,6 +149,9 @@ type SecurityVectorServiceServer interface {
 	ListSafetySuites(context.Context, *ListSafetySuitesRequest) (*ListSafetySuitesResponse, error)
 	// Queues the training of a new version. FAILED_PRECONDITION when a data set is not READY.
 	TrainSecurityVector(context.Context, *TrainSecurityVectorRequest) (*TrainSecurityVectorResponse, error)
+	// Ends the training of a version, which is FAILED once its worker has stopped; at once where none
+	// has begun. FAILED_PRECONDITION naming the state unless it is TRAINING; again is OK.
+	CancelSecurityVectorTraining(context.Context, *CancelSecurityVectorTrainingRequest) (*CancelSecurityVectorTrainingResponse, error)
 	// Returns one version.
 	GetSecurityVectorVersion(context.Context, *GetSecurityVectorVersionRequest) (*GetSecurityVectorVersionResponse, error)
 	// Lists versions, newest first.
@@ -161,6 +178,9 @@ func (UnimplementedSecurityVectorServiceServer) ListSafetySuites(context.Context
 }
 func (UnimplementedSecurityVectorServiceServer) TrainSecurityVector(context.Context, *TrainSecurityVectorRequest) (*TrainSecurityVectorResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method TrainSecurityVector not implemented")
+}
+func (UnimplementedSecurityVectorServiceServer) CancelSecurityVectorTraining(context.Context, *CancelSecurityVectorTrainingRequest) (*CancelSecurityVectorTrainingResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CancelSecurityVectorTraining not implemented")
 }
 func (UnimplementedSecurityVectorServiceServer) GetSecurityVectorVersion(context.Context, *GetSecurityVectorVersionRequest) (*GetSecurityVectorVersionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetSecurityVectorVersion not implemented")
@@ -246,6 +266,24 @@ func _SecurityVectorService_TrainSecurityVector_Handler(srv interface{}, ctx con
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SecurityVectorService_CancelSecurityVectorTraining_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CancelSecurityVectorTrainingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SecurityVectorServiceServer).CancelSecurityVectorTraining(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SecurityVectorService_CancelSecurityVectorTraining_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SecurityVectorServiceServer).CancelSecurityVectorTraining(ctx, req.(*CancelSecurityVectorTrainingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _SecurityVectorService_GetSecurityVectorVersion_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetSecurityVectorVersionRequest)
 	if err := dec(in); err != nil {
@@ -318,6 +356,10 @@ var SecurityVectorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "TrainSecurityVector",
 			Handler:    _SecurityVectorService_TrainSecurityVector_Handler,
+		},
+		{
+			MethodName: "CancelSecurityVectorTraining",
+			Handler:    _SecurityVectorService_CancelSecurityVectorTraining_Handler,
 		},
 		{
 			MethodName: "GetSecurityVectorVersion",

@@ -25,6 +25,7 @@ def add_commands(group: click.Group) -> None:
     vectors = click.Group("sv", help="Security vectors (provider's key).")
     command(vectors, "train")(_sv_train)
     command(vectors, "list")(_sv_list)
+    command(vectors, "cancel")(_sv_cancel)
     command(vectors, "activate")(_sv_activate)
     suites = click.Group("suite", help="Safety suites (provider's key).")
     command(suites, "create")(_suite_create)
@@ -134,6 +135,18 @@ def _card_text(card: vectors_pb.EvaluationCard) -> str:
     on = next((s.rate for s in card.vector_on.categories if s.category == "all"), 0.0)
     off = next((s.rate for s in card.vector_off.categories if s.category == "all"), 0.0)
     return f"harmful with it {on:.1%}, without {off:.1%}; KL on general rows {card.general_kl:.4f}"
+
+
+@click.argument("version")
+def _sv_cancel(client: Client, options: Options, version: str) -> None:
+    """End the training of VERSION."""
+    cancelled = client.security_vectors.cancel(version)
+    if options.json_output:
+        print_json(cancelled)
+    elif cancelled.state == vectors_pb.SecurityVectorVersion.STATE_TRAINING:
+        click.echo(f"{cancelled.name}: its worker has been told to stop")
+    else:
+        click.echo(f"{cancelled.name} is cancelled")
 
 
 @click.argument("version")
