@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <future>
 #include <numeric>
 
@@ -416,11 +417,12 @@ TEST_F(AgentTest, LeasesJobsOfOneBaseModelSideBySide) {
   ExpectFailure("WORKER_STOPPING", /*retryable=*/true);
 }
 
-TEST_F(AgentTest, JobsSideBySideTrainInOneStep) {
-  ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
-  environment_->jobs_at_once = 2;
-  std::future<absl::Status> run;
-  {
+class SideBySideTest : public AgentTest {
+ protected:
+  // Two jobs that are leased before either computes.
+  std::future<absl::Status> StartTwo() {
+    environment_->jobs_at_once = 2;
+    std::future<absl::Status> run;
     const ComputeTurns::Turn until_both_are_leased(turns_);
     for (int i = 1; i <= 2; ++i) {
       v1::Lease lease = JobLease(1);
@@ -429,13 +431,38 @@ TEST_F(AgentTest, JobsSideBySideTrainInOneStep) {
       if (i == 1) run = std::async(std::launch::async, [&] { return agent_->Run(); });
       Await([&] { return turns_.waiting() == static_cast<size_t>(i); });
     }
+    return run;
   }
+};
+
+TEST_F(SideBySideTest, TheyTrainInOneStep) {
+  ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
+  std::future<absl::Status> run = StartTwo();
   Await([&] { return server_.completions() == 2 || !server_.failures().empty(); });
   agent_->Stop();
   WT_EXPECT_OK(run.get());
   EXPECT_THAT(server_.failures(), IsEmpty());
   EXPECT_THAT(jobs_in_step_, ::testing::Contains(2)) << log_text_.str();
   EXPECT_EQ(std::accumulate(jobs_in_step_.begin(), jobs_in_step_.end(), size_t{0}), 2 * 12);
+}
+
+// While it was tried again no other job computed.
+TEST_F(SideBySideTest, AResultThatCannotBeDeliveredYetKeepsNoOtherFromItsTurn) {
+  ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
+  std::atomic<bool> other_ended = false;
+  absl::Mutex mutex;
+  std::string first;
+  server_.OnComplete([&](const v1::CompleteJobRequest& result) {
+    absl::MutexLock lock(&mutex);
+    if (first.empty()) first = result.work();
+    if (result.work() != first) other_ended = true;
+    return other_ended ? grpc::Status::OK : grpc::Status(grpc::StatusCode::UNAVAILABLE, "away");
+  });
+  std::future<absl::Status> run = StartTwo();
+  Await([&] { return server_.completions() == 2 || !server_.failures().empty(); });
+  agent_->Stop();
+  WT_EXPECT_OK(run.get());
+  EXPECT_THAT(server_.failures(), IsEmpty());
 }
 
 // A loop that waited beside one whose job failed was given that job's next attempt at once.

@@ -45,6 +45,11 @@ void ScriptedServer::OnUpload(
   on_upload_ = std::move(call);
 }
 
+void ScriptedServer::OnComplete(std::function<grpc::Status(const v1::CompleteJobRequest&)> call) {
+  absl::MutexLock lock(&mutex_);
+  on_complete_ = std::move(call);
+}
+
 void ScriptedServer::OnFailure(std::function<void()> call) {
   absl::MutexLock lock(&mutex_);
   on_failure_ = std::move(call);
@@ -247,6 +252,14 @@ grpc::Status ScriptedServer::UploadArtifact(grpc::ServerContext*,
 grpc::Status ScriptedServer::CompleteJob(grpc::ServerContext*,
                                          const v1::CompleteJobRequest* request,
                                          v1::CompleteJobResponse*) {
+  std::function<grpc::Status(const v1::CompleteJobRequest&)> call;
+  {
+    absl::MutexLock lock(&mutex_);
+    call = on_complete_;
+  }
+  if (call) {
+    if (grpc::Status status = call(*request); !status.ok()) return status;
+  }
   absl::MutexLock lock(&mutex_);
   completed_.push_back(*request);
   return grpc::Status::OK;

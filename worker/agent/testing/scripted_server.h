@@ -36,6 +36,8 @@ class ScriptedServer final : private v1::WorkerService::Service {
   bool AwaitFailure();
   // Called with every artefact before it is stored; what it returns is the answer.
   void OnUpload(std::function<grpc::Status(const v1::UploadArtifactRequest::Header&)> call);
+  // Called with every result before it is stored; what it returns is the answer.
+  void OnComplete(std::function<grpc::Status(const v1::CompleteJobRequest&)> call);
   // Every heartbeat from now on says that the customer cancelled.
   void Cancel();
   // The next FetchInput ends with UNAVAILABLE after half of the bytes.
@@ -90,6 +92,7 @@ class ScriptedServer final : private v1::WorkerService::Service {
   std::map<v1::WorkInput::Kind, std::string> inputs_ ABSL_GUARDED_BY(mutex_);
   std::function<grpc::Status(const v1::UploadArtifactRequest::Header&)> on_upload_
       ABSL_GUARDED_BY(mutex_);
+  std::function<grpc::Status(const v1::CompleteJobRequest&)> on_complete_ ABSL_GUARDED_BY(mutex_);
   std::function<void()> on_failure_ ABSL_GUARDED_BY(mutex_);
   grpc::StatusCode lease_code_ ABSL_GUARDED_BY(mutex_) = grpc::StatusCode::OK;
   int quarantine_ ABSL_GUARDED_BY(mutex_) = 0;
