@@ -9,7 +9,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from programs import BUILD, MODEL, Bench
+from programs import BUILD, MODEL, Bench, engine_digest
 from rows import VOCABULARY, write_rows
 
 # (name, configuration) in the field's usual proportions.
@@ -66,7 +66,11 @@ def parameters(folder: Path) -> float:
 
 def measure(bench: Bench, work: Path) -> list[Point]:
     saved = work / "curve.json"
-    points = [Point(**p) for p in json.loads(saved.read_text())] if saved.exists() else []
+    points = []
+    if saved.exists():
+        interrupted = json.loads(saved.read_text())
+        if interrupted["engine"] == engine_digest():
+            points = [Point(**point) for point in interrupted["points"]]
     done = {(point.axis, point.label) for point in points}
 
     def run(axis: str, value: float, label: str, lengths: list[int], *flags: str,
@@ -79,7 +83,8 @@ def measure(bench: Bench, work: Path) -> list[Point]:
         report = bench.raw.pop(name)[0]
         speed, memory = report["tokens_per_second"], report["peak_rss_bytes"]
         points.append(Point(axis, value, label, speed, memory))
-        saved.write_text(json.dumps([asdict(point) for point in points]))
+        taken = [asdict(point) for point in points]
+        saved.write_text(json.dumps({"engine": engine_digest(), "points": taken}))
 
     for length in (256, 512, 1024, 2048, 4096):
         # As many tokens a step at every length, one row at a time through the model.

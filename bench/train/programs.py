@@ -1,5 +1,6 @@
 """Runs the programs of `make bench-train` one at a time and keeps every report."""
 
+import hashlib
 import json
 import os
 import statistics
@@ -25,6 +26,11 @@ QUIET = {
 Report = dict
 
 
+def engine_digest() -> str:
+    """Of the program that trains: rounds of two builds do not belong into one median."""
+    return hashlib.sha256((BUILD / "train-bench").read_bytes()).hexdigest()
+
+
 class Bench:
     """Runs one program at a time and keeps every report; those whose name fits no pattern are left out."""
 
@@ -34,12 +40,13 @@ class Bench:
         self.raw: dict[str, list[Report]] = {}
 
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps({"only": list(self._only), "raw": self.raw}))
+        saved = {"only": list(self._only), "engine": engine_digest(), "raw": self.raw}
+        path.write_text(json.dumps(saved))
 
     def take_up(self, path: Path) -> None:
-        """Counts the reports of a run of the same programs that was interrupted after a round."""
+        """Counts the reports of an interrupted run of the same programs and the same engine."""
         saved = json.loads(path.read_text())
-        if saved.get("only") == list(self._only):
+        if saved.get("only") == list(self._only) and saved.get("engine") == engine_digest():
             self.raw = saved["raw"]
 
     def _wanted(self, name: str) -> bool:

@@ -66,8 +66,11 @@ def measure_round(bench: Bench, work: Path) -> None:
         bench.run(f"transformers generate {batch}", *peer, "--batch", batch)
 
 
-def measure(bench: Bench, work: Path, rounds: int) -> None:
-    """Rounds that are still to be done; each is saved, so that an interrupted run goes on."""
+def measure(bench: Bench, work: Path, rounds: int) -> int:
+    """Does the rounds that are still to be done, and returns how many there are of all.
+
+    Each is saved, so that an interrupted run goes on.
+    """
     saved = work / "rounds.json"
     if saved.exists():
         bench.take_up(saved)
@@ -76,6 +79,7 @@ def measure(bench: Bench, work: Path, rounds: int) -> None:
         print(f"== Round {number + 1} of {rounds}", flush=True)
         measure_round(bench, work)
         bench.save(saved)
+    return max(done, rounds)
 
 
 def measure_fp32(bench: Bench, work: Path) -> None:
@@ -186,20 +190,20 @@ def main() -> None:
     rows.chat_prompts(work / "prompts.jsonl", MODEL, standin)
 
     bench = Bench(work, arguments.only.split(","))
-    measure(bench, work, arguments.rounds)
+    rounds = measure(bench, work, arguments.rounds)
     measure_fp32(bench, work)
     points = curve.measure(bench, work) if arguments.only == "*" else []
     result, facts = ratios(bench), machine()
     content = {
         **result,
         "machine": facts,
-        "rounds": arguments.rounds,
+        "rounds": rounds,
         "only": arguments.only,
         "raw": bench.raw,
         "curve": [asdict(point) for point in points],
     }
     (arguments.out / "train.json").write_text(json.dumps(content, indent=1) + "\n")
-    text = report.table(bench, result, GOALS, facts, arguments.rounds, arguments.only)
+    text = report.table(bench, result, GOALS, facts, rounds, arguments.only)
     if points:
         text += curve.table(points)
         (arguments.out / "cost_curve.svg").write_text(curve.plot(points))

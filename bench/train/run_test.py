@@ -9,6 +9,7 @@ os.environ.setdefault("WARDTUNE_CACHE_DIR", "/nowhere")
 
 import pytest
 
+import programs
 import report
 from programs import Bench
 from run import GOALS, ratios
@@ -104,7 +105,11 @@ def test_a_compiled_peer_counts_in_speed_and_memory() -> None:
     assert result["rss_ratio_dense"] == pytest.approx(0.5)
 
 
-def test_an_interrupted_run_of_other_programs_is_not_gone_on_with(tmp_path: Path) -> None:
+def test_an_interrupted_run_of_other_programs_is_not_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(programs, "BUILD", tmp_path)
+    (tmp_path / "train-bench").write_bytes(b"one build")
     some = Bench(tmp_path, ["ours*"])
     some.raw = {"ours dense": [{"tokens_per_second": 1}]}
     some.save(tmp_path / "rounds.json")
@@ -114,6 +119,10 @@ def test_an_interrupted_run_of_other_programs_is_not_gone_on_with(tmp_path: Path
     again = Bench(tmp_path, ["ours*"])
     again.take_up(tmp_path / "rounds.json")
     assert again.raw == some.raw
+    (tmp_path / "train-bench").write_bytes(b"another build")
+    rebuilt = Bench(tmp_path, ["ours*"])
+    rebuilt.take_up(tmp_path / "rounds.json")
+    assert rebuilt.raw == {}
 
 
 def test_the_report_names_the_command_that_made_it() -> None:
