@@ -111,18 +111,21 @@ class Load:
         with self._client() as client:
             while not self._stop.is_set():
                 name = self._create_one(client, str(uuid.uuid4()))
+                if name is None:
+                    return
                 with self._lock:
                     self.jobs.append(name)
 
-    def _create_one(self, client: Client, request_id: str) -> str:
-        """Asks under one id until the server answers; kills fall between."""
-        while True:
+    def _create_one(self, client: Client, request_id: str) -> str | None:
+        """Asks under one id until the server answers or the load ends; kills fall between."""
+        while not self._stop.is_set():
             try:
                 return client.jobs.create(
                     dataset=self._dataset, base_model=BASE_MODEL, request_id=request_id
                 ).name
             except (UnavailableError, DeadlineExceededError):
                 continue
+        return None
 
 
 def test_killed_server_loses_nothing_it_acknowledged(

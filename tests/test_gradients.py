@@ -1,13 +1,13 @@
 """The engine's gradients against PEFT's as recorded; tests/peer compares with a live PEFT."""
 
 import json
-import os
 from pathlib import Path
 
 import lora_gradients
+from processes import build_folder, models_folder
 
-BUILD = Path(os.environ["WARDTUNE_BUILD_DIR"])
-MODEL = Path(os.environ["WARDTUNE_CACHE_DIR"]) / "models" / "SmolLM2-135M-Instruct"
+BUILD = build_folder()
+MODEL = models_folder() / "SmolLM2-135M-Instruct"
 RECORDED = Path(__file__).parent / "testdata" / "peft_gradients.json"
 
 

@@ -1,14 +1,14 @@
 """The engine's loss curve against PEFT's as recorded; tests/peer compares with a live PEFT."""
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
 import loss_curve
+from processes import build_folder, models_folder
 
-BUILD = Path(os.environ["WARDTUNE_BUILD_DIR"])
-MODEL = Path(os.environ["WARDTUNE_CACHE_DIR"]) / "models" / "SmolLM2-135M-Instruct"
+BUILD = build_folder()
+MODEL = models_folder() / "SmolLM2-135M-Instruct"
 RECORDED = Path(__file__).parent / "testdata" / "peft_losses.json"
 
 

@@ -71,6 +71,9 @@ func (c *Client) fetch(ctx context.Context, adapter *wardtunev1.Adapter, part st
 		if count > 0 {
 			tries.progressed()
 		}
+		if broke := asError(err); broke != nil && broke.Code == codes.DeadlineExceeded && ctx.Err() == nil {
+			broke.Code = codes.Unavailable // the stream's own limit: the next goes on
+		}
 		if err == nil && offset < adapter.GetSizeBytes() {
 			err = &Error{Code: codes.Unavailable, Message: "the download ended early"}
 		}

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 
 	wardtunev1 "github.com/wardtune/wardtune/clients/go/gen/wardtune/v1"
@@ -83,6 +84,10 @@ func New(target, apiKey string, options Options) (*Client, error) {
 		transport = insecure.NewCredentials()
 	}
 	connection, err := grpc.NewClient(target, grpc.WithTransportCredentials(transport),
+		// A server that vanished without a word ends a stream within this time.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{
+			Time: 30 * time.Second, Timeout: 20 * time.Second,
+		}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageBytes)))
 	if err != nil {
 		return nil, fmt.Errorf("target %q: %w", target, err)

@@ -127,6 +127,24 @@ func upload(t *testing.T, script *scriptedServer, content []byte) {
 	}
 }
 
+// A request that was sent twice carried the id of the first, and made no second job.
+func TestCreateJobLeavesTheCallersRequestAsItIs(t *testing.T) {
+	client := connect(t, &scriptedServer{})
+	request := &wardtunev1.CreateFineTuningJobRequest{Dataset: "d"}
+	if _, err := client.CreateJob(t.Context(), request); err != nil {
+		t.Fatal(err)
+	}
+	if request.GetRequestId() != "" {
+		t.Errorf("request id = %q, want none", request.GetRequestId())
+	}
+}
+
+// The server had not yet noticed that the broken stream was dead, and the upload failed.
+func TestUploadWaitsForTheEndOfItsBrokenStream(t *testing.T) {
+	script := &scriptedServer{breakUpload: []int{2}, abortUploads: 3}
+	upload(t, script, pattern(3*chunkBytes))
+}
+
 func TestUploadOutlastsARestartOfTheServer(t *testing.T) {
 	script := &scriptedServer{breakUpload: []int{1, 1}}
 	for range 20 {

@@ -51,6 +51,8 @@ func (c *Client) fill(
 	ctx context.Context, dataset *wardtunev1.Dataset, file *os.File, digest string,
 ) (*Upload, error) {
 	tries := tries{client: c, transfer: true}
+	// The server may not yet have noticed that the stream before is dead, or be at its end.
+	broken := dataset.GetReceivedBytes() > 0
 	for {
 		switch dataset.GetState() {
 		case wardtunev1.Dataset_STATE_UPLOADING:
@@ -65,11 +67,12 @@ func (c *Client) fill(
 		}
 		var answer *Error
 		if errors.As(err, &answer) {
-			// Not yet noticed that the stream before this one is dead, or not the bytes it had.
-			dead := answer.Code == codes.Aborted && tries.failures > 0
-			if dead || answer.Reason == "OFFSET_MISMATCH" {
+			dead := answer.Code == codes.Aborted || answer.Reason == "DATASET_NOT_UPLOADING"
+			if (broken && dead) || answer.Reason == "OFFSET_MISMATCH" ||
+				(answer.Code == codes.DeadlineExceeded && ctx.Err() == nil) {
 				answer.Code = codes.Unavailable
 			}
+			broken = broken || answer.Code == codes.Unavailable
 		}
 		if again := tries.wait(ctx, err); again != nil {
 			return nil, again

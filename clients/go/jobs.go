@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 
 	wardtunev1 "github.com/wardtune/wardtune/clients/go/gen/wardtune/v1"
 )
@@ -19,6 +20,8 @@ func (c *Client) CreateJob(
 	ctx context.Context, request *wardtunev1.CreateFineTuningJobRequest,
 ) (*wardtunev1.FineTuningJob, error) {
 	if request.GetRequestId() == "" {
+		// The caller's stays as it is: sent twice it means two jobs.
+		request = proto.Clone(request).(*wardtunev1.CreateFineTuningJobRequest)
 		request.RequestId = newRequestID()
 	}
 	response, err := call(ctx, c, c.jobs.CreateFineTuningJob, request)
@@ -56,6 +59,7 @@ func (c *Client) WaitForJob(
 			tries.progressed()
 		}
 		if status := asError(err); status != nil && status.Code == codes.DeadlineExceeded {
+			tries.progressed() // a quiet watch that lasted is no failure
 			continue
 		}
 		if err != nil {
@@ -65,6 +69,9 @@ func (c *Client) WaitForJob(
 			continue
 		}
 		job, err := c.GetJob(ctx, name)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		if err != nil {
 			if again := tries.wait(ctx, err); again != nil {
 				return nil, again

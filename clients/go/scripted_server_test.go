@@ -43,6 +43,7 @@ type scriptedServer struct {
 	uploaded      []byte
 	offsets       []int64
 	breakUpload   []int
+	abortUploads  int // uploads after the first that end with ABORTED
 	loseBytesTo   int // when above 0: what the server has left when the second upload begins
 	sizes         []int64
 	lookFailures  []error
@@ -114,6 +115,10 @@ func (s *scriptedServer) UploadDataset(stream wardtunev1.DatasetService_UploadDa
 	first, err := stream.Recv()
 	if err != nil {
 		return err
+	}
+	if len(s.offsets) > 0 && s.abortUploads > 0 {
+		s.abortUploads--
+		return status.Error(codes.Aborted, "another stream of this upload is open")
 	}
 	s.offsets = append(s.offsets, first.GetHeader().GetOffset())
 	s.sizes = append(s.sizes, first.GetHeader().GetSizeBytes())

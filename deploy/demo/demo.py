@@ -13,6 +13,7 @@ vector is used again, and a job that had not ended is waited for.
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -175,6 +176,7 @@ def fine_tune(service: LocalService, customer: Client, data: Path) -> tuple[Fine
     archive = FOLDER / "adapter.tar"
     customer.adapters.download(job.adapter, archive)
     folder = FOLDER / "adapter"
+    shutil.rmtree(folder, ignore_errors=True)  # an earlier run's
     extract(archive, folder)
     step("Customer: downloaded the adapter", short(folder))
     return job.message, folder

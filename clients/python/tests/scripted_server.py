@@ -72,6 +72,10 @@ class Script:
         self.deadlines[method] = context.time_remaining()
         if self.failures[method]:
             failure = self.failures[method].pop(0)
+            if failure is None:  # this call is fine
+                return
+            if callable(failure):
+                failure = failure()
             if isinstance(failure, status_pb2.Status):
                 context.abort_with_status(rpc_status.to_status(failure))
             context.abort(failure, f"scripted {failure.name}")
@@ -88,10 +92,13 @@ def refusal(*violations):
     return status
 
 
-OFFSET_MISMATCH = status_pb2.Status(code=code_pb2.FAILED_PRECONDITION, message="wrong offset")
-OFFSET_MISMATCH.details.add().Pack(
-    error_details_pb2.ErrorInfo(reason="OFFSET_MISMATCH", domain="wardtune")
-)
+def failed_precondition(reason):
+    status = status_pb2.Status(code=code_pb2.FAILED_PRECONDITION, message=f"scripted {reason}")
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain="wardtune"))
+    return status
+
+
+OFFSET_MISMATCH = failed_precondition("OFFSET_MISMATCH")
 
 
 class Datasets(datasets_rpc.DatasetServiceServicer):
@@ -236,6 +243,12 @@ class Vectors(vectors_rpc.SecurityVectorServiceServicer):
         name = f"securityVectors/{request.security_vector_id}/versions/1"
         version = vectors_pb.SecurityVectorVersion(name=name, recipe=request.recipe)
         return vectors_pb.TrainSecurityVectorResponse(version=version)
+
+    def GetSecurityVectorVersion(self, request, context):  # noqa: N802
+        self.script.begin("GetSecurityVectorVersion", request, context)
+        state = vectors_pb.SecurityVectorVersion.STATE_EVALUATED
+        version = vectors_pb.SecurityVectorVersion(name=request.name, state=state)
+        return vectors_pb.GetSecurityVectorVersionResponse(version=version)
 
     def CancelSecurityVectorTraining(self, request, context):  # noqa: N802
         self.script.begin("CancelSecurityVectorTraining", request, context)

@@ -74,6 +74,22 @@ def test_extract_writes_the_files(tmp_path):
     assert (folder / "x/README.md").read_text() == "x"
 
 
+def test_extract_leaves_nothing_where_it_failed(tmp_path):
+    archive = write_tar(tmp_path / "a.tar", member("adapter_config.json"), member("../outside"))
+    with pytest.raises(wardtune.DataLossError):
+        wardtune.extract(archive, tmp_path / "folder")
+    assert list(tmp_path.iterdir()) == [archive]
+
+
+def test_extract_mixes_no_deliveries(tmp_path):
+    archive = write_tar(tmp_path / "a.tar", member("adapter_config.json"))
+    folder = wardtune.extract(archive, tmp_path / "folder")
+    other = write_tar(tmp_path / "b.tar", member("model.safetensors"))
+    with pytest.raises(FileExistsError, match="not empty"):
+        wardtune.extract(other, folder)
+    assert [path.name for path in folder.iterdir()] == ["adapter_config.json"]
+
+
 @pytest.mark.parametrize(
     "evil",
     [

@@ -4,6 +4,7 @@ import grpc
 import pytest
 from scripted_server import ADAPTER, JOB, refusal
 
+from wardtune import UnavailableError
 from wardtune.v1 import fine_tuning_service_pb2 as pb
 from wardtune.v1 import safety_pb2
 
@@ -365,3 +366,27 @@ def test_without_server_the_command_says_what_to_set(wardtune, monkeypatch):
     code, _, err = wardtune("list", "jobs")
     assert code == 2
     assert "WARDTUNE_SERVER" in err
+
+
+# Only `list datasets` knew what to go on with.
+def test_an_upload_that_broke_off_says_how_to_go_on(wardtune, script, tmp_path, monkeypatch):
+    def at_its_end(_, error):
+        raise error
+
+    monkeypatch.setattr("wardtune.datasets.Patience.wait", at_its_end)
+    script.failures["UploadDataset"] = [UnavailableError.code]
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("{}\n")
+    code, _, error = wardtune("upload", str(rows))
+    assert code == 6
+    assert f"--resume {script.dataset.name}" in error
+
+
+# It was a traceback and exit code 1, which means a job that failed.
+def test_a_number_that_no_field_holds_is_wrong_usage(wardtune, script):
+    code, _, error = wardtune(
+        "create", "--dataset", "d", "--model", "smol", "--epochs", "3000000000"
+    )
+    assert code == 2
+    assert "--epochs" in error
+    assert not script.requests["CreateFineTuningJob"]

@@ -1,8 +1,11 @@
+import time
+
 import pytest
-from scripted_server import KEY
+from scripted_server import KEY, failed_precondition
 
 import wardtune
 from wardtune.datasets import CHUNK_BYTES
+from wardtune.transport import Patience, Transport
 from wardtune.v1 import dataset_service_pb2 as pb
 
 
@@ -46,6 +49,45 @@ def test_upload_outlasts_a_restart_of_the_server(client, script, rows):
     script.failures["GetDataset"] = unavailable * 20
     client.datasets.upload(rows)
     assert bytes(script.uploaded) == rows.read_bytes()
+
+
+# The server had not yet noticed that the broken stream was dead, and the upload failed.
+def test_upload_waits_for_the_end_of_its_broken_stream(client, script, rows):
+    script.break_upload_after = [2]
+    script.failures["UploadDataset"] = [None, *[wardtune.AbortedError.code] * 3]
+    client.datasets.upload(rows)
+    assert bytes(script.uploaded) == rows.read_bytes()
+
+
+def test_upload_of_another_stream_is_not_waited_for(client, script, rows):
+    script.failures["UploadDataset"] = [wardtune.AbortedError.code]
+    with pytest.raises(wardtune.AbortedError):
+        client.datasets.upload(rows)
+
+
+# The server finished what it had received between the look and the next stream.
+def test_upload_that_ended_meanwhile_is_a_success(client, script, rows):
+    def ended():
+        script.dataset.state = pb.Dataset.STATE_READY
+        return failed_precondition("DATASET_NOT_UPLOADING")
+
+    script.break_upload_after = [4]
+    script.failures["UploadDataset"] = [None, ended]
+    assert client.datasets.upload(rows).dataset.state == pb.Dataset.STATE_READY
+
+
+# An upload that had run for longer than the patience was given up at its first failure.
+def test_patience_begins_with_the_first_failure(address, script, rows, monkeypatch):
+    now = time.monotonic()
+    monkeypatch.setattr("wardtune.transport.time.monotonic", lambda: now)
+    transport = Transport(address, KEY, sleep=lambda _: None)
+    patience = Patience(transport)
+    now += 300
+    patience.wait(wardtune.UnavailableError("away"))
+    now += 300
+    with pytest.raises(wardtune.UnavailableError):
+        patience.wait(wardtune.UnavailableError("away"))
+    transport.close()
 
 
 def test_upload_gives_up_when_nothing_moves(address, script, rows):

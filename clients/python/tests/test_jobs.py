@@ -1,5 +1,5 @@
 import pytest
-from scripted_server import ADAPTER, JOB
+from scripted_server import ADAPTER, JOB, KEY
 
 import wardtune
 from wardtune.v1 import fine_tuning_service_pb2 as pb
@@ -75,6 +75,19 @@ def test_watch_that_a_server_ends_early_is_renewed(client, story):
     assert [next(events).sequence for _ in range(3)] == [1, 4, 5]
     story.events.append(last)
     assert [event.sequence for event in events] == [9]
+
+
+# Two restarts of the server, hours apart, counted as one outage.
+def test_a_quiet_watch_is_no_failure(address, script, story):
+    retry = wardtune.RetryPolicy(
+        max_attempts=4, first_wait_s=0.04, max_wait_s=0.04, patience_s=0.05
+    )
+    quiet = wardtune.DeadlineExceededError.code
+    away = wardtune.UnavailableError.code
+    script.failures["WatchFineTuningJob"] = [away, quiet] * 4
+    with wardtune.Client(address, KEY, retry=retry) as client:
+        events = list(client.jobs.watch(JOB))
+    assert events[-1].state == SUCCEEDED
 
 
 def test_wait_ends_at_its_time_limit(client, script):

@@ -1,5 +1,6 @@
 """Security vectors by command."""
 
+from wardtune import UnavailableError
 from wardtune.v1 import security_vector_service_pb2 as vectors_pb
 
 TRAIN = (
@@ -50,3 +51,11 @@ def test_cancel_says_whether_a_worker_has_still_to_stop(wardtune, script):
         name,
         name,
     ]
+
+
+# The server restarted while a vector trained, and the watch ended without its name.
+def test_a_watched_training_outlasts_a_restart_of_the_server(client, script):
+    unavailable = [UnavailableError.code]
+    script.failures["GetSecurityVectorVersion"] = unavailable * 20
+    name = "securityVectors/shield/versions/1"
+    assert client.security_vectors.wait(name).name == name

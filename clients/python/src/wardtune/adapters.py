@@ -4,10 +4,16 @@ import hashlib
 import os
 import shutil
 import tarfile
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
-from wardtune.errors import DataLossError, UnavailableError
+from wardtune.errors import (
+    DataLossError,
+    DeadlineExceededError,
+    UnavailableError,
+    WardtuneError,
+)
 from wardtune.transport import Patience, Transport
 from wardtune.v1 import adapter_service_pb2 as pb
 from wardtune.v1 import adapter_service_pb2_grpc as rpc
@@ -77,7 +83,7 @@ class Adapters:
         with part.open("ab") as file:
             while file.tell() < adapter.size_bytes:
                 request = pb.DownloadAdapterRequest(name=adapter.name, offset=file.tell())
-                ended = UnavailableError(f"{adapter.name}: the download ended early")
+                ended: WardtuneError = UnavailableError(f"{adapter.name}: the download ended early")
                 try:
                     for response in self._transport.receive_stream(
                         self._stub.DownloadAdapter, request
@@ -86,7 +92,7 @@ class Adapters:
                         file.write(response.chunk)
                         if progress is not None:
                             progress(file.tell(), adapter.size_bytes)
-                except UnavailableError as error:
+                except (UnavailableError, DeadlineExceededError) as error:
                     ended = error
                 if file.tell() >= adapter.size_bytes:
                     break
@@ -96,12 +102,27 @@ class Adapters:
 
 
 def extract(archive: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
-    """Unpacks an adapter's tar file into `folder` and returns it.
+    """Unpacks an adapter's tar file into `folder`, which must be new or empty, and returns it.
 
-    DataLossError when an entry is not a plain file or would land elsewhere; then that entry and
-    those after it are not written. (tarfile's own filter is missing in Debian 12's Python.)
+    The folder has all files or none: they are written beside it first. DataLossError when an entry
+    is not a plain file or would land elsewhere; FileExistsError when the folder has files, of an
+    adapter before perhaps. (tarfile's own filter is missing in Debian 12's Python.)
     """
-    folder = Path(folder)
+    folder = Path(folder).resolve()
+    if folder.exists() and any(folder.iterdir()):
+        raise FileExistsError(f"{folder}: is not empty; give another folder, or empty it first")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside:
+        part = Path(beside) / "files"
+        part.mkdir()
+        _extract_into(archive, part)
+        if folder.exists():
+            folder.rmdir()
+        part.replace(folder)
+    return folder
+
+
+def _extract_into(archive: str | os.PathLike[str], folder: Path) -> None:
     with tarfile.open(archive) as tar:
         for member in tar:
             name = PurePosixPath(member.name)
@@ -113,4 +134,3 @@ def extract(archive: str | os.PathLike[str], folder: str | os.PathLike[str]) -> 
             target.parent.mkdir(parents=True, exist_ok=True)
             with tar.extractfile(member) as source, target.open("wb") as sink:
                 shutil.copyfileobj(source, sink)
-    return folder

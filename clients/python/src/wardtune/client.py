@@ -17,8 +17,8 @@ class Client:
 
     `target` is host:port. Plain text is spoken to this machine (localhost, 127.0.0.1, ::1) and to
     targets written as http://host:port, TLS to all others; `root_certificates` (PEM) replaces the
-    system's roots. Each call has a deadline, `timeout_s` in all its tries; UNAVAILABLE is tried
-    again where that cannot do a thing twice.
+    roots that gRPC brings along. Each call has a deadline, `timeout_s` in all its tries;
+    UNAVAILABLE is tried again where that cannot do a thing twice.
     """
 
     def __init__(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from wardtune.errors import (
     AbortedError,
+    DeadlineExceededError,
     FailedPreconditionError,
     InvalidArgumentError,
     UnavailableError,
@@ -96,6 +97,8 @@ class Datasets:
         self, dataset: pb.Dataset, path: Path, digest: str, progress: ByteProgress | None
     ) -> UploadResult:
         patience = Patience(self._transport)
+        # The server may not yet have noticed that the stream before is dead, or be at its end.
+        broken = dataset.received_bytes > 0
         while True:
             if dataset.state != pb.Dataset.STATE_UPLOADING:
                 return self._finished(dataset)
@@ -110,16 +113,17 @@ class Datasets:
                 response = self._transport.send_stream(self._stub.UploadDataset, requests)
                 return UploadResult(response.dataset, response.report)
             except AbortedError as error:
-                # The server has not yet noticed that the stream before this one is dead.
-                if patience.failures == 0:
+                if not broken:
                     raise
                 patience.wait(error)
             except FailedPreconditionError as error:
-                # The server has more or fewer bytes than it had, as after a restart.
-                if error.reason != "OFFSET_MISMATCH":
+                # The server has more or fewer bytes than it had, as after a restart, or all.
+                ended = broken and error.reason == "DATASET_NOT_UPLOADING"
+                if error.reason != "OFFSET_MISMATCH" and not ended:
                     raise
                 patience.wait(error)
-            except UnavailableError as error:
+            except (UnavailableError, DeadlineExceededError) as error:
+                broken = True
                 patience.wait(error)
             before = dataset.received_bytes
             dataset = self._get_patiently(dataset.name, patience)

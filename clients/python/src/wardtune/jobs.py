@@ -185,6 +185,7 @@ class Jobs:
                     return
                 ended = UnavailableError(f"the server ended the watch of {name}")
             except DeadlineExceededError:
+                patience.progressed()  # a quiet watch that lasted is no failure
                 continue
             except UnavailableError as error:
                 ended = error

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable, Iterator
 
-from wardtune.errors import DeadlineExceededError, JobFailedError
-from wardtune.transport import Transport
+from wardtune.errors import DeadlineExceededError, JobFailedError, UnavailableError
+from wardtune.transport import Patience, Transport
 from wardtune.v1 import security_vector_service_pb2 as pb
 from wardtune.v1 import security_vector_service_pb2_grpc as rpc
 
@@ -51,8 +51,14 @@ class SecurityVectors:
         JobFailedError when its training failed; DeadlineExceededError past `timeout_s`.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        patience = Patience(self._transport)
         while True:
-            version = self.get(name)
+            try:
+                version = self.get(name)
+            except UnavailableError as error:
+                patience.wait(error)
+                continue
+            patience.progressed()
             if progress is not None:
                 progress(version)
             if version.state == pb.SecurityVectorVersion.STATE_FAILED:

@@ -49,11 +49,13 @@ class Patience:
     def progressed(self) -> None:
         self.failures = 0
         self._waited_s = 0.0
-        self._since = time.monotonic()
+        self._since: float | None = None  # of the first failure
 
     def wait(self, error: WardtuneError) -> None:
         """Waits before the next try, or raises `error` when the patience is at its end."""
         self.failures += 1
+        if self._since is None:
+            self._since = time.monotonic()
         wait = self._transport.retry.wait_s(self.failures, error)
         self._waited_s += wait
         spent = max(self._waited_s, time.monotonic() - self._since + wait)
@@ -155,6 +157,9 @@ def _open_channel(target: str, root_certificates: bytes | None) -> grpc.Channel:
     options = [
         ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+        # A server that vanished without a word ends a stream within this time.
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
     ]
     parts = urlsplit(target if "://" in target else f"//{target}")
     if parts.scheme not in ("", "http", "https"):

@@ -23,6 +23,10 @@ EXIT_UNREACHABLE = 6
 EXIT_OTHER = 7
 EXIT_INTERRUPTED = 130
 
+# What fits into the contract's fields; the server says what it allows of that.
+INT32 = click.IntRange(-(2**31), 2**31 - 1)
+INT64 = click.IntRange(-(2**63), 2**63 - 1)
+
 # Beyond this, more violations hide the command's one-line error rather than explain it.
 _MAX_VIOLATIONS = 20
 

@@ -7,7 +7,15 @@ import click
 
 from wardtune.adapters import extract
 from wardtune.cli import audits, progress, reports
-from wardtune.cli.context import EXIT_REFUSED, Options, command, print_json, to_json
+from wardtune.cli.context import (
+    EXIT_REFUSED,
+    INT32,
+    INT64,
+    Options,
+    command,
+    print_json,
+    to_json,
+)
 from wardtune.cli.tables import (
     chain_text,
     checkpoint_text,
@@ -20,7 +28,7 @@ from wardtune.cli.tables import (
     time_text,
 )
 from wardtune.client import Client
-from wardtune.errors import JobFailedError
+from wardtune.errors import JobFailedError, UnavailableError
 from wardtune.jobs import Job, failure_text
 from wardtune.v1 import dataset_service_pb2 as datasets_pb
 from wardtune.v1 import fine_tuning_service_pb2 as jobs_pb
@@ -62,8 +70,14 @@ def add_commands(group: click.Group) -> None:
 @click.option("--resume", default="", metavar="DATASET", help="Go on with an unfinished upload.")
 def _upload(client: Client, options: Options, file: Path, name: str, resume: str) -> None:
     """Upload a JSONL FILE and validate it on the way."""
-    with progress.byte_progress("uploading") as show:
-        result = client.datasets.upload(file, display_name=name, progress=show, resume=resume)
+    dataset = resume or client.datasets.create(name or file.name).name
+    try:
+        with progress.byte_progress("uploading") as show:
+            result = client.datasets.upload(file, progress=show, resume=dataset)
+    except (UnavailableError, KeyboardInterrupt):
+        if not options.json_output:
+            click.echo(f"to go on with it: --resume {dataset}", err=True)
+        raise
     if options.json_output:
         print_json({"dataset": to_json(result.dataset), "report": to_json(result.report)})
         return
@@ -115,18 +129,18 @@ def _print_report(report: datasets_pb.ValidationReport) -> None:
     type=click.Choice(list(_METHODS)),
     help="Train a LoRA adapter, the default, or the weights themselves: a whole model comes back.",
 )
-@click.option("--epochs", type=int, default=0, help="Passes over the data.")
+@click.option("--epochs", type=INT32, default=0, help="Passes over the data.")
 @click.option("--learning-rate", type=float, default=0.0, help="Peak learning rate.")
-@click.option("--batch-size", type=int, default=0, help="Rows in one optimizer step.")
-@click.option("--lora-rank", type=int, default=0, help="Rank of the LoRA matrices.")
+@click.option("--batch-size", type=INT32, default=0, help="Rows in one optimizer step.")
+@click.option("--lora-rank", type=INT32, default=0, help="Rank of the LoRA matrices.")
 @click.option("--lora-alpha", type=float, default=0.0, help="LoRA's alpha.")
 @click.option("--target-module", "target_modules", multiple=True, help="May be given repeatedly.")
 @click.option("--warmup-ratio", type=float, default=None, help="Share of steps that warm up.")
 @click.option("--schedule", type=click.Choice(list(_SCHEDULES)), help="How the rate falls.")
 @click.option("--weight-decay", type=float, default=0.0)
 @click.option("--max-grad-norm", type=float, default=0.0)
-@click.option("--max-row-tokens", type=int, default=0, help="Longer rows are cut.")
-@click.option("--seed", type=int, default=0)
+@click.option("--max-row-tokens", type=INT32, default=0, help="Longer rows are cut.")
+@click.option("--seed", type=INT64, default=0)
 @click.option(
     "--validation-fraction",
     type=float,
@@ -134,11 +148,11 @@ def _print_report(report: datasets_pb.ValidationReport) -> None:
     help="Share of the rows held out; of what passes the gate the lowest loss is delivered.",
 )
 @click.option(
-    "--validation-steps", type=int, default=0, help="Steps between two measurements; 0: an epoch."
+    "--validation-steps", type=INT32, default=0, help="Steps between two measurements; 0: an epoch."
 )
 @click.option(
     "--early-stopping-patience",
-    type=int,
+    type=INT32,
     default=0,
     help="Measurements without a lower loss after which training ends; 0: never.",
 )
@@ -352,17 +366,20 @@ def _cancel(client: Client, options: Options, job: str) -> None:
     default=Path(),
     help="A file, or a folder; the current one if left out.",
 )
-@click.option("--extract", "unpack", is_flag=True, help="Unpack the folder into the output.")
+@click.option("--extract", "unpack", is_flag=True, help="Unpack into the output, an empty folder.")
 def _download(client: Client, options: Options, adapter: str, output: Path, unpack: bool) -> None:
     """Download ADAPTER, checked; an interrupted download goes on where it broke off."""
-    if unpack:
-        output.mkdir(parents=True, exist_ok=True)
+    where = output
     with progress.byte_progress("downloading") as show:
-        archive = client.adapters.download(adapter, output, progress=show)
+        if unpack:
+            output.resolve().parent.mkdir(parents=True, exist_ok=True)
+            archive = output.resolve().parent / f".{adapter.rsplit('/', 1)[-1]}.tar"
+            client.adapters.download(adapter, archive, progress=show)
+        else:
+            where = client.adapters.download(adapter, output, progress=show)
     if unpack:
         extract(archive, output)
         archive.unlink()
-    where = output if unpack else archive
     if options.json_output:
         print_json({"adapter": adapter, "path": str(where)})
     else:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from wardtune.cli import audits, reports, safety
-from wardtune.cli.context import Options, command, print_json, to_json
+from wardtune.cli.context import INT32, INT64, Options, command, print_json, to_json
 from wardtune.cli.customer import base_model_name
 from wardtune.cli.progress import vector_progress
 from wardtune.cli.tables import part_text, print_table, state_text, time_text
@@ -52,15 +52,15 @@ def add_commands(group: click.Group) -> None:
 @click.option("--harmful", required=True, metavar="DATASET", help="The data set of harmful rows.")
 @click.option("--general", required=True, metavar="DATASET", help="The data set of general rows.")
 @click.option("--suite", required=True, help="The suite that jobs of this model are scored on.")
-@click.option("--epochs", type=int, default=0)
+@click.option("--epochs", type=INT32, default=0)
 @click.option("--learning-rate", type=float, default=0.0)
-@click.option("--batch-size", type=int, default=0)
-@click.option("--lora-rank", type=int, default=0)
+@click.option("--batch-size", type=INT32, default=0)
+@click.option("--lora-rank", type=INT32, default=0)
 @click.option("--lora-alpha", type=float, default=0.0)
-@click.option("--general-batch-size", type=int, default=0, help="General rows of a step.")
+@click.option("--general-batch-size", type=INT32, default=0, help="General rows of a step.")
 @click.option("--kl-weight", type=float, default=None, help="Weight of KL(base || base + vector).")
-@click.option("--seed", type=int, default=0)
-@click.option("--guard-rows", type=int, default=None, help="Beside 8 customer's rows; 0: none.")
+@click.option("--seed", type=INT64, default=0)
+@click.option("--guard-rows", type=INT32, default=None, help="Beside 8 customer's rows; 0: none.")
 @click.option(
     "--guard-refusal",
     "guard_refusals",
@@ -98,6 +98,7 @@ def _sv_train(
         recipe=vectors_pb.SecurityVectorRecipe(**settings),
     )
     if watch_it:
+        click.echo(version.name, err=True)  # on screen even if the watch ends early
         with vector_progress() as show:
             version = client.security_vectors.wait(version.name, progress=show)
     if options.json_output:
@@ -209,8 +210,8 @@ def _suite_list(client: Client, options: Options) -> None:
 
 @click.argument("tenant_id", metavar="ID")
 @click.option("--name", default="", help="A label for people.")
-@click.option("--max-active-jobs", type=int, default=0, help="0 means the server's default.")
-@click.option("--max-dataset-bytes", type=int, default=0, help="0 means the server's default.")
+@click.option("--max-active-jobs", type=INT32, default=0, help="0 means the server's default.")
+@click.option("--max-dataset-bytes", type=INT64, default=0, help="0 means the server's default.")
 def _create_tenant(
     client: Client,
     options: Options,
