@@ -75,8 +75,12 @@ class BlobStore {
     int64_t blobs = 0;
     int64_t partials = 0;
   };
+  // Nothing refers to the blob any more as far as its row goes: the next collection deletes it at
+  // once if it is in no live set, without the grace, which is for blobs that have no row yet.
+  virtual void Retire(const std::string& sha256) = 0;
   // Deletes blobs and partials that were found outside the live sets by an earlier call at least
-  // `grace` ago and by every call since, and were not written in between. The grace covers the time
+  // `grace` ago and by every call since, and were not written in between; never a partial that is
+  // open. The grace covers the time
   // between the commit of a blob and the row that refers to it.
   virtual absl::StatusOr<Collected> CollectGarbage(const std::set<std::string>& live_blobs,
                                                    const std::set<std::string>& live_partials,

@@ -131,6 +131,33 @@ TEST_F(BlobStoreTest, AfterAFailedSyncNoLaterSyncIsBelieved) {
   EXPECT_THAT(partial->Sync(), StatusIs(absl::StatusCode::kResourceExhausted));
 }
 
+TEST_F(BlobStoreTest, WhatIsRetiredGoesAtOnceUnlessItIsLiveOrComesAgain) {
+  const std::string gone = store_->Put("gone").value().sha256;
+  const std::string live = store_->Put("live").value().sha256;
+  const std::string again = store_->Put("again").value().sha256;
+  for (const std::string& sha256 : {gone, live, again}) store_->Retire(sha256);
+  WT_ASSERT_OK(store_->Put("again"));
+  EXPECT_EQ(store_->CollectGarbage({live}, {}, absl::Hours(1)).value().blobs, 1);
+  EXPECT_THAT(store_->Verify(gone), StatusIs(absl::StatusCode::kNotFound));
+  // The mark does not outlast that it was live.
+  EXPECT_EQ(store_->CollectGarbage({}, {}, absl::Hours(1)).value().blobs, 0);
+  WT_EXPECT_OK(store_->Verify(live));
+  WT_EXPECT_OK(store_->Verify(again));
+}
+
+// An artefact that took longer to come than the grace was unlinked while it was written.
+TEST_F(BlobStoreTest, AnOpenPartialIsNoGarbage) {
+  auto partial = store_->OpenPartial("slow", 0).value();
+  WT_ASSERT_OK(partial->Append("half"));
+  WT_ASSERT_OK(store_->CollectGarbage({}, {}, absl::Hours(1)));
+  clock_.Advance(absl::Hours(2));
+  WT_ASSERT_OK(store_->CollectGarbage({}, {}, absl::Hours(1)));
+  WT_ASSERT_OK(partial->Append("half"));
+  WT_ASSERT_OK(partial->Sync());
+  partial.reset();
+  EXPECT_EQ(store_->CommitPartial("slow", "").value().size_bytes, 8);
+}
+
 TEST_F(BlobStoreTest, GarbageGoesAfterItsGraceAndNotBefore) {
   const std::string live = store_->Put("live").value().sha256;
   const std::string orphan = store_->Put("orphan").value().sha256;

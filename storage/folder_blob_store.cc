@@ -1,6 +1,7 @@
 #include "storage/folder_blob_store.h"
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 #include <vector>
 
@@ -45,8 +46,10 @@ absl::Status Damaged(const std::string& sha256) {
 
 class FolderPartialBlob final : public PartialBlob {
  public:
-  FolderPartialBlob(std::unique_ptr<WritableFile> file, int64_t size)
-      : file_(std::move(file)), size_(size) {}
+  // `closed` is called once, when the blob is no longer written to.
+  FolderPartialBlob(std::unique_ptr<WritableFile> file, int64_t size, std::function<void()> closed)
+      : file_(std::move(file)), size_(size), closed_(std::move(closed)) {}
+  ~FolderPartialBlob() override { closed_(); }
 
   absl::Status Append(std::string_view bytes) override {
     WT_RETURN_IF_ERROR(broken_);
@@ -67,6 +70,7 @@ class FolderPartialBlob final : public PartialBlob {
  private:
   std::unique_ptr<WritableFile> file_;
   int64_t size_;
+  const std::function<void()> closed_;
   // After a failed write nobody knows what the file's end holds, and after a failed fsync the
   // kernel may have dropped pages and call the next one OK; so the first error is the last.
   absl::Status broken_;
@@ -121,7 +125,11 @@ absl::StatusOr<std::unique_ptr<PartialBlob>> FolderBlobStore::OpenPartial(const 
     WT_RETURN_IF_ERROR(files_.WriteFileAtomically(path, ""));
   }
   WT_ASSIGN_OR_RETURN(std::unique_ptr<WritableFile> file, files_.OpenForAppend(path, offset));
-  return std::make_unique<FolderPartialBlob>(std::move(file), offset);
+  open_partials_.insert(id);
+  return std::make_unique<FolderPartialBlob>(std::move(file), offset, [this, id] {
+    absl::MutexLock closing(&mutex_);
+    open_partials_.erase(open_partials_.find(id));
+  });
 }
 
 absl::StatusOr<std::string> FolderBlobStore::ReadPartial(const std::string& id, int64_t offset,
@@ -215,6 +223,11 @@ absl::Status FolderBlobStore::Verify(const std::string& sha256) {
   return blob.sha256 == sha256 ? absl::OkStatus() : Damaged(sha256);
 }
 
+void FolderBlobStore::Retire(const std::string& sha256) {
+  absl::MutexLock lock(&mutex_);
+  orphan_blobs_[sha256] = -absl::InfiniteDuration();
+}
+
 absl::StatusOr<int64_t> FolderBlobStore::Sweep(const std::string& folder,
                                                const std::set<std::string>& live,
                                                absl::Duration grace, Orphans& orphans) {
@@ -248,8 +261,11 @@ absl::StatusOr<BlobStore::Collected> FolderBlobStore::CollectGarbage(
     collected.blobs += removed;
   }
   absl::MutexLock lock(&mutex_);
-  WT_ASSIGN_OR_RETURN(collected.partials, Sweep(absl::StrCat(folder_, "/partial"), live_partials,
-                                                grace, orphan_partials_));
+  // An artefact's upload has no row before its end, however long it takes.
+  std::set<std::string> kept = live_partials;
+  kept.insert(open_partials_.begin(), open_partials_.end());
+  WT_ASSIGN_OR_RETURN(collected.partials,
+                      Sweep(absl::StrCat(folder_, "/partial"), kept, grace, orphan_partials_));
   return collected;
 }
 

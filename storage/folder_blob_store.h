@@ -39,6 +39,7 @@ class FolderBlobStore final : public BlobStore {
                                         int64_t length) override;
   absl::StatusOr<std::string> ReadAll(const std::string& sha256) override;
   absl::Status Verify(const std::string& sha256) override;
+  void Retire(const std::string& sha256) override;
   absl::StatusOr<Collected> CollectGarbage(const std::set<std::string>& live_blobs,
                                            const std::set<std::string>& live_partials,
                                            absl::Duration grace) override;
@@ -67,6 +68,7 @@ class FolderBlobStore final : public BlobStore {
   absl::Mutex mutex_;
   Orphans orphan_blobs_ ABSL_GUARDED_BY(mutex_);
   Orphans orphan_partials_ ABSL_GUARDED_BY(mutex_);
+  std::multiset<std::string> open_partials_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace wardtune

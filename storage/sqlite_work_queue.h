@@ -25,8 +25,9 @@ class SqliteWorkQueue final : public WorkQueue {
   absl::StatusOr<LeaseRecord> GetLease(const std::string& job_id, int32_t attempt) override;
   absl::StatusOr<JobRecord> Heartbeat(const std::string& job_id, int32_t attempt,
                                       absl::Duration ttl, const HeartbeatReport& report) override;
-  absl::Status RecordArtifact(const std::string& job_id, int32_t attempt, ArtifactKind kind,
-                              const BlobRef& blob, int64_t step) override;
+  absl::StatusOr<BlobRef> RecordArtifact(const std::string& job_id, int32_t attempt,
+                                         ArtifactKind kind, const BlobRef& blob,
+                                         int64_t step) override;
   absl::StatusOr<CompletedJob> Complete(const std::string& job_id, int32_t attempt,
                                         const JobResult& result) override;
   absl::StatusOr<bool> EndedWith(const std::string& tenant, const std::string& job_id,

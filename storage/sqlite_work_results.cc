@@ -52,9 +52,10 @@ absl::StatusOr<bool> IsResultOf(Database& database, const absl::StatusOr<JobReco
 
 }  // namespace
 
-absl::Status SqliteWorkQueue::RecordArtifact(const std::string& job_id, int32_t attempt,
-                                             ArtifactKind kind, const BlobRef& blob, int64_t step) {
-  return context_.connections->Write([&](Database& database) -> absl::Status {
+absl::StatusOr<BlobRef> SqliteWorkQueue::RecordArtifact(const std::string& job_id, int32_t attempt,
+                                                        ArtifactKind kind, const BlobRef& blob,
+                                                        int64_t step) {
+  return WriteWith<BlobRef>(context_, [&](Database& database) -> absl::StatusOr<BlobRef> {
     WT_ASSIGN_OR_RETURN(const JobRecord job, FindLeased(database, job_id, attempt));
     const bool result = kind != ArtifactKind::kCheckpoint;
     if (job.kind == JobKind::kAudit || (result && kind != ResultKind(job))) {
@@ -62,8 +63,9 @@ absl::Status SqliteWorkQueue::RecordArtifact(const std::string& job_id, int32_t 
           absl::StrCat("kind: work ", job_id, " does not make artefacts of this kind"));
     }
     if (result) {
-      return database.Run(kPutArtifact, job_id, attempt, kind, blob.sha256, blob.size_bytes)
-          .status();
+      WT_RETURN_IF_ERROR(
+          database.Run(kPutArtifact, job_id, attempt, kind, blob.sha256, blob.size_bytes).status());
+      return BlobRef();
     }
     if (job.checkpoint_attempt == attempt && step < job.checkpoint_step) {
       return absl::FailedPreconditionError(absl::StrCat("step: a checkpoint of step ",
@@ -71,10 +73,11 @@ absl::Status SqliteWorkQueue::RecordArtifact(const std::string& job_id, int32_t 
                                                         " is stored already, this one has ", step));
     }
     const bool further = step > job.furthest_step;
-    return RequireOneRow(database.Run(kSetCheckpoint, blob.sha256, blob.size_bytes, step,
-                                      further ? step : job.furthest_step,
-                                      further ? 0 : job.failures, job_id, attempt),
-                         job_id, attempt);
+    WT_RETURN_IF_ERROR(RequireOneRow(database.Run(kSetCheckpoint, blob.sha256, blob.size_bytes,
+                                                  step, further ? step : job.furthest_step,
+                                                  further ? 0 : job.failures, job_id, attempt),
+                                     job_id, attempt));
+    return job.checkpoint.sha256 == blob.sha256 ? BlobRef() : job.checkpoint;
   });
 }
 

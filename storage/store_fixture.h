@@ -101,10 +101,12 @@ class StoreFixture : public ::testing::Test {
   }
   absl::StatusOr<JobRecord> FinishWith(const LeaseRecord& lease, const JobResult& result) {
     const bool tuning = lease.job.kind == JobKind::kFineTuning;
-    WT_RETURN_IF_ERROR(store_->work().RecordArtifact(
-        lease.job.id, lease.job.attempt,
-        tuning ? ArtifactKind::kAdapter : ArtifactKind::kSecurityVector,
-        {result.artifact_sha256, 11}, 0));
+    WT_RETURN_IF_ERROR(
+        store_->work()
+            .RecordArtifact(lease.job.id, lease.job.attempt,
+                            tuning ? ArtifactKind::kAdapter : ArtifactKind::kSecurityVector,
+                            {result.artifact_sha256, 11}, 0)
+            .status());
     WT_ASSIGN_OR_RETURN(const CompletedJob ended,
                         store_->work().Complete(lease.job.id, lease.job.attempt, result));
     return ended.job;

@@ -105,9 +105,11 @@ class WorkQueue {
                                               const HeartbeatReport& report) = 0;
   // Notes an artefact whose blob is committed. A checkpoint replaces the one before and must not
   // hold fewer steps (`step`) than another of this attempt; an attempt that could not use the
-  // checkpoint it found starts anew, so it may hold fewer than that one.
-  virtual absl::Status RecordArtifact(const std::string& job_id, int32_t attempt, ArtifactKind kind,
-                                      const BlobRef& blob, int64_t step) = 0;
+  // checkpoint it found starts anew, so it may hold fewer than that one. Returns the checkpoint
+  // that was replaced by other bytes, empty when there was none; another row may refer to it.
+  virtual absl::StatusOr<BlobRef> RecordArtifact(const std::string& job_id, int32_t attempt,
+                                                 ArtifactKind kind, const BlobRef& blob,
+                                                 int64_t step) = 0;
   // Ends the job: SUCCEEDED with its adapter, evaluated vector or score, or CANCELLED without when
   // a cancel was answered first. A repeat by the same attempt with the same artefact is OK.
   // INVALID_ARGUMENT when the attempt has not uploaded the artefact, or the result of a fine-tuning

@@ -34,7 +34,8 @@ class WorkQueueTest : public testing::StoreFixture {
     ExpectLeaseLost(work.GetLease(job_id, attempt).status());
     ExpectLeaseLost(work.Heartbeat(job_id, attempt, kTtl, {3, "stale", ""}).status());
     for (const ArtifactKind kind : {ArtifactKind::kAdapter, ArtifactKind::kCheckpoint}) {
-      ExpectLeaseLost(work.RecordArtifact(job_id, attempt, kind, {Sha256Hex("stale"), 1}, 99));
+      ExpectLeaseLost(
+          work.RecordArtifact(job_id, attempt, kind, {Sha256Hex("stale"), 1}, 99).status());
     }
     ExpectLeaseLost(work.Complete(job_id, attempt, ResultWith("stale")).status());
     ExpectLeaseLost(work.Fail(job_id, attempt, {"STALE", "", false, false}).status());
@@ -182,6 +183,20 @@ TEST_F(WorkQueueTest, AnOlderCheckpointDoesNotReplaceANewerOne) {
       store_->work().RecordArtifact(job, 1, ArtifactKind::kCheckpoint, {Sha256Hex("early"), 1}, 40),
       StatusIs(absl::StatusCode::kFailedPrecondition));
   EXPECT_EQ(store_->jobs().GetJob("acme", job).value().checkpoint.sha256, Sha256Hex("late"));
+}
+
+TEST_F(WorkQueueTest, NamesTheCheckpointThatWasReplaced) {
+  const std::string job = AddJob("acme");
+  Lease();
+  const auto record = [&](const std::string& bytes, int64_t step) {
+    return store_->work()
+        .RecordArtifact(job, 1, ArtifactKind::kCheckpoint, {Sha256Hex(bytes), 1}, step)
+        .value()
+        .sha256;
+  };
+  EXPECT_EQ(record("first", 50), "");
+  EXPECT_EQ(record("second", 100), Sha256Hex("first"));
+  EXPECT_EQ(record("second", 100), "") << "it is the one in use";
 }
 
 // An attempt that cannot use the checkpoint it finds starts at step 0 and stores its own.

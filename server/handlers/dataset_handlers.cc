@@ -67,6 +67,8 @@ absl::StatusOr<v1::DeleteDatasetResponse> DeleteDataset(HandlerContext& context,
                 [](const DatasetRecord&) {
                   return v1::DeleteDatasetResponse().SerializeAsString();
                 })));
+  // What had come of an unfinished upload; the collector would find it, but much later.
+  context.blobs.DiscardPartial(id).IgnoreError();
   return ParseAnswer<v1::DeleteDatasetResponse>(answer);
 }
 

@@ -29,9 +29,12 @@ class UploadArtifactCall final
       const absl::AnyInvocable<bool() const>&) override {
     WT_ASSIGN_OR_RETURN(const BlobRef blob, upload_.Commit());
     // The store checks the fence again: the lease may have been lost while the bytes came.
-    WT_RETURN_IF_ERROR(context_.store.work().RecordArtifact(
-        job_id_, header_.attempt(), static_cast<ArtifactKind>(header_.kind()), blob,
-        header_.step()));
+    WT_ASSIGN_OR_RETURN(const BlobRef replaced,
+                        context_.store.work().RecordArtifact(
+                            job_id_, header_.attempt(), static_cast<ArtifactKind>(header_.kind()),
+                            blob, header_.step()));
+    // One a minute of every running job is too much to keep for the collector's grace.
+    if (!replaced.empty()) context_.blobs.Retire(replaced.sha256);
     v1::UploadArtifactResponse response;
     response.set_sha256(blob.sha256);
     return response;
