@@ -14,6 +14,8 @@ namespace wardtune {
 namespace {
 
 constexpr int64_t kReadBytes = int64_t{1} << 20;
+// Times the bytes of an estimate, for the first row that teaches anything.
+constexpr int64_t kLongestSearch = 8;
 
 bool IsBlank(std::string_view line) {
   return line.find_first_not_of(" \t\r") == std::string_view::npos;
@@ -92,8 +94,11 @@ absl::StatusOr<v1::JobEstimate> EstimateJob(BlobStore& blobs, const std::string&
   std::string pending;  // a line whose end has not been read
   int64_t offset = 0;
   int64_t counted_bytes = 0;
-  // The first rows may all teach nothing; then one that does is looked for in the rest.
-  const auto enough = [&] { return counted_bytes >= max_bytes && counter.usable_rows() > 0; };
+  // The first rows may all teach nothing; then one that does is looked for a while longer.
+  const auto enough = [&] {
+    return counted_bytes >= max_bytes &&
+           (counter.usable_rows() > 0 || counted_bytes >= kLongestSearch * max_bytes);
+  };
   while (offset < dataset_bytes && !enough()) {
     WT_ASSIGN_OR_RETURN(const std::string bytes, blobs.ReadRange(sha256, offset, kReadBytes));
     if (bytes.empty()) return absl::DataLossError("a data set is shorter than recorded");
@@ -113,11 +118,12 @@ absl::StatusOr<v1::JobEstimate> EstimateJob(BlobStore& blobs, const std::string&
     counted_bytes += static_cast<int64_t>(pending.size());
   }
   if (counter.usable_rows() == 0) {
-    return InvalidField("dataset",
-                        absl::StrCat("no row keeps an assistant token to learn from within ",
-                                     hyperparameters.max_row_tokens(),
-                                     " tokens; raise hyperparameters.max_row_tokens or shorten "
-                                     "the prompts"));
+    return InvalidField(
+        "dataset", absl::StrCat(counted_bytes < dataset_bytes ? "none of the first rows" : "no row",
+                                " keeps an assistant token to learn from within ",
+                                hyperparameters.max_row_tokens(),
+                                " tokens; raise hyperparameters.max_row_tokens or shorten "
+                                "the prompts"));
   }
   return counter.Result(static_cast<double>(dataset_bytes) / static_cast<double>(counted_bytes),
                         hyperparameters);

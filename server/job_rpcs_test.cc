@@ -109,7 +109,7 @@ TEST_F(JobRpcsTest, ValidateOnlyEstimatesAndQueuesNothing) {
 
 TEST_F(JobRpcsTest, AnEstimateLooksForTheFirstUsableRow) {
   server_->Shutdown();
-  options_.limits.max_estimate_bytes = 1;
+  options_.limits.max_estimate_bytes = 100;
   StartServer();
   v1::UploadDatasetRequest::Header header;
   header.set_name(AddDataset(acme_key_));
@@ -118,6 +118,14 @@ TEST_F(JobRpcsTest, AnEstimateLooksForTheFirstUsableRow) {
       R"({"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b","weight":0}]})";
   ASSERT_THAT(Upload(acme_key_, header, absl::StrCat(idle, "\n", idle, "\n", kRow)), Succeeds());
   EXPECT_THAT(Create(JobRequest(header.name())), Succeeds());
+
+  // It read a whole gigabyte of them, as often as it was asked.
+  server_->Shutdown();
+  options_.limits.max_estimate_bytes = 1;
+  StartServer();
+  const Outcome outcome = Create(JobRequest(header.name()));
+  EXPECT_THAT(outcome, FailsWith(grpc::StatusCode::INVALID_ARGUMENT));
+  EXPECT_THAT(outcome.message, HasSubstr("none of the first rows keeps"));
 }
 
 TEST_F(JobRpcsTest, ATenantWithTooManyEstimatesIsToldToTryAgain) {

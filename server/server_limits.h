@@ -31,7 +31,8 @@ struct ServerLimits {
   int64_t sync_every_bytes = int64_t{8} << 20;
   // Estimates keep a thread busy for a second or more.
   int max_estimates_per_tenant = 2;
-  // An estimate tokenises at most this much of a data set and scales the rest.
+  // An estimate tokenises at most this much of a data set and scales the rest; eight times as much
+  // where no row so far teaches anything, and then the job is refused.
   int64_t max_estimate_bytes = int64_t{8} << 20;
 
   // Reports of one tenant that may wait for the provider at once.
