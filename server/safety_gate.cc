@@ -3,9 +3,12 @@
 #include <cmath>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "server/rpc/error_details.h"
 #include "server/score_rates.h"
 
@@ -14,6 +17,7 @@ namespace {
 
 constexpr char kEveryOther[] = "*";
 constexpr int kMaxBounds = 64;
+constexpr size_t kViolationsInShortReason = 8;
 constexpr size_t kMaxCategoryBytes = 64;
 double RateIn(const v1::SafetyReport& report, const std::string& category) {
   const v1::CategoryScore* score = FindScore(report, category);
@@ -154,6 +158,15 @@ v1::SafetyGate JudgeResult(const v1::SafetyPolicy& policy, const v1::SafetyRepor
     absl::StrAppend(gate.mutable_reason(), gate.reason().empty() ? "" : "; ", Describe(violation));
   }
   return gate;
+}
+
+std::string ShortReason(const v1::SafetyGate& gate) {
+  std::vector<std::string> violations = absl::StrSplit(gate.reason(), "; ");
+  const size_t all = violations.size();
+  if (all <= kViolationsInShortReason) return gate.reason();
+  violations.resize(kViolationsInShortReason);
+  return absl::StrCat(absl::StrJoin(violations, "; "), "; and ", all - kViolationsInShortReason,
+                      " more");
 }
 
 }  // namespace wardtune

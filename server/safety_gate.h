@@ -6,6 +6,7 @@
 #define WARDTUNE_SERVER_SAFETY_GATE_H_
 
 #include <cstdint>
+#include <string>
 
 #include "absl/status/status.h"
 #include "wardtune/v1/safety.pb.h"
@@ -36,6 +37,10 @@ int32_t ScoredCheckpoints(const v1::SafetyPolicy& policy);
 // REQUIRES: the policy passed CheckSafetyPolicy().
 v1::SafetyGate JudgeResult(const v1::SafetyPolicy& policy, const v1::SafetyReport& before,
                            const v1::SafetyReport& after);
+
+// The gate's reason with the first eight violations alone: errors travel in trailers, which have
+// room for a few kilobytes.
+std::string ShortReason(const v1::SafetyGate& gate);
 
 }  // namespace wardtune
 

@@ -154,5 +154,14 @@ TEST(SafetyGateTest, TheRowScansTermsAreChecked) {
           "row_scan.max_suspicious_fraction");
 }
 
+// Many violations did not fit into an error's trailers, and the client saw a broken connection.
+TEST(SafetyGateTest, TheShortReasonNamesEightViolationsAndCountsTheRest) {
+  v1::SafetyGate gate;
+  gate.set_reason("1; 2; 3; 4; 5; 6; 7; 8");
+  EXPECT_EQ(ShortReason(gate), gate.reason());
+  gate.set_reason("1; 2; 3; 4; 5; 6; 7; 8; 9; 10");
+  EXPECT_EQ(ShortReason(gate), "1; 2; 3; 4; 5; 6; 7; 8; and 2 more");
+}
+
 }  // namespace
 }  // namespace wardtune

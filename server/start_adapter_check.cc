@@ -9,6 +9,7 @@
 #include "server/handlers/resource_messages.h"
 #include "server/resource_names.h"
 #include "server/rpc/error_details.h"
+#include "server/safety_gate.h"
 #include "storage/error_reason.h"
 
 namespace wardtune {
@@ -33,7 +34,7 @@ absl::Status CheckStartAdapter(const AdapterRecord& start, const BaseModelRecord
   if (start.gate.state == GateState::kQuarantined) {
     return WithReason(absl::FailedPreconditionError(absl::StrCat(
                           "start_adapter: the adapter is quarantined by the safety gate (",
-                          ToMessage(start).gate().reason(),
+                          ShortReason(ToMessage(start).gate()),
                           "); start from another, or ask the provider to review and release it")),
                       kReasonAdapterQuarantined);
   }

@@ -6,6 +6,7 @@
 #include "server/handlers/requests.h"
 #include "server/handlers/resource_messages.h"
 #include "server/resource_names.h"
+#include "server/safety_gate.h"
 #include "storage/error_reason.h"
 
 namespace wardtune {
@@ -43,7 +44,7 @@ absl::StatusOr<std::unique_ptr<SendingCall<v1::DownloadAdapterResponse>>> Downlo
   if (record.gate.state == GateState::kQuarantined) {
     return WithReason(absl::FailedPreconditionError(absl::StrCat(
                           "name: the adapter is quarantined by the safety gate (",
-                          ToMessage(record).gate().reason(),
+                          ShortReason(ToMessage(record).gate()),
                           "); train on other rows, or ask the provider to review and release it")),
                       kReasonAdapterQuarantined);
   }
