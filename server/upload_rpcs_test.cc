@@ -87,6 +87,40 @@ TEST_F(UploadRpcsTest, AnUploadThatEndsWithinTheDrainIsKept) {
   EXPECT_EQ(Get().row_count(), 2);
 }
 
+// A stream that was open when its key was revoked could be fed and finished any time later.
+TEST_F(UploadRpcsTest, ARevokedKeyFinishesNoUpload) {
+  Stream stream(*this, header_);
+  stream.Send(kRow);
+  AwaitReceived(sizeof(kRow) - 1);
+  v1::ListApiKeysRequest list;
+  list.set_tenant("tenants/acme");
+  v1::ListApiKeysResponse keys;
+  using Admin = v1::AdminService::Stub;
+  ASSERT_THAT(Call(&Admin::ListApiKeys, provider_key_, list, keys), Succeeds());
+  v1::RevokeApiKeyRequest revoke;
+  revoke.set_name(keys.api_keys(0).name());
+  v1::RevokeApiKeyResponse revoked;
+  ASSERT_THAT(Call(&Admin::RevokeApiKey, provider_key_, revoke, revoked), Succeeds());
+  EXPECT_THAT(stream.Finish(), FailsWith(grpc::StatusCode::UNAUTHENTICATED));
+}
+
+// What had come stayed for the collector's grace, beyond any quota.
+TEST_F(UploadRpcsTest, DeletingAnUnfinishedUploadFreesItsBytes) {
+  Stream stream(*this, header_);
+  stream.Send(std::string(kRow, 10));
+  AwaitReceived(10);
+  stream.context.TryCancel();
+  EXPECT_FALSE(stream.Finish().ok());
+  EXPECT_THAT(server_->blobs().ReadPartial(Id(), 0, 10), testing::IsOk());
+  v1::DeleteDatasetRequest request;
+  request.set_name(header_.name());
+  v1::DeleteDatasetResponse response;
+  ASSERT_THAT(Call(&v1::DatasetService::Stub::DeleteDataset, acme_key_, request, response),
+              Succeeds());
+  EXPECT_THAT(server_->blobs().ReadPartial(Id(), 0, 10),
+              testing::StatusIs(absl::StatusCode::kNotFound));
+}
+
 TEST_F(UploadRpcsTest, AnUploadThatTheDrainCutsOffIsTakenUpAgain) {
   server_->Shutdown();
   options_.drain = absl::Milliseconds(1);

@@ -12,6 +12,12 @@ namespace {
 constexpr std::string_view kScheme = "Bearer ";
 constexpr size_t kMaxGoodHashes = 10'000;
 
+// The key behind the scheme; empty without.
+std::string_view KeyOf(std::string_view authorization) {
+  const bool has_scheme = authorization.substr(0, kScheme.size()) == kScheme;
+  return has_scheme ? authorization.substr(kScheme.size()) : "";
+}
+
 absl::Status NotValid() { return absl::UnauthenticatedError("the API key is not valid"); }
 
 }  // namespace
@@ -22,8 +28,7 @@ absl::StatusOr<Caller> Authenticator::Authenticate(std::string_view authorizatio
     return absl::UnauthenticatedError(
         "no API key: send the metadata `authorization: Bearer <key>`");
   }
-  const bool has_scheme = authorization.substr(0, kScheme.size()) == kScheme;
-  const std::string_view key = has_scheme ? authorization.substr(kScheme.size()) : "";
+  const std::string_view key = KeyOf(authorization);
   // A malformed key is no guess: it cannot be right, and refusing it reads nothing.
   if (!ParseApiKey(key).ok()) return NotValid();
   const std::string hash = ApiKeyHash(key);
@@ -49,6 +54,15 @@ absl::StatusOr<Caller> Authenticator::Authenticate(std::string_view authorizatio
     limiter_.RecordFailure(peer);
   }
   return caller;
+}
+
+bool Authenticator::IsKnownWorker(std::string_view authorization) {
+  const std::string_view key = KeyOf(authorization);
+  const absl::StatusOr<KeyRole> role = ParseApiKey(key);
+  if (!role.ok() || *role != KeyRole::kWorker) return false;
+  const std::string hash = ApiKeyHash(key);
+  absl::MutexLock lock(&mutex_);
+  return good_hashes_.contains(hash);
 }
 
 absl::StatusOr<Caller> Authenticator::Check(std::string_view key, const std::string& hash) {

@@ -29,6 +29,9 @@ class Authenticator {
   // Errors: UNAUTHENTICATED for a missing, malformed, unknown or revoked key; RESOURCE_EXHAUSTED
   // with RetryInfo for a peer that failed too often; those of the store.
   absl::StatusOr<Caller> Authenticate(std::string_view authorization, const std::string& peer);
+  // Whether it is a worker's key that was good when it was last used. Reads nothing and never
+  // replaces Authenticate: it tells whose calls may use what is kept for workers.
+  bool IsKnownWorker(std::string_view authorization);
 
  private:
   absl::StatusOr<Caller> Check(std::string_view key, const std::string& hash);

@@ -8,6 +8,8 @@
 namespace wardtune {
 namespace {
 
+constexpr absl::Duration kAuthorizeEvery = absl::Seconds(5);
+
 std::string_view Header(const grpc::CallbackServerContext& context, const char* name) {
   const auto& metadata = context.client_metadata();
   const auto found = metadata.find(name);
@@ -37,18 +39,32 @@ bool RoleMay(KeyRole role, Access access) {
 
 CallRecord::CallRecord(CallRunner& runner, grpc::CallbackServerContext& context,
                        const Method& method)
-    : runner_(runner), context_(context), method_(method), start_(runner.clock_.Monotonic()) {}
+    : runner_(runner),
+      context_(context),
+      method_(method),
+      start_(runner.clock_.Monotonic()),
+      known_worker_(method.access == Access::kWorker &&
+                    runner.authenticator_.IsKnownWorker(Header(context, "authorization"))) {}
 
 absl::Status CallRecord::Authorize() {
   absl::StatusOr<Caller> caller =
       runner_.authenticator_.Authenticate(Header(context_, "authorization"), PeerHost(context_));
   if (!caller.ok()) return caller.status();
   caller_ = *std::move(caller);
-  if (RoleMay(caller_.role, method_.access)) return absl::OkStatus();
+  authorized_at_ = runner_.clock_.Monotonic();
+  if (RoleMay(caller_.role, method_.access)) {
+    known_worker_ = method_.access == Access::kWorker;
+    return absl::OkStatus();
+  }
   return WithReason(
       absl::PermissionDeniedError(absl::StrCat("a ", std::string(KeyRoleName(caller_.role)),
                                                " key may not call ", method_.name)),
       "ROLE_NOT_ALLOWED");
+}
+
+absl::Status CallRecord::AuthorizeAgain() {
+  if (runner_.clock_.Monotonic() - authorized_at_ < kAuthorizeEvery) return absl::OkStatus();
+  return Authorize();
 }
 
 grpc::Status CallRecord::Finish(const absl::Status& status) {
@@ -108,7 +124,7 @@ grpc::ServerUnaryReactor* CallRunner::RunUnary(
       reactor->Finish(record->Finish(status));
     });
   };
-  if (!Schedule(method.access, std::move(work))) reactor->Finish(record->Finish(Overloaded()));
+  if (!Schedule(record->pool(), std::move(work))) reactor->Finish(record->Finish(Overloaded()));
   return reactor;
 }
 

@@ -2,8 +2,9 @@
 // turn its status into google.rpc.Status, and leave one log line and one metric sample.
 //
 // Handlers may block (SQLite, files); they run on two pools of fixed size, one of them for workers
-// alone: customers' calls, however many, must not keep heartbeats from extending leases. When a
-// pool's queue is full the call ends at once with UNAVAILABLE and RetryInfo.
+// alone: other calls, however many and whatever they name, must not keep heartbeats from extending
+// leases. A call to a worker's method whose key is not known yet is checked among the others. When
+// a pool's queue is full the call ends at once with UNAVAILABLE and RetryInfo.
 // Thread safety: all methods may be called from any thread.
 #ifndef WARDTUNE_SERVER_RPC_CALL_RUNNER_H_
 #define WARDTUNE_SERVER_RPC_CALL_RUNNER_H_
@@ -38,6 +39,10 @@ class CallRecord {
 
   // Blocking. Errors: UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED for a guesser.
   absl::Status Authorize();
+  // The same where the last time was some seconds ago: a key that was revoked ends its streams.
+  absl::Status AuthorizeAgain();
+  // Which pool the call runs on: kWorker for those of known workers, else kCustomer.
+  Access pool() const { return known_worker_ ? Access::kWorker : Access::kCustomer; }
   // REQUIRES: Authorize() returned OK.
   const Caller& caller() const { return caller_; }
   // True when the client is gone or its deadline has passed.
@@ -50,7 +55,9 @@ class CallRecord {
   CallRunner& runner_;
   grpc::CallbackServerContext& context_;
   const Method& method_;
-  const absl::Duration start_;  // on the monotonic clock
+  const absl::Duration start_;    // on the monotonic clock
+  absl::Duration authorized_at_;  // on the monotonic clock
+  bool known_worker_;
   Caller caller_;
 };
 

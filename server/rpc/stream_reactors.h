@@ -79,13 +79,12 @@ class ReceivingReactor final : public grpc::ServerReadReactor<Request> {
   ReceivingReactor(CallRunner& runner, grpc::CallbackServerContext& context, const Method& method,
                    Response* response, Factory factory)
       : runner_(runner),
-        access_(method.access),
         record_(runner, context, method),
         response_(response),
         factory_(std::move(factory)) {}
 
   void RunBlocking(absl::AnyInvocable<void()> work) {
-    if (!runner_.Schedule(access_, std::move(work))) End(CallRunner::Overloaded());
+    if (!runner_.Schedule(record_.pool(), std::move(work))) End(CallRunner::Overloaded());
   }
 
   void Open() {
@@ -98,18 +97,26 @@ class ReceivingReactor final : public grpc::ServerReadReactor<Request> {
     Continue(status);
   }
   void Consume() {
+    if (const absl::Status allowed = record_.AuthorizeAgain(); !allowed.ok())
+      return Refuse(allowed);
     const absl::Status status = call_->Consume(message_);
     if (status.ok() && call_->enough()) return Complete();
     Continue(status);
   }
   void Complete() {
     if (record_.cancelled()) {
-      if (call_ != nullptr) call_->Abandon();
-      return End(absl::CancelledError("the caller is gone"));
+      return Refuse(absl::CancelledError("the caller is gone"));
     }
+    // What a key stores it must still be good for.
+    if (const absl::Status allowed = record_.Authorize(); !allowed.ok()) return Refuse(allowed);
     absl::StatusOr<Response> answer = call_->Complete([this] { return !record_.cancelled(); });
     if (answer.ok()) *response_ = *std::move(answer);
     End(answer.status());
+  }
+  // Ends a call that may not go on; what it has received so far is kept as if it had broken off.
+  void Refuse(const absl::Status& status) {
+    if (call_ != nullptr) call_->Abandon();
+    End(status);
   }
   void Continue(const absl::Status& status) {
     if (!status.ok()) return End(status);
@@ -122,7 +129,6 @@ class ReceivingReactor final : public grpc::ServerReadReactor<Request> {
   }
 
   CallRunner& runner_;
-  const Access access_;
   CallRecord record_;
   Response* const response_;
   Factory factory_;
@@ -154,13 +160,10 @@ class SendingReactor final : public grpc::ServerWriteReactor<Response> {
  private:
   SendingReactor(CallRunner& runner, grpc::CallbackServerContext& context, const Method& method,
                  Factory factory)
-      : runner_(runner),
-        access_(method.access),
-        record_(runner, context, method),
-        factory_(std::move(factory)) {}
+      : runner_(runner), record_(runner, context, method), factory_(std::move(factory)) {}
 
   void RunBlocking(absl::AnyInvocable<void()> work) {
-    if (!runner_.Schedule(access_, std::move(work))) End(CallRunner::Overloaded());
+    if (!runner_.Schedule(record_.pool(), std::move(work))) End(CallRunner::Overloaded());
   }
 
   void Open() {
@@ -173,6 +176,7 @@ class SendingReactor final : public grpc::ServerWriteReactor<Response> {
 
   void Advance() {
     if (record_.cancelled()) return End(absl::CancelledError("the caller is gone"));
+    if (const absl::Status allowed = record_.AuthorizeAgain(); !allowed.ok()) return End(allowed);
     message_.Clear();
     const absl::StatusOr<typename Call::Step> step = call_->Next(message_);
     if (!step.ok()) return End(step.status());
@@ -204,7 +208,6 @@ class SendingReactor final : public grpc::ServerWriteReactor<Response> {
   }
 
   CallRunner& runner_;
-  const Access access_;
   CallRecord record_;
   Factory factory_;
   std::unique_ptr<Call> call_;

@@ -55,7 +55,7 @@ type AdminServiceClient interface {
 	CreateApiKey(ctx context.Context, in *CreateApiKeyRequest, opts ...grpc.CallOption) (*CreateApiKeyResponse, error)
 	// Lists keys, without their secrets.
 	ListApiKeys(ctx context.Context, in *ListApiKeysRequest, opts ...grpc.CallOption) (*ListApiKeysResponse, error)
-	// Revokes a key at once. Revoking twice is OK, so it needs no request_id.
+	// Revokes a key at once; streams that it has open end within seconds. Revoking twice is OK, so it needs no request_id.
 	RevokeApiKey(ctx context.Context, in *RevokeApiKeyRequest, opts ...grpc.CallOption) (*RevokeApiKeyResponse, error)
 	// Sets what results are judged by from now on; those that were judged stay as they are.
 	SetSafetyPolicy(ctx context.Context, in *SetSafetyPolicyRequest, opts ...grpc.CallOption) (*SetSafetyPolicyResponse, error)
@@ -258,7 +258,7 @@ type AdminServiceServer interface {
 	CreateApiKey(context.Context, *CreateApiKeyRequest) (*CreateApiKeyResponse, error)
 	// Lists keys, without their secrets.
 	ListApiKeys(context.Context, *ListApiKeysRequest) (*ListApiKeysResponse, error)
-	// Revokes a key at once. Revoking twice is OK, so it needs no request_id.
+	// Revokes a key at once; streams that it has open end within seconds. Revoking twice is OK, so it needs no request_id.
 	RevokeApiKey(context.Context, *RevokeApiKeyRequest) (*RevokeApiKeyResponse, error)
 	// Sets what results are judged by from now on; those that were judged stay as they are.
 	SetSafetyPolicy(context.Context, *SetSafetyPolicyRequest) (*SetSafetyPolicyResponse, error)
