@@ -107,6 +107,7 @@ class DataParallelTest : public ::testing::Test {
     int rows = 11;
     int32_t salt = 0;
     bool kl_stream = false;
+    int held_out = 0;          // rows
     bool full = false;         // full-parameter training
     int64_t leave_after = -1;  // steps
     bool hang = false;         // instead of leaving
@@ -144,6 +145,7 @@ class DataParallelTest : public ::testing::Test {
     options.seed = 3;
     options.micro_batch_tokens = 20;
     options.exchange = exchange;
+    options.validation = {.rows = Rows(plan.held_out, 57), .every_steps = 2};
     std::vector<TrainingStream> streams;
     streams.push_back({.name = "customer",
                        .rows = Rows(plan.rows, plan.salt),
@@ -265,6 +267,8 @@ TEST_F(DataParallelTest, TwoProcessesTrainLikeOne) { ExpectLikeOneProcess({}, 2)
 
 TEST_F(DataParallelTest, StreamsWithATeacherToo) { ExpectLikeOneProcess({.kl_stream = true}, 2); }
 
+TEST_F(DataParallelTest, WithHeldOutRowsToo) { ExpectLikeOneProcess({.held_out = 5}, 2); }
+
 TEST_F(DataParallelTest, FullParameterTrainingToo) { ExpectLikeOneProcess({.full = true}, 2); }
 
 // The last step of an epoch has one row for three ranks.
@@ -323,6 +327,15 @@ TEST_F(DataParallelTest, RanksWithOtherRowsAreRefused) {
   for (const Outcome& outcome : outcomes) {
     EXPECT_THAT(outcome.status, StatusIs(StatusCode::kFailedPrecondition,
                                          HasSubstr("the same options, rows and weights")));
+  }
+}
+
+// Each measured rows of its own and stopped, or delivered, at a step of its own.
+TEST_F(DataParallelTest, RanksWithOtherHeldOutRowsAreRefused) {
+  const auto outcomes =
+      RunRanks({{.rank = 0, .ranks = 2, .held_out = 5}, {.rank = 1, .ranks = 2, .held_out = 4}});
+  for (const Outcome& outcome : outcomes) {
+    EXPECT_THAT(outcome.status, StatusIs(StatusCode::kFailedPrecondition));
   }
 }
 

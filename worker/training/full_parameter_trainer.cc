@@ -109,8 +109,10 @@ class ProjectionTrainer final : public FullParameterTrainer {
   };
 
   absl::StatusOr<double> Measure(int64_t step) {
-    WT_ASSIGN_OR_RETURN(const double loss, HeldOutLoss(working_model(0), {}, validation_->options(),
-                                                       plan_.options().micro_batch_tokens, step));
+    WT_ASSIGN_OR_RETURN(const double measured,
+                        HeldOutLoss(working_model(0), {}, validation_->options(),
+                                    plan_.options().micro_batch_tokens, step));
+    WT_ASSIGN_OR_RETURN(const double loss, plan_.AgreeOn(measured));
     if (validation_->Add(loss)) {
       WT_ASSIGN_OR_RETURN(DecoderModel model, AddTo(base_));
       validation_->Keep({std::move(model), step, loss});

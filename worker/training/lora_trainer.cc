@@ -78,8 +78,10 @@ class LoraTrainer final : public Trainer {
   absl::StatusOr<double> Measure(int64_t step) {
     std::vector<const LoraAdapter*> active = {&job_->adapter()};
     if (frozen(0) != nullptr) active.push_back(frozen(0));
-    WT_ASSIGN_OR_RETURN(const double loss, HeldOutLoss(model(0), active, validation_->options(),
-                                                       job_->options().micro_batch_tokens, step));
+    WT_ASSIGN_OR_RETURN(const double measured,
+                        HeldOutLoss(model(0), active, validation_->options(),
+                                    job_->options().micro_batch_tokens, step));
+    WT_ASSIGN_OR_RETURN(const double loss, job_->AgreeOn(measured));
     if (validation_->Add(loss)) validation_->Keep({job_->adapter(), step, loss});
     return loss;
   }

@@ -140,6 +140,18 @@ absl::Status ValidateLora(const TrainerOptions& options, const ModelConfig& conf
   return absl::OkStatus();
 }
 
+std::string ValidationFingerprint(const ValidationOptions& validation) {
+  if (!validation.active()) return "";
+  Sha256 hash;
+  hash.Update(
+      absl::StrCat(validation.every_steps, " ", validation.patience, " ", validation.keep, "\n"));
+  for (const TrainingRow& row : validation.rows) {
+    HashVector(hash, row.ids);
+    HashVector(hash, row.loss_mask);
+  }
+  return hash.HexDigest();
+}
+
 std::string TrainingFingerprint(const TrainerOptions& options,
                                 const std::vector<TrainingStream>& streams) {
   Sha256 hash;

@@ -23,6 +23,8 @@ absl::Status ValidateLora(const TrainerOptions& options, const ModelConfig& conf
 // SHA-256 over all that decides the numbers of a run: options, rows, weights.
 std::string TrainingFingerprint(const TrainerOptions& options,
                                 const std::vector<TrainingStream>& streams);
+// Digest of what is held out and when it is measured; empty without validation.
+std::string ValidationFingerprint(const ValidationOptions& validation);
 
 }  // namespace wardtune
 

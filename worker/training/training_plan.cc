@@ -128,7 +128,14 @@ void TrainingPlan::DealToProcesses(std::vector<StepRow>& rows) const {
 absl::Status TrainingPlan::CheckSameEverywhere() const {
   if (options_.exchange == nullptr) return absl::OkStatus();
   return options_.exchange->RequireEqual(
-      "options, rows and weights", absl::StrCat(fingerprint_, " ", options_.micro_batch_tokens));
+      "options, rows and weights", absl::StrCat(fingerprint_, " ", options_.micro_batch_tokens, " ",
+                                                ValidationFingerprint(options_.validation)));
+}
+
+absl::StatusOr<double> TrainingPlan::AgreeOn(double measured) const {
+  if (options_.exchange == nullptr) return measured;
+  WT_RETURN_IF_ERROR(options_.exchange->Sum(std::span<double>(&measured, 1)));
+  return measured / options_.exchange->ranks();
 }
 
 double TrainingPlan::RowsLoss(const ModelWeights& weights, std::span<const StepRow> rows,

@@ -58,6 +58,9 @@ class TrainingPlan {
 
   // With an exchange: FAILED_PRECONDITION unless all processes train the same.
   absl::Status CheckSameEverywhere() const;
+  // The mean of what the processes measured, which may differ in the last bits where they have
+  // other processors: all must go on from one number. Errors: those of the exchange.
+  absl::StatusOr<double> AgreeOn(double measured) const;
   // Adds up the processes' losses, per stream, after making sure that all stand at the same step.
   absl::Status AddUpLosses(std::vector<double>& loss_sums) const;
 
