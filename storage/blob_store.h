@@ -75,6 +75,8 @@ class BlobStore {
     int64_t blobs = 0;
     int64_t partials = 0;
   };
+  // A row is about to refer to the blob, which was stored earlier: its grace begins anew.
+  virtual void Keep(const std::string& sha256) = 0;
   // Nothing refers to the blob any more as far as its row goes: the next collection deletes it at
   // once if it is in no live set, without the grace, which is for blobs that have no row yet.
   virtual void Retire(const std::string& sha256) = 0;

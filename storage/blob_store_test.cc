@@ -145,6 +145,18 @@ TEST_F(BlobStoreTest, WhatIsRetiredGoesAtOnceUnlessItIsLiveOrComesAgain) {
   WT_EXPECT_OK(store_->Verify(again));
 }
 
+// An upload that was taken up after a crash verified its blob while the collector removed it.
+TEST_F(BlobStoreTest, WhatIsKeptHasItsGraceAgain) {
+  const std::string kept = store_->Put("kept").value().sha256;
+  const auto collect = [&] { return store_->CollectGarbage({}, {}, absl::Hours(1)).value().blobs; };
+  EXPECT_EQ(collect(), 0);
+  clock_.Advance(absl::Hours(1));
+  store_->Keep(kept);
+  EXPECT_EQ(collect(), 0);
+  clock_.Advance(absl::Hours(1));
+  EXPECT_EQ(collect(), 1);
+}
+
 // An artefact that took longer to come than the grace was unlinked while it was written.
 TEST_F(BlobStoreTest, AnOpenPartialIsNoGarbage) {
   auto partial = store_->OpenPartial("slow", 0).value();

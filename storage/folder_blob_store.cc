@@ -223,6 +223,11 @@ absl::Status FolderBlobStore::Verify(const std::string& sha256) {
   return blob.sha256 == sha256 ? absl::OkStatus() : Damaged(sha256);
 }
 
+void FolderBlobStore::Keep(const std::string& sha256) {
+  absl::MutexLock lock(&mutex_);
+  orphan_blobs_.erase(sha256);
+}
+
 void FolderBlobStore::Retire(const std::string& sha256) {
   absl::MutexLock lock(&mutex_);
   orphan_blobs_[sha256] = -absl::InfiniteDuration();

@@ -39,6 +39,7 @@ class FolderBlobStore final : public BlobStore {
                                         int64_t length) override;
   absl::StatusOr<std::string> ReadAll(const std::string& sha256) override;
   absl::Status Verify(const std::string& sha256) override;
+  void Keep(const std::string& sha256) override;
   void Retire(const std::string& sha256) override;
   absl::StatusOr<Collected> CollectGarbage(const std::set<std::string>& live_blobs,
                                            const std::set<std::string>& live_partials,

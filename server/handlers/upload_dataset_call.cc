@@ -208,6 +208,7 @@ absl::StatusOr<v1::UploadDatasetResponse> UploadDatasetCall::Complete(
 
 absl::StatusOr<BlobRef> UploadDatasetCall::Commit() {
   if (!committed_.empty()) {
+    context_.blobs.Keep(committed_.sha256);
     WT_RETURN_IF_ERROR(context_.blobs.Verify(committed_.sha256));
     return committed_;
   }
