@@ -1,4 +1,5 @@
 #include <deque>
+#include <optional>
 #include <string>
 
 #include "base/status_macros.h"
@@ -13,6 +14,7 @@ namespace {
 constexpr int32_t kEventsPerRead = 100;
 // A watcher looks again at least this often, and so notices that its client left.
 constexpr absl::Duration kLookAgainAfter = absl::Seconds(1);
+constexpr absl::Duration kReadAgainAfter = absl::Seconds(10);
 
 class WatchCall final : public SendingCall<v1::WatchFineTuningJobResponse> {
  public:
@@ -25,6 +27,7 @@ class WatchCall final : public SendingCall<v1::WatchFineTuningJobResponse> {
   absl::StatusOr<Step> Next(v1::WatchFineTuningJobResponse& message) override {
     if (pending_.empty()) {
       if (ended_) return Step::kEnd;
+      if (NothingNew()) return Step::kWait;
       WT_RETURN_IF_ERROR(Read());
       if (pending_.empty()) return ended_ ? Step::kEnd : Step::kWait;
     }
@@ -41,8 +44,15 @@ class WatchCall final : public SendingCall<v1::WatchFineTuningJobResponse> {
   }
 
  private:
+  // Notifications tell of every event; the database is asked without one, in case, but seldom.
+  bool NothingNew() {
+    return read_at_.has_value() && context_.clock.Monotonic() - *read_at_ < kReadAgainAfter &&
+           context_.waits.Generation(job_) == generation_;
+  }
+
   absl::Status Read() {
     generation_ = context_.waits.Generation(job_);
+    read_at_ = context_.clock.Monotonic();
     // The state is read first: when it is final, the events below hold the last one.
     WT_ASSIGN_OR_RETURN(const JobRecord record, context_.store.jobs().GetJob(tenant_, job_));
     WT_ASSIGN_OR_RETURN(
@@ -58,6 +68,7 @@ class WatchCall final : public SendingCall<v1::WatchFineTuningJobResponse> {
   const std::string job_;
   int64_t last_sequence_;
   uint64_t generation_ = 0;
+  std::optional<absl::Duration> read_at_;  // on the monotonic clock
   bool ended_ = false;
   std::deque<JobEventRecord> pending_;
 };

@@ -39,10 +39,11 @@ class ReceivingCall {
 template <typename Response>
 class SendingCall {
  public:
-  enum class Step { kMessage, kWait, kEnd };
+  enum class Step { kMessage, kWait, kAgain, kEnd };
 
   virtual ~SendingCall() = default;
-  // Fills in the next message, or says that there is none yet, or none any more.
+  // Fills in the next message, or says that there is none yet, that it needs another call first to
+  // go on with its work, or that there is none any more.
   virtual absl::StatusOr<Step> Next(Response& message) = 0;
   // Called after kWait: arranges that `wake` runs once when Next() is worth another call, at the
   // latest after a second or so, so that a client that left is noticed. `wake` may run at once on
@@ -176,6 +177,7 @@ class SendingReactor final : public grpc::ServerWriteReactor<Response> {
 
   void Advance() {
     if (record_.cancelled()) return End(absl::CancelledError("the caller is gone"));
+    // A stream may last for hours; a key that was revoked meanwhile ends it.
     if (const absl::Status allowed = record_.AuthorizeAgain(); !allowed.ok()) return End(allowed);
     message_.Clear();
     const absl::StatusOr<typename Call::Step> step = call_->Next(message_);
@@ -190,15 +192,11 @@ class SendingReactor final : public grpc::ServerWriteReactor<Response> {
         if (runner_.draining()) {
           return End(WithReason(absl::UnavailableError("the server is shutting down"), "DRAINING"));
         }
-        call_->WakeLater([this] { RunBlocking([this] { Resume(); }); });
+        call_->WakeLater([this] { RunBlocking([this] { Advance(); }); });
         return;
+      case Call::Step::kAgain:
+        return RunBlocking([this] { Advance(); });
     }
-  }
-
-  // A stream may wait for hours; a key that was revoked meanwhile ends it.
-  void Resume() {
-    if (const absl::Status status = record_.Authorize(); !status.ok()) return End(status);
-    Advance();
   }
 
   void End(const absl::Status& status) {
