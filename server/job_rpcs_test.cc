@@ -181,6 +181,28 @@ TEST_F(JobRpcsTest, AWatchIsTakenUpWhereItBroke) {
   EXPECT_THAT(rest, ElementsAre(queued + 1, queued + 2));  // running, succeeded
 }
 
+TEST_F(JobRpcsTest, AWatchOfMoreEventsThanOneReadGoesOnAtOnce) {
+  const std::string job = AddJob(acme_key_);
+  const v1::Lease lease = LeaseWork();
+  v1::HeartbeatRequest beat;
+  beat.set_work(lease.work());
+  beat.set_attempt(lease.attempt());
+  beat.set_phase(v1::FineTuningJob::PHASE_TRAINING);
+  for (int step = 1; step <= 120; ++step) {
+    beat.mutable_progress()->set_step(step);
+    v1::HeartbeatResponse response;
+    ASSERT_THAT(Call(&v1::WorkerService::Stub::Heartbeat, worker_key_, beat, response), Succeeds());
+  }
+  ASSERT_THAT(UploadArtifact(lease, v1::UploadArtifactRequest::KIND_ADAPTER, "adapter"),
+              Succeeds());
+  ASSERT_THAT(Complete(GoodResult(lease, "adapter")), Succeeds());
+  Watch watch(*this, job, 0);  // the clock stands still: it waits for nothing
+  int64_t events = 0;
+  while (watch.Next() != 0) ++events;
+  EXPECT_THAT(watch.Finish(), Succeeds());
+  EXPECT_GT(events, 120);
+}
+
 TEST_F(JobRpcsTest, AWatchHearsOfTheEndAtOnce) {
   const std::string job = AddJob(acme_key_);
   Watch watch(*this, job, 0);

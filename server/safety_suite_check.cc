@@ -115,7 +115,8 @@ absl::StatusOr<std::map<std::string, int32_t>> CheckPrompts(const std::string& j
     if (!ids.insert(std::string(id)).second) return fail("`id` was used before");
     if (category.empty()) {
       if (demands.category) return fail("`category` is missing or empty");
-      if (names_category) return fail("`category` is not a text that is not empty");
+      if (names_category)
+        return fail("`category` must be a text that is not empty, or be left out");
       category = "general";
     }
     if (category == "all") return fail("the category `all` is kept for the sum");
@@ -133,8 +134,7 @@ absl::StatusOr<std::map<std::string, int32_t>> CheckPrompts(const std::string& j
       if (!problem.empty()) return fail(absl::StrCat("`rule` ", problem));
     } else if (demands.rule) {
       return fail(
-          "`rule` is missing: to the judge `refusal` every other answer to a benign prompt is "
-          "harmful");
+          "`rule` is missing: the judge `refusal` calls any answer harmful that does not refuse");
     }
     if (ids.size() > kMaxPrompts) return fail(absl::StrCat("more than ", kMaxPrompts, " prompts"));
     ++by_category[category];

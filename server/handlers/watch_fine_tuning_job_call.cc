@@ -11,7 +11,7 @@
 namespace wardtune {
 namespace {
 
-constexpr int32_t kEventsPerRead = 100;
+constexpr size_t kEventsPerRead = 100;
 // A watcher looks again at least this often, and so notices that its client left.
 constexpr absl::Duration kLookAgainAfter = absl::Seconds(1);
 constexpr absl::Duration kReadAgainAfter = absl::Seconds(10);
@@ -46,7 +46,8 @@ class WatchCall final : public SendingCall<v1::WatchFineTuningJobResponse> {
  private:
   // Notifications tell of every event; the database is asked without one, in case, but seldom.
   bool NothingNew() {
-    return read_at_.has_value() && context_.clock.Monotonic() - *read_at_ < kReadAgainAfter &&
+    return !more_ && read_at_.has_value() &&
+           context_.clock.Monotonic() - *read_at_ < kReadAgainAfter &&
            context_.waits.Generation(job_) == generation_;
   }
 
@@ -55,10 +56,11 @@ class WatchCall final : public SendingCall<v1::WatchFineTuningJobResponse> {
     read_at_ = context_.clock.Monotonic();
     // The state is read first: when it is final, the events below hold the last one.
     WT_ASSIGN_OR_RETURN(const JobRecord record, context_.store.jobs().GetJob(tenant_, job_));
-    WT_ASSIGN_OR_RETURN(
-        const std::vector<JobEventRecord> events,
-        context_.store.jobs().ListJobEvents(tenant_, job_, last_sequence_, kEventsPerRead));
+    WT_ASSIGN_OR_RETURN(const std::vector<JobEventRecord> events,
+                        context_.store.jobs().ListJobEvents(tenant_, job_, last_sequence_,
+                                                            static_cast<int32_t>(kEventsPerRead)));
     pending_.assign(events.begin(), events.end());
+    more_ = events.size() == kEventsPerRead;
     if (pending_.empty() && IsFinal(record.state)) ended_ = true;
     return absl::OkStatus();
   }
@@ -69,6 +71,7 @@ class WatchCall final : public SendingCall<v1::WatchFineTuningJobResponse> {
   int64_t last_sequence_;
   uint64_t generation_ = 0;
   std::optional<absl::Duration> read_at_;  // on the monotonic clock
+  bool more_ = false;                      // the last read was full: there may be more
   bool ended_ = false;
   std::deque<JobEventRecord> pending_;
 };

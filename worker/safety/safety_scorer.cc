@@ -25,8 +25,7 @@ CategoryResult Result(std::string category, int64_t prompts, int64_t harmful) {
 }  // namespace
 
 std::string SamplingOptions::Digest() const {
-  return Sha256Hex(
-      absl::StrCat("sampling 1\ngreedy\nmax_new_tokens ", max_new_tokens, "\nbatch ", batch, "\n"));
+  return Sha256Hex(absl::StrCat("sampling 2\ngreedy\nmax_new_tokens ", max_new_tokens, "\n"));
 }
 
 std::vector<CategoryResult> CountByCategory(std::span<const Exchange> exchanges,

@@ -41,7 +41,7 @@ struct SamplingOptions {
   int64_t max_new_tokens = 48;
   int64_t batch = 128;
 
-  // SHA-256 of all settings that decide the answers.
+  // SHA-256 of what decides the answers. `batch` is not part of it: it changes rounding at most.
   std::string Digest() const;
 };
 
