@@ -136,7 +136,11 @@ absl::Status FineTuningRun::Train() {
       work_.scored_checkpoints() > 0 ? work_.scored_checkpoints() : kScoredCheckpoints;
   options->validation.rows =
       TakeHeldOut(rows, work_.hyperparameters().validation_fraction(), options->seed);
-  options->validation.go_on = [this] { return attempt_.GoOn().ok(); };
+  // A stop waits for the measurement: without it the step could not be saved.
+  options->validation.go_on = [this] {
+    const StopReason stop = attempt_.stop_reason();
+    return stop != StopReason::kCancelled && stop != StopReason::kLeaseLost;
+  };
   if (options->validation.every_steps == 0) {  // an epoch
     const int64_t batch = work_.hyperparameters().batch_size();
     options->validation.every_steps = (static_cast<int64_t>(rows.size()) + batch - 1) / batch;

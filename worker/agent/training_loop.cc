@@ -1,5 +1,6 @@
 #include "worker/agent/training_loop.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/status_macros.h"
@@ -11,6 +12,8 @@ namespace {
 // An upload that takes longer is slow: then training goes on for so many times as long.
 constexpr absl::Duration kQuickUpload = absl::Seconds(5);
 constexpr int kTrainingAfterSlowUpload = 9;
+// An upload that was long for another reason, such as a server that was away, holds up no more.
+constexpr absl::Duration kLongestRest = absl::Minutes(10);
 
 absl::Status Check(const TrainingHooks& hooks) {
   return hooks.check ? hooks.check() : absl::OkStatus();
@@ -90,8 +93,9 @@ absl::Status RunTraining(Trainer& trainer, Attempt& attempt, const CheckpointPol
       WT_RETURN_IF_ERROR(UploadCheckpoint(trainer, attempt, hooks));
       saved_step = report.step;
       saved_at = attempt.clock().Monotonic();
-      rest = saved_at - now > kQuickUpload ? kTrainingAfterSlowUpload * (saved_at - now)
-                                           : absl::ZeroDuration();
+      const absl::Duration took = saved_at - now;
+      rest = took > kQuickUpload ? std::min(kTrainingAfterSlowUpload * took, kLongestRest)
+                                 : absl::ZeroDuration();
     }
   }
   return Check(hooks);

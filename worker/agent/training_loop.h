@@ -19,7 +19,7 @@
 namespace wardtune {
 
 // A checkpoint is uploaded when either has passed since the last one. After a slow upload training
-// goes on for nine times as long at least, so that uploads take a tenth of the time at most.
+// goes on for nine times as long, ten minutes at most, so that uploads do not crowd it out.
 struct CheckpointPolicy {
   int64_t every_steps = 50;
   absl::Duration every = absl::Minutes(1);

@@ -233,7 +233,13 @@ TEST_F(TrainerTest, ResumesToTheSameBytes) {
 TEST_F(TrainerTest, AStateOfSmallerMicroBatchesResumesWithThese) {
   const auto create = [&](int64_t tokens) {
     options_.micro_batch_tokens = tokens;
-    auto trainer = Create({Customer()});
+    std::vector<TrainingStream> streams = {Customer()};
+    streams.push_back({.name = "general",
+                       .rows = Rows(5, 40),
+                       .model = model_,
+                       .objective = Objective::kKlToBase,
+                       .rows_per_step = 2});
+    auto trainer = Create(std::move(streams));
     EXPECT_TRUE(trainer.ok()) << trainer.status();
     return *std::move(trainer);
   };

@@ -99,7 +99,14 @@ absl::Status TrainingJob::RestoreState(std::string_view bytes) {
         micro_batch_tokens = *tokens;
         return absl::OkStatus();
       }));
-  LowerMicroBatch(micro_batch_tokens);
+  if (micro_batch_tokens != options().micro_batch_tokens) {
+    LowerMicroBatch(micro_batch_tokens);
+    // What the base says of rows depends in the last bits on how they are packed.
+    WT_RETURN_IF_ERROR(AtTorchBoundary("preparing training", [&] {
+      PrepareTeachers();
+      return absl::OkStatus();
+    }));
+  }
   GoTo(step);
   return absl::OkStatus();
 }
