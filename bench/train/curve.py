@@ -69,7 +69,8 @@ def measure(bench: Bench, work: Path) -> list[Point]:
     points = []
     if saved.exists():
         interrupted = json.loads(saved.read_text())
-        if interrupted["engine"] == engine_digest():
+        # A list is from before the engine was named.
+        if isinstance(interrupted, dict) and interrupted["engine"] == engine_digest():
             points = [Point(**point) for point in interrupted["points"]]
     done = {(point.axis, point.label) for point in points}
 

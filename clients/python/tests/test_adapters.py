@@ -81,11 +81,21 @@ def test_extract_leaves_nothing_where_it_failed(tmp_path):
     assert list(tmp_path.iterdir()) == [archive]
 
 
+def test_extract_keeps_an_empty_folder_as_it_is(tmp_path):
+    archive = write_tar(tmp_path / "a.tar", member("adapter_config.json"))
+    folder = tmp_path / "folder"
+    folder.mkdir(mode=0o750)
+    before = folder.stat()
+    wardtune.extract(archive, folder)
+    assert (folder.stat().st_ino, folder.stat().st_mode) == (before.st_ino, before.st_mode)
+    assert [path.name for path in folder.iterdir()] == ["adapter_config.json"]
+
+
 def test_extract_mixes_no_deliveries(tmp_path):
     archive = write_tar(tmp_path / "a.tar", member("adapter_config.json"))
     folder = wardtune.extract(archive, tmp_path / "folder")
     other = write_tar(tmp_path / "b.tar", member("model.safetensors"))
-    with pytest.raises(FileExistsError, match="not empty"):
+    with pytest.raises(FileExistsError, match="not an empty folder"):
         wardtune.extract(other, folder)
     assert [path.name for path in folder.iterdir()] == ["adapter_config.json"]
 

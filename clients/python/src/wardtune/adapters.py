@@ -104,22 +104,30 @@ class Adapters:
 def extract(archive: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
     """Unpacks an adapter's tar file into `folder`, which must be new or empty, and returns it.
 
-    The folder has all files or none: they are written beside it first. DataLossError when an entry
+    The folder has all files or none: they are written aside first. DataLossError when an entry
     is not a plain file or would land elsewhere; FileExistsError when the folder has files, of an
     adapter before perhaps. (tarfile's own filter is missing in Debian 12's Python.)
     """
-    folder = Path(folder).resolve()
-    if folder.exists() and any(folder.iterdir()):
-        raise FileExistsError(f"{folder}: is not empty; give another folder, or empty it first")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside:
-        part = Path(beside) / "files"
-        part.mkdir()
-        _extract_into(archive, part)
-        if folder.exists():
+    folder = Path(folder)
+    require_empty(folder)
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as part:
+            _extract_into(archive, Path(part))
+            for entry in Path(part).iterdir():
+                entry.rename(folder / entry.name)
+    except BaseException:
+        if is_new:
             folder.rmdir()
-        part.replace(folder)
+        raise
     return folder
+
+
+def require_empty(folder: Path) -> None:
+    """FileExistsError when there is something else than an empty folder."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder}: is not an empty folder; give another, or empty it first")
 
 
 def _extract_into(archive: str | os.PathLike[str], folder: Path) -> None:

@@ -51,11 +51,14 @@ class SecurityVectors:
         JobFailedError when its training failed; DeadlineExceededError past `timeout_s`.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        late = DeadlineExceededError(f"{name} was not trained within {timeout_s} s")
         patience = Patience(self._transport)
         while True:
             try:
                 version = self.get(name)
-            except UnavailableError as error:
+            except (UnavailableError, DeadlineExceededError) as error:
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise late from error
                 patience.wait(error)
                 continue
             patience.progressed()
@@ -66,7 +69,7 @@ class SecurityVectors:
             if version.state != pb.SecurityVectorVersion.STATE_TRAINING:
                 return version
             if deadline is not None and time.monotonic() >= deadline:
-                raise DeadlineExceededError(f"{name} was not trained within {timeout_s:g} s")
+                raise late
             self._transport.sleep(_POLL_S)
 
     def get(self, name: str) -> pb.SecurityVectorVersion:

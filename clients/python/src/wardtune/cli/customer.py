@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from wardtune.adapters import extract
+from wardtune.adapters import extract, require_empty
 from wardtune.cli import audits, progress, reports
 from wardtune.cli.context import (
     EXIT_REFUSED,
@@ -28,7 +28,12 @@ from wardtune.cli.tables import (
     time_text,
 )
 from wardtune.client import Client
-from wardtune.errors import JobFailedError, UnavailableError
+from wardtune.errors import (
+    AbortedError,
+    DeadlineExceededError,
+    JobFailedError,
+    UnavailableError,
+)
 from wardtune.jobs import Job, failure_text
 from wardtune.v1 import dataset_service_pb2 as datasets_pb
 from wardtune.v1 import fine_tuning_service_pb2 as jobs_pb
@@ -74,7 +79,7 @@ def _upload(client: Client, options: Options, file: Path, name: str, resume: str
     try:
         with progress.byte_progress("uploading") as show:
             result = client.datasets.upload(file, progress=show, resume=dataset)
-    except (UnavailableError, KeyboardInterrupt):
+    except (UnavailableError, DeadlineExceededError, AbortedError, KeyboardInterrupt):
         if not options.json_output:
             click.echo(f"to go on with it: --resume {dataset}", err=True)
         raise
@@ -366,19 +371,25 @@ def _cancel(client: Client, options: Options, job: str) -> None:
     default=Path(),
     help="A file, or a folder; the current one if left out.",
 )
-@click.option("--extract", "unpack", is_flag=True, help="Unpack into the output, an empty folder.")
+@click.option(
+    "--extract",
+    "unpack",
+    is_flag=True,
+    help="Unpack into the output, a new or empty folder; by default one of the adapter's id.",
+)
 def _download(client: Client, options: Options, adapter: str, output: Path, unpack: bool) -> None:
     """Download ADAPTER, checked; an interrupted download goes on where it broke off."""
-    where = output
-    with progress.byte_progress("downloading") as show:
-        if unpack:
-            output.resolve().parent.mkdir(parents=True, exist_ok=True)
-            archive = output.resolve().parent / f".{adapter.rsplit('/', 1)[-1]}.tar"
-            client.adapters.download(adapter, archive, progress=show)
-        else:
-            where = client.adapters.download(adapter, output, progress=show)
+    adapter_id = adapter.rsplit("/", 1)[-1]
+    if unpack and output == Path():
+        output = Path(adapter_id)
     if unpack:
-        extract(archive, output)
+        require_empty(output)  # before the download
+        output.parent.mkdir(parents=True, exist_ok=True)
+    target = output.parent / f".{adapter_id}.tar" if unpack else output
+    with progress.byte_progress("downloading") as show:
+        archive = client.adapters.download(adapter, target, progress=show)
+    where = extract(archive, output) if unpack else archive
+    if unpack:
         archive.unlink()
     if options.json_output:
         print_json({"adapter": adapter, "path": str(where)})
