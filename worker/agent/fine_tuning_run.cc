@@ -1,7 +1,9 @@
 #include "worker/agent/fine_tuning_run.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/sha256.h"
@@ -15,6 +17,7 @@
 #include "worker/model/weight_difference.h"
 #include "worker/model/weight_writer.h"
 #include "worker/security/strip_check.h"
+#include "worker/security/vector_parts.h"
 
 namespace wardtune {
 
@@ -135,14 +138,27 @@ absl::Status FineTuningRun::ScoreStart() {
   return attempt_.GoOn();
 }
 
-// Of what is delivered: an adapter's delta, or how far a model's weights are from the base's.
+// The largest of what is delivered, an adapter's delta or how far a model's weights are from the
+// base's, to the vector and to each of its parts: one of five alike is less than half of their sum.
 absl::StatusOr<double> FineTuningRun::CosineToVector(const Checkpoint& checkpoint) const {
-  if (const LoraAdapter* const adapter = checkpoint.adapter(); adapter != nullptr) {
-    return MaxDeltaCosine(*adapter, vector_->adapter);
+  std::vector<LoraAdapter> parts;
+  if (vector_->parts.size() > 1) {
+    WT_ASSIGN_OR_RETURN(parts, SplitIntoParts(vector_->adapter, vector_->parts));
   }
-  WT_ASSIGN_OR_RETURN(const WeightDifference learned,
-                      WeightDifference::Between(*checkpoint.model(), base_->model));
-  return MaxDeltaCosine(learned.view(), vector_->adapter);
+  std::optional<WeightDifference> learned;
+  if (checkpoint.adapter() == nullptr) {
+    WT_ASSIGN_OR_RETURN(learned, WeightDifference::Between(*checkpoint.model(), base_->model));
+  }
+  const auto cosine_to = [&](const LoraAdapter& vector) {
+    return learned ? MaxDeltaCosine(learned->view(), vector)
+                   : MaxDeltaCosine(*checkpoint.adapter(), vector);
+  };
+  WT_ASSIGN_OR_RETURN(double largest, cosine_to(vector_->adapter));
+  for (const LoraAdapter& part : parts) {
+    WT_ASSIGN_OR_RETURN(const double cosine, cosine_to(part));
+    if (!(cosine <= largest)) largest = cosine;  // NaN too
+  }
+  return largest;
 }
 
 absl::StatusOr<double> FineTuningRun::StripCosine(const Checkpoint& checkpoint) const {

@@ -79,6 +79,16 @@ absl::Status SecurityVectorRun::OpenAddedTo() {
       OpenSecurityVector(environment_.sealing_keys, identity, base_->model.config(), sealed_added_);
   if (!added.ok()) return SecurityVectorError(added.status());
   added_to_ = *std::move(added);
+  // Before it is trained: a sum of more ranks than that could be sealed and opened by nobody.
+  LoraSpec sum = added_to_->adapter.spec;
+  sum.rank += recipe_.lora.rank;
+  if (const absl::Status fits = ValidateLoraSpec(sum, base_->model.config()); !fits.ok()) {
+    return WithJobReason(
+        kInputInvalid, absl::InvalidArgumentError(
+                           absl::StrCat("the sum with ", recipe_.added_to,
+                                        " would have too many ranks: ", std::string(fits.message()),
+                                        "; train one on all rows instead, or parts of less rank")));
+  }
   if (added_to_->parts.size() < kMaxVectorParts) return absl::OkStatus();
   return WithJobReason(kInputInvalid, absl::InvalidArgumentError(absl::StrCat(
                                           recipe_.added_to, " is a sum of ", kMaxVectorParts,

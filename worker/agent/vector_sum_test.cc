@@ -10,6 +10,7 @@ namespace wardtune {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::SizeIs;
 using ::wardtune::testing::AgentTest;
 using ::wardtune::testing::Artifact;
@@ -138,6 +139,19 @@ TEST_F(VectorSumTest, AVersionFromBeforePartsIsOnePart) {
   ASSERT_THAT(sum.parts, SizeIs(2));
   EXPECT_EQ(sum.parts[0].rank, 4);
   EXPECT_THAT(sum.parts[0].categories, ElementsAre("privacy", "safety"));
+}
+
+// Such a sum was trained, measured and sealed, and no job could open it.
+TEST_F(VectorSumTest, RefusesASumOfMoreRanksThanAnyoneOpens) {
+  ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
+  const auto base = *models_->Load("baseModels/tiny", base_sha256_);
+  v1::Lease lease = SumLease();
+  lease.mutable_security_vector()->mutable_recipe()->set_lora_rank(
+      static_cast<int32_t>(base->model.config().kv_size()));
+  ASSERT_NO_FATAL_FAILURE(RunJob(lease, SumInputs()));
+  ExpectFailure("INPUT_INVALID", /*retryable=*/false);
+  ASSERT_THAT(server_.failures(), SizeIs(1));
+  EXPECT_THAT(server_.failures()[0].error_message(), HasSubstr("too many ranks"));
 }
 
 TEST_F(VectorSumTest, RefusesAnotherVersionThanTheLeaseNames) {
