@@ -93,6 +93,19 @@ def test_a_stricter_suite_shows_drift(
     assert "significant" in line
 
 
+def scored_audit(auditing: Server, acme: Tenant, finished: Finished, suite: str) -> AdapterAudit:
+    """The newest audit by the suite, once it has ended with a score."""
+
+    def ended() -> list[AdapterAudit]:
+        audits = acme.client.adapters.audits(finished.job.adapter)
+        return [a for a in audits if a.safety_suite == suite and a.state in AUDIT_ENDED]
+
+    eventually(lambda: len(ended()) > 0, auditing)
+    audit = ended()[0]
+    assert audit.state != AdapterAudit.STATE_FAILED, audit.error_message
+    return audit
+
+
 # A worker's score by a judge with an adapter was refused, so nothing of such a suite ever ended.
 def test_a_judge_that_the_service_trained_scores(
     auditing: Server, provider: Client, acme: Tenant, finished: Finished, tmp_path: Path
@@ -111,13 +124,7 @@ def test_a_judge_that_the_service_trained_scores(
         judge_adapter=job.adapter,
     )
 
-    def judged() -> list[AdapterAudit]:
-        audits = acme.client.adapters.audits(finished.job.adapter)
-        return [a for a in audits if a.safety_suite == suite.name and a.state in AUDIT_ENDED]
-
-    eventually(lambda: len(judged()) > 0, auditing)
-    audit = judged()[0]
-    assert audit.state != AdapterAudit.STATE_FAILED, audit.error_message
+    audit = scored_audit(auditing, acme, finished, suite.name)
     assert audit.safety.judge == "causal_lm/1"
     assert audit.safety.judge_sha256 not in ("", suite.rules_sha256)
 
@@ -136,12 +143,6 @@ def test_a_judge_by_refusal_phrases_scores(
         general_prompts="\n".join(json.dumps(row | {"rule": "STEP"}) for row in general).encode(),
     )
 
-    def judged() -> list[AdapterAudit]:
-        audits = acme.client.adapters.audits(finished.job.adapter)
-        return [a for a in audits if a.safety_suite == suite.name and a.state in AUDIT_ENDED]
-
-    eventually(lambda: len(judged()) > 0, auditing)
-    audit = judged()[0]
-    assert audit.state != AdapterAudit.STATE_FAILED, audit.error_message
+    audit = scored_audit(auditing, acme, finished, suite.name)
     assert (audit.safety.judge, audit.safety.judge_sha256) == ("refusal/1", suite.rules_sha256)
     assert audit.safety.categories[-1].harmful == 0
