@@ -218,15 +218,7 @@ TEST_F(JobRpcsTest, RevokingAKeyEndsItsOpenWatch) {
   const std::string job = AddJob(acme_key_);
   Watch watch(*this, job, 0);
   EXPECT_EQ(watch.Next(), 1);
-  v1::ListApiKeysRequest list;
-  list.set_tenant("tenants/acme");
-  v1::ListApiKeysResponse keys;
-  using Admin = v1::AdminService::Stub;
-  ASSERT_THAT(Call(&Admin::ListApiKeys, provider_key_, list, keys), Succeeds());
-  v1::RevokeApiKeyRequest revoke;
-  revoke.set_name(keys.api_keys(0).name());
-  v1::RevokeApiKeyResponse revoked;
-  ASSERT_THAT(Call(&Admin::RevokeApiKey, provider_key_, revoke, revoked), Succeeds());
+  ASSERT_NO_FATAL_FAILURE(RevokeKeyOf("acme"));
   auto end = std::async(std::launch::async, [&] { return watch.Next(); });
   // The watch may not wait yet, so time passes until it does.
   while (end.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {

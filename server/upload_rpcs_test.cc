@@ -92,15 +92,7 @@ TEST_F(UploadRpcsTest, ARevokedKeyFinishesNoUpload) {
   Stream stream(*this, header_);
   stream.Send(kRow);
   AwaitReceived(sizeof(kRow) - 1);
-  v1::ListApiKeysRequest list;
-  list.set_tenant("tenants/acme");
-  v1::ListApiKeysResponse keys;
-  using Admin = v1::AdminService::Stub;
-  ASSERT_THAT(Call(&Admin::ListApiKeys, provider_key_, list, keys), Succeeds());
-  v1::RevokeApiKeyRequest revoke;
-  revoke.set_name(keys.api_keys(0).name());
-  v1::RevokeApiKeyResponse revoked;
-  ASSERT_THAT(Call(&Admin::RevokeApiKey, provider_key_, revoke, revoked), Succeeds());
+  ASSERT_NO_FATAL_FAILURE(RevokeKeyOf("acme"));
   EXPECT_THAT(stream.Finish(), FailsWith(grpc::StatusCode::UNAUTHENTICATED));
 }
 

@@ -230,6 +230,19 @@ void ServerFixture::AddTenants() {
   }
 }
 
+void ServerFixture::RevokeKeyOf(const std::string& tenant) {
+  using Admin = v1::AdminService::Stub;
+  v1::ListApiKeysRequest list;
+  list.set_tenant("tenants/" + tenant);
+  v1::ListApiKeysResponse keys;
+  ASSERT_THAT(Call(&Admin::ListApiKeys, provider_key_, list, keys), Succeeds());
+  ASSERT_EQ(keys.api_keys_size(), 1);
+  v1::RevokeApiKeyRequest revoke;
+  revoke.set_name(keys.api_keys(0).name());
+  v1::RevokeApiKeyResponse revoked;
+  ASSERT_THAT(Call(&Admin::RevokeApiKey, provider_key_, revoke, revoked), Succeeds());
+}
+
 std::string ServerFixture::SuitePrompts(const std::vector<std::string>& categories,
                                         const std::string& text) {
   std::string prompts;

@@ -65,6 +65,8 @@ class ServerFixture : public ::testing::Test {
   void StartServer();
   // Makes the tenants acme and rival with a key each.
   void AddTenants();
+  // Revokes the only key of a tenant.
+  void RevokeKeyOf(const std::string& tenant);
   // Ten prompts of each category, as the results of GoodResult count them.
   static std::string SuitePrompts(const std::vector<std::string>& categories,
                                   const std::string& text = "p");
