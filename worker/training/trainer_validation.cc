@@ -109,6 +109,13 @@ void HashVector(Sha256& hash, const std::vector<T>& values) {
   hash.Update(values.data(), values.size() * sizeof(T));
 }
 
+void HashRows(Sha256& hash, const std::vector<TrainingRow>& rows) {
+  for (const TrainingRow& row : rows) {
+    HashVector(hash, row.ids);
+    HashVector(hash, row.loss_mask);
+  }
+}
+
 }  // namespace
 
 int64_t SupervisedTokens(const TrainingRow& row) {
@@ -145,10 +152,7 @@ std::string ValidationFingerprint(const ValidationOptions& validation) {
   Sha256 hash;
   hash.Update(
       absl::StrCat(validation.every_steps, " ", validation.patience, " ", validation.keep, "\n"));
-  for (const TrainingRow& row : validation.rows) {
-    HashVector(hash, row.ids);
-    HashVector(hash, row.loss_mask);
-  }
+  HashRows(hash, validation.rows);
   return hash.HexDigest();
 }
 
@@ -179,10 +183,7 @@ std::string TrainingFingerprint(const TrainerOptions& options,
     if (stream.frozen != nullptr) hash.Update(AdapterDigest(*stream.frozen));
     number(stream.weight);
     if (stream.kl_slack != 0.0) number(stream.kl_slack);  // as proximal_weight
-    for (const TrainingRow& row : stream.rows) {
-      HashVector(hash, row.ids);
-      HashVector(hash, row.loss_mask);
-    }
+    HashRows(hash, stream.rows);
   }
   return hash.HexDigest();
 }
