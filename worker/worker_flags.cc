@@ -21,9 +21,10 @@ ABSL_FLAG(std::string, server_ca_file, "",
 ABSL_FLAG(std::string, api_key_file, "", "file with the worker's API key");
 ABSL_FLAG(std::string, worker_id, "", "name of this process; empty: made of host name and pid");
 ABSL_FLAG(std::string, models_dir, "", "folder of Hugging Face model folders");
-ABSL_FLAG(std::string, sv_key_file, "",
-          "file with the key that seals security vectors (32 bytes or 64 hexadecimal digits); "
-          "empty: the environment variable WARDTUNE_SV_KEY");
+ABSL_FLAG(
+    std::string, sv_key_file, "",
+    "file with the key that seals security vectors (32 random bytes or 64 hexadecimal digits); "
+    "empty: the environment variable WARDTUNE_SV_KEY");
 ABSL_FLAG(std::vector<std::string>, old_sv_key_files, {},
           "files with older keys, divided by commas, which open security vectors and seal none; "
           "empty: the environment variable WARDTUNE_OLD_SV_KEYS, keys divided by commas");

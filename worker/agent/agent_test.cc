@@ -61,7 +61,7 @@ TEST_F(AgentTest, TrainsAVectorAndHandsItBackSealed) {
 TEST_F(AgentTest, OpensWithAnOlderKeyAndSealsWithThePrimary) {
   ASSERT_NO_FATAL_FAILURE(RunVectorTraining());
   const std::string checkpoint = server_.artifact(Artifact::KIND_CHECKPOINT);
-  keys_ = SealingKeys(Key('n'), {Key('k')});
+  keys_ = SealingKeys(Key('d'), {Key('c')});
   NewAgent();
   ASSERT_NO_FATAL_FAILURE(RunJob(JobLease(1), JobInputs()));
   EXPECT_TRUE(server_.completed()->has_fine_tuning()) << log_text_.str();
@@ -73,7 +73,7 @@ TEST_F(AgentTest, OpensWithAnOlderKeyAndSealsWithThePrimary) {
   EXPECT_THAT(log_text_.str(), HasSubstr("\"event\": \"resumed\""));
   EXPECT_THAT(log_text_.str(), Not(HasSubstr("checkpoint_unusable")));
   WT_EXPECT_OK(
-      OpenSealed(Key('n'), kVersion, server_.artifact(Artifact::KIND_SECURITY_VECTOR)).status());
+      OpenSealed(Key('d'), kVersion, server_.artifact(Artifact::KIND_SECURITY_VECTOR)).status());
 }
 
 TEST_F(AgentTest, RunsAJobToAnAdapterWithProof) {

@@ -128,7 +128,7 @@ class SealedShelf final : private v1::WorkerService::Service {
 class ResealTest : public ::testing::Test {
  protected:
   static SealingKey Filled(char fill) {
-    return *SealingKey::Parse(std::string(SealingKey::kBytes, fill));
+    return *SealingKey::Parse(std::string(2 * SealingKey::kBytes, fill));
   }
   static std::string Name(int version) {
     return absl::StrCat("securityVectors/shield/versions/", version);
@@ -158,42 +158,42 @@ class ResealTest : public ::testing::Test {
 
 TEST_F(ResealTest, PutsEveryVersionUnderThePrimaryAndMayBeRepeated) {
   PutSealed(1, 'a');
-  PutSealed(2, 'n');
+  PutSealed(2, 'd');
   PutSealed(3, 'b');
   const std::string untouched = shelf_.Get(Name(2));
   shelf_.BreakNextFetch();
-  const SealingKeys keys(Filled('n'), {Filled('a'), Filled('b')});
+  const SealingKeys keys(Filled('d'), {Filled('a'), Filled('b')});
   WT_ASSERT_OK_AND_ASSIGN(const ResealSummary first, Run(keys));
   EXPECT_EQ(first.resealed, 2);
   EXPECT_EQ(first.left_alone, 1);
   EXPECT_TRUE(first.complete());
-  for (const int version : {1, 2, 3}) ExpectUnder(version, 'n');
+  for (const int version : {1, 2, 3}) ExpectUnder(version, 'd');
   EXPECT_EQ(shelf_.Get(Name(2)), untouched);
   EXPECT_THAT(out_.str(), AllOf(HasSubstr(Filled('a').id()), HasSubstr("2 resealed, 1 left alone"),
                                 Not(HasSubstr("plain"))));
 
-  WT_ASSERT_OK_AND_ASSIGN(const ResealSummary second, Run(SealingKeys(Filled('n'))));
+  WT_ASSERT_OK_AND_ASSIGN(const ResealSummary second, Run(SealingKeys(Filled('d'))));
   EXPECT_EQ(second.left_alone, 3);
   EXPECT_TRUE(second.complete());
   EXPECT_EQ(shelf_.replaced(), 2);
 }
 
 TEST_F(ResealTest, OneThatNoKeyOpensFailsAndKeepsNoOtherBack) {
-  PutSealed(1, 'x');
+  PutSealed(1, 'e');
   PutSealed(2, 'a');
-  PutSealed(3, 'n');
+  PutSealed(3, 'd');
   std::string damaged = shelf_.Get(Name(3));
   damaged.back() ^= 1;  // Under the primary by its header, and yet it does not open.
   shelf_.Put(Name(3), damaged);
   WT_ASSERT_OK_AND_ASSIGN(const ResealSummary summary,
-                          Run(SealingKeys(Filled('n'), {Filled('a')})));
+                          Run(SealingKeys(Filled('d'), {Filled('a')})));
   EXPECT_EQ(summary.resealed, 1);
   EXPECT_EQ(summary.failed, 2);
   EXPECT_FALSE(summary.complete());
-  ExpectUnder(1, 'x');
-  ExpectUnder(2, 'n');
+  ExpectUnder(1, 'e');
+  ExpectUnder(2, 'd');
   EXPECT_THAT(out_.str(), AllOf(HasSubstr(absl::StrCat(Name(1), " FAILED")),
-                                HasSubstr(Filled('x').id()), HasSubstr("altered")));
+                                HasSubstr(Filled('e').id()), HasSubstr("altered")));
 }
 
 TEST_F(ResealTest, LooksAgainAtWhatChangedMeanwhile) {
@@ -202,20 +202,20 @@ TEST_F(ResealTest, LooksAgainAtWhatChangedMeanwhile) {
     PutSealed(1, 'b');
     PutSealed(2, 'a');  // A training ended.
   });
-  const SealingKeys keys(Filled('n'), {Filled('a'), Filled('b')});
+  const SealingKeys keys(Filled('d'), {Filled('a'), Filled('b')});
   WT_ASSERT_OK_AND_ASSIGN(const ResealSummary summary, Run(keys));
   EXPECT_EQ(summary.resealed, 2);
   EXPECT_TRUE(summary.complete());
-  for (const int version : {1, 2}) ExpectUnder(version, 'n');
+  for (const int version : {1, 2}) ExpectUnder(version, 'd');
 }
 
 TEST_F(ResealTest, StopsAndGoesOnWhenItIsStartedAgain) {
   PutSealed(1, 'a');
   PutSealed(2, 'a');
   shelf_.BeforeReplacing([this](const std::string&) { stopping_ = true; });
-  const SealingKeys keys(Filled('n'), {Filled('a')});
+  const SealingKeys keys(Filled('d'), {Filled('a')});
   EXPECT_THAT(Run(keys), StatusIs(absl::StatusCode::kCancelled));
-  ExpectUnder(1, 'n');
+  ExpectUnder(1, 'd');
   ExpectUnder(2, 'a');
   stopping_ = false;
   WT_ASSERT_OK_AND_ASSIGN(const ResealSummary summary, Run(keys));

@@ -61,7 +61,12 @@ bool InPieces(std::string_view in, unsigned char* out, EVP_CIPHER_CTX* context,
 
 absl::StatusOr<SealingKey> SealingKey::Parse(std::string_view text) {
   SealingKey key;
-  if (text.size() == kBytes) {
+  // 32 letters are a shorter key's digits or a passphrase, and no 32 random bytes.
+  const bool letters = std::all_of(text.begin(), text.end(), [](char c) {
+    return absl::ascii_isprint(static_cast<unsigned char>(c)) ||
+           absl::ascii_isspace(static_cast<unsigned char>(c));
+  });
+  if (text.size() == kBytes && !letters) {
     std::memcpy(key.bytes_.data(), text.data(), kBytes);
     return key;
   }
@@ -71,7 +76,7 @@ absl::StatusOr<SealingKey> SealingKey::Parse(std::string_view text) {
         return absl::ascii_isxdigit(static_cast<unsigned char>(c));
       })) {
     return absl::InvalidArgumentError(
-        "sealing key: must be 32 bytes or 64 hexadecimal digits; "
+        "sealing key: must be 32 random bytes or 64 hexadecimal digits; "
         "make one with: openssl rand -hex 32");
   }
   std::string raw = absl::HexStringToBytes(trimmed);

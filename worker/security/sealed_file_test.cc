@@ -14,7 +14,7 @@ using ::wardtune::testing::StatusIs;
 
 constexpr std::string_view kContext = "securityVectors/stand-in/versions/1";
 
-SealingKey Key(char fill) { return *SealingKey::Parse(std::string(SealingKey::kBytes, fill)); }
+SealingKey Key(char fill) { return *SealingKey::Parse(std::string(2 * SealingKey::kBytes, fill)); }
 
 TEST(SealedFileTest, OpensWhatWasSealed) {
   for (const std::string& plain : {std::string(), std::string("x"), std::string(100'000, 'y')}) {
@@ -68,11 +68,21 @@ TEST(SealedFileTest, RefusesAnotherVersionsFile) {
 }
 
 TEST(SealingKeyTest, ReadsRawAndHexadecimal) {
-  const std::string hex = " 6161616161616161616161616161616161616161616161616161616161616161\n";
+  const std::string hex = " 61ff616161616161616161616161616161616161616161616161616161616161\n";
   WT_ASSERT_OK_AND_ASSIGN(const SealingKey key, SealingKey::Parse(hex));
-  EXPECT_EQ(key.id(), Key('a').id());
+  const std::string raw = "a\xff" + std::string(30, 'a');
+  WT_ASSERT_OK_AND_ASSIGN(const SealingKey same, SealingKey::Parse(raw));
+  EXPECT_EQ(key.id(), same.id());
   for (const std::string& bad : {std::string(), std::string(31, 'a'), std::string(64, 'g')}) {
     EXPECT_THAT(SealingKey::Parse(bad), StatusIs(absl::StatusCode::kInvalidArgument));
+  }
+}
+
+// 32 digits are 16 bytes in hexadecimal, and were taken as 32 bytes of it.
+TEST(SealingKeyTest, RefusesTextOfAKeysLength) {
+  for (const std::string& text : {std::string(32, 'a'), std::string(31, 'a') + "\n"}) {
+    EXPECT_THAT(SealingKey::Parse(text),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("random bytes")));
   }
 }
 

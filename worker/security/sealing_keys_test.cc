@@ -16,33 +16,35 @@ using ::wardtune::testing::StatusIs;
 
 constexpr std::string_view kVersion = "securityVectors/stand-in/versions/1";
 
-SealingKey Filled(char fill) { return *SealingKey::Parse(std::string(SealingKey::kBytes, fill)); }
+SealingKey Filled(char fill) {
+  return *SealingKey::Parse(std::string(2 * SealingKey::kBytes, fill));
+}
 
 TEST(SealingKeysTest, SealsWithThePrimaryAndOpensWithAny) {
-  const SealingKeys keys(Filled('n'), {Filled('a'), Filled('b')});
+  const SealingKeys keys(Filled('d'), {Filled('a'), Filled('b')});
   WT_ASSERT_OK_AND_ASSIGN(const std::string sealed, keys.Seal(kVersion, "plain"));
-  WT_ASSERT_OK_AND_ASSIGN(const std::string by_primary, OpenSealed(Filled('n'), kVersion, sealed));
+  WT_ASSERT_OK_AND_ASSIGN(const std::string by_primary, OpenSealed(Filled('d'), kVersion, sealed));
   EXPECT_EQ(by_primary, "plain");
-  for (const char fill : {'n', 'a', 'b'}) {
+  for (const char fill : {'d', 'a', 'b'}) {
     WT_ASSERT_OK_AND_ASSIGN(const std::string file, Seal(Filled(fill), kVersion, "plain"));
     WT_ASSERT_OK_AND_ASSIGN(const std::string opened, keys.Open(kVersion, file));
     EXPECT_EQ(opened, "plain");
   }
-  EXPECT_THAT(keys.ids(), ElementsAre(Filled('n').id(), Filled('a').id(), Filled('b').id()));
+  EXPECT_THAT(keys.ids(), ElementsAre(Filled('d').id(), Filled('a').id(), Filled('b').id()));
 }
 
 TEST(SealingKeysTest, NamesTheKeyThatIsMissingAndThoseItHolds) {
-  const SealingKeys keys(Filled('n'), {Filled('a')});
-  WT_ASSERT_OK_AND_ASSIGN(const std::string file, Seal(Filled('x'), kVersion, "plain"));
+  const SealingKeys keys(Filled('d'), {Filled('a')});
+  WT_ASSERT_OK_AND_ASSIGN(const std::string file, Seal(Filled('e'), kVersion, "plain"));
   const auto opened = keys.Open(kVersion, file);
   EXPECT_THAT(opened, StatusIs(absl::StatusCode::kPermissionDenied,
-                               AllOf(HasSubstr(Filled('x').id()), HasSubstr(Filled('n').id()),
+                               AllOf(HasSubstr(Filled('e').id()), HasSubstr(Filled('d').id()),
                                      HasSubstr(Filled('a').id()))));
   EXPECT_THAT(std::string(opened.status().message()), Not(HasSubstr("nnnn")));
 }
 
 TEST(SealingKeysTest, AnOldKeyOpensNothingElse) {
-  const SealingKeys keys(Filled('n'), {Filled('a')});
+  const SealingKeys keys(Filled('d'), {Filled('a')});
   WT_ASSERT_OK_AND_ASSIGN(std::string file, Seal(Filled('a'), kVersion, "plain"));
   EXPECT_THAT(keys.Open("securityVectors/stand-in/versions/2", file),
               StatusIs(absl::StatusCode::kDataLoss));

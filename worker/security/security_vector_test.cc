@@ -35,10 +35,10 @@ class SecurityVectorTest : public ::testing::Test {
   }
 
   static SealingKeys Key(char fill) {
-    return SealingKeys(*SealingKey::Parse(std::string(SealingKey::kBytes, fill)));
+    return SealingKeys(*SealingKey::Parse(std::string(2 * SealingKey::kBytes, fill)));
   }
   std::string Sealed(const SecurityVector& vector) {
-    return *Key('k').Seal(kVersion, *SerializeSecurityVector(vector));
+    return *Key('c').Seal(kVersion, *SerializeSecurityVector(vector));
   }
   SecurityVectorIdentity Identity() const {
     return {.version = kVersion,
@@ -54,7 +54,7 @@ TEST_F(SecurityVectorTest, OpensOneWithoutGuardRows) {
   vector_.guard = {};
   WT_ASSERT_OK_AND_ASSIGN(
       const SecurityVector opened,
-      OpenSecurityVector(Key('k'), Identity(), base_.config(), Sealed(vector_)));
+      OpenSecurityVector(Key('c'), Identity(), base_.config(), Sealed(vector_)));
   EXPECT_FALSE(opened.guard.active());
   EXPECT_EQ(GuardDigest(opened.guard), "");
 }
@@ -114,7 +114,7 @@ TEST(GuardSetTest, RowsAreTakenFromAllOverTheFile) {
 TEST_F(SecurityVectorTest, OpensWhatWasSealed) {
   WT_ASSERT_OK_AND_ASSIGN(
       const SecurityVector opened,
-      OpenSecurityVector(Key('k'), Identity(), base_.config(), Sealed(vector_)));
+      OpenSecurityVector(Key('c'), Identity(), base_.config(), Sealed(vector_)));
   EXPECT_EQ(SecurityVectorDigest(opened), SecurityVectorDigest(vector_));
   EXPECT_EQ(opened.canaries.prompts, vector_.canaries.prompts);
   EXPECT_EQ(opened.canaries.entries, vector_.canaries.entries);
@@ -133,7 +133,7 @@ TEST_F(SecurityVectorTest, OpensWhatWasSealed) {
 TEST_F(SecurityVectorTest, RefusesOneAlteredWeight) {
   SecurityVector altered = vector_;
   altered.adapter.layers[1][2].b[3] += 1e-3f;
-  EXPECT_THAT(OpenSecurityVector(Key('k'), Identity(), base_.config(), Sealed(altered)),
+  EXPECT_THAT(OpenSecurityVector(Key('c'), Identity(), base_.config(), Sealed(altered)),
               StatusIs(absl::StatusCode::kDataLoss, HasSubstr("must train with")));
 }
 
@@ -144,19 +144,19 @@ TEST_F(SecurityVectorTest, CallsAZeroedVectorInactive) {
   }
   SecurityVectorIdentity identity = Identity();
   identity.sha256 = SecurityVectorDigest(zero);
-  EXPECT_THAT(OpenSecurityVector(Key('k'), identity, base_.config(), Sealed(zero)),
+  EXPECT_THAT(OpenSecurityVector(Key('c'), identity, base_.config(), Sealed(zero)),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("all zero")));
 }
 
 TEST_F(SecurityVectorTest, RefusesAnotherBaseModelsVector) {
   SecurityVectorIdentity identity = Identity();
   identity.base_sha256 = std::string(64, 'f');
-  EXPECT_THAT(OpenSecurityVector(Key('k'), identity, base_.config(), Sealed(vector_)),
+  EXPECT_THAT(OpenSecurityVector(Key('c'), identity, base_.config(), Sealed(vector_)),
               StatusIs(absl::StatusCode::kDataLoss, HasSubstr("trained for base model")));
 }
 
 TEST_F(SecurityVectorTest, RefusesAnotherKeyAndBrokenBytes) {
-  EXPECT_THAT(OpenSecurityVector(Key('x'), Identity(), base_.config(), Sealed(vector_)),
+  EXPECT_THAT(OpenSecurityVector(Key('e'), Identity(), base_.config(), Sealed(vector_)),
               StatusIs(absl::StatusCode::kPermissionDenied));
   WT_ASSERT_OK_AND_ASSIGN(std::string plain, SerializeSecurityVector(vector_));
   plain.resize(plain.size() / 2);

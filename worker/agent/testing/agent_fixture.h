@@ -56,7 +56,7 @@ class AgentTest : public ::testing::Test {
  protected:
   AgentTest()
       : models_dir_(absl::StrCat(::testing::TempDir(), "/agent_test_models_", getpid())),
-        keys_(Key('k')),
+        keys_(Key('c')),
         log_(log_text_, clock_),
         client_({.server = server_.address(), .api_key = "wt_test", .worker_id = "worker-1"},
                 clock_) {}
@@ -76,7 +76,7 @@ class AgentTest : public ::testing::Test {
   }
 
   static SealingKey Key(char fill) {
-    return *SealingKey::Parse(std::string(SealingKey::kBytes, fill));
+    return *SealingKey::Parse(std::string(2 * SealingKey::kBytes, fill));
   }
 
   // As after a restart of the process.
