@@ -31,12 +31,18 @@ double RootMeanSquare(std::span<const float> values) {
   return std::sqrt(sum / static_cast<double>(values.size()));
 }
 
-// max |row - base| over some entries.
+bool AllFinite(std::span<const float> values) {
+  return std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); });
+}
+
+// max |row - base| over some entries; no number where one of them is none.
 double Distance(std::span<const float> row, std::span<const float> base,
                 const std::vector<int32_t>& entries) {
   double largest = 0.0;
   for (const int32_t id : entries) {
-    largest = std::max(largest, std::abs(double{row[id]} - double{base[id]}));
+    const double distance = std::abs(double{row[id]} - double{base[id]});
+    if (std::isnan(distance)) return distance;
+    largest = std::max(largest, distance);
   }
   return largest;
 }
@@ -57,6 +63,11 @@ absl::StatusOr<CanarySet> RecordCanaries(const DecoderModel& base, const Decoder
   for (size_t i = 0; i < set.prompts.size(); ++i) {
     const auto on = with.row(i);
     const auto off = without.row(i);
+    if (!AllFinite(on) || !AllFinite(off)) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "canaries: a logit of canary ", i,
+          " is no finite number; train the vector with a lower rate, or look at the base model"));
+    }
     std::vector<int32_t> ids =
         Largest(with.cols, CanarySet::kEntries / 2, [&](int32_t id) { return on[id]; });
     const std::vector<int32_t> moved =

@@ -113,6 +113,14 @@ TEST_F(ActivationCheckTest, RoundingOfFoldedWeightsIsNoAlteredVector) {
   EXPECT_EQ(check.max_abs_diff(), 0.0);
 }
 
+TEST_F(ActivationCheckTest, RefusesCanariesOfAVectorThatIsNoNumber) {
+  LoraAdapter broken = vector_;
+  broken.layers.back().back().b[0] = std::numeric_limits<float>::quiet_NaN();
+  WT_ASSERT_OK_AND_ASSIGN(const DecoderModel folded, FoldAdapter(base_, broken));
+  EXPECT_THAT(RecordCanaries(base_, folded, {{1, 2, 3}}),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("no finite number")));
+}
+
 TEST_F(ActivationCheckTest, RefusesCanariesOfAVectorWithoutEffect) {
   EXPECT_THAT(RecordCanaries(base_, base_, {{1, 2, 3}}),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("too little")));

@@ -7,6 +7,7 @@
 #ifndef WARDTUNE_WORKER_SECURITY_ROW_SCAN_H_
 #define WARDTUNE_WORKER_SECURITY_ROW_SCAN_H_
 
+#include <cmath>
 #include <cstddef>
 #include <optional>
 #include <span>
@@ -35,9 +36,9 @@ inline constexpr int64_t kMinMessageTokens = 4;
 // A row is suspicious from this share on. Chosen on the stand-in data (docs/research.md).
 inline constexpr double kSuspiciousShare = 0.5;
 
-// Also true when the loss is no number: what cannot be measured is not innocent.
+// Also true when a loss is not finite: what cannot be measured is not innocent.
 inline bool IsSuspicious(const RowScan& scan, double share = kSuspiciousShare) {
-  return !(scan.explained() < share);
+  return !std::isfinite(scan.loss_on) || !(scan.explained() < share);
 }
 
 // One entry a row, in their order. `folded` is the base with the vector folded in. The progress

@@ -149,6 +149,8 @@ TEST_F(RowScanTest, ARowIsSuspiciousFromTheShareOnOrWhenItCannotBeMeasured) {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   EXPECT_TRUE(IsSuspicious({nan, 1.0}));
   EXPECT_TRUE(IsSuspicious({1.0, nan}));
+  EXPECT_TRUE(IsSuspicious({0.0, nan}));
+  EXPECT_TRUE(IsSuspicious({1.0, std::numeric_limits<double>::infinity()}));
 }
 
 }  // namespace
