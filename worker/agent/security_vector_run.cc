@@ -212,7 +212,6 @@ absl::Status SecurityVectorRun::AddToOlder() {
   guard.per_guarded_rows = std::max(guard.per_guarded_rows, older.per_guarded_rows);
   canary_prompts_.insert(canary_prompts_.end(), added_to_->canaries.prompts.begin(),
                          added_to_->canaries.prompts.end());
-  canary_prompts_ = Spread(canary_prompts_, kCanaries);
   added_to_.reset();
   sealed_added_.clear();
   return absl::OkStatus();
