@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import struct
 from pathlib import Path
 
@@ -189,6 +190,12 @@ def test_no_rpc_of_tenant_or_provider_returns_weights(
                     assert not fingerprint.in_text(message)
                 if rpc.service == "WorkerService":
                     assert answer.code == grpc.StatusCode.PERMISSION_DENIED
+
+
+def test_a_worker_dumps_no_core(worker: Worker, finished: Finished) -> None:
+    """Its memory holds the plain vector and the key, dumped by a crash onto the worker's disk."""
+    limits = Path(f"/proc/{worker.pid}/limits").read_text()
+    assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE), limits
 
 
 def test_sealed_file_does_not_open_with_another_key(sealed_file: Path) -> None:

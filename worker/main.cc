@@ -1,5 +1,8 @@
 // wardtune-worker: leases jobs from a server, runs them on this machine's device, hands back
 // adapters and sealed security vectors. With --reseal it rotates the vectors' key instead.
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
 #include <atomic>
 #include <iostream>
 #include <string>
@@ -18,6 +21,13 @@
 
 namespace wardtune {
 namespace {
+
+// Memory holds the plain vector and the sealing key, which a dump would write to a disk. The limit
+// alone does not keep a dump from a pipe; the flag also bars debuggers of the same user.
+bool KeepMemoryToItself() {
+  const rlimit none{0, 0};
+  return setrlimit(RLIMIT_CORE, &none) == 0 && prctl(PR_SET_DUMPABLE, 0) == 0;
+}
 
 int RunReseal(const WorkerSettings& settings, SignalWatcher& signals, Clock& clock) {
   std::atomic<bool> stopping = false;
@@ -80,6 +90,11 @@ int RunAgent(const WorkerSettings& settings, FileSystem& files, SignalWatcher& s
 
 int main(int argc, char** argv) {
   using namespace wardtune;
+  if (!KeepMemoryToItself()) {
+    std::cerr << "wardtune-worker: the machine does not let it switch off core dumps, which would "
+                 "hold the security vector and its key\n";
+    return 1;
+  }
   SignalWatcher signals;
   PosixFileSystem files;
   SystemClock clock;
