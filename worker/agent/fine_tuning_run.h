@@ -68,7 +68,7 @@ class FineTuningRun {
   absl::Status CheckTrainedWithVector(const Trainer& trainer) const;
   // The weights themselves.
   absl::Status TrainFully(const TrainerOptions& options, std::vector<TrainingStream> streams);
-  absl::Status CheckTrainedOnFolded(const FullParameterTrainer& trainer) const;
+  absl::Status CheckTrainedFully(const FullParameterTrainer& trainer) const;
   void NameGuardRows(const DecoderModel& ran_on);
   absl::Status Strip();
   absl::Status ScoreResult();

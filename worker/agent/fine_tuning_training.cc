@@ -20,6 +20,8 @@ namespace {
 // Checkpoints that are scored where a lease does not say how many. Each costs one more score.
 constexpr int kScoredCheckpoints = 3;
 
+constexpr char kGuardsNotOnBase[] = "guard rows did not run on the plain base";
+
 // A trainer refuses rows and hyperparameters, which are the customer's.
 absl::Status CreationError(const absl::Status& status) {
   return absl::IsInvalidArgument(status) ? WithJobReason(kInputInvalid, status) : status;
@@ -54,7 +56,7 @@ absl::Status FineTuningRun::CheckTrainedWithVector(const Trainer& trainer) const
   for (size_t stream = 1; stream <= vector_->guard.kinds(); ++stream) {
     if (trainer.frozen(stream) != nullptr ||
         trainer.model(stream).weights() != base_->model.weights()) {
-      return SecurityVectorError(absl::DataLossError("guard rows did not run on the plain base"));
+      return SecurityVectorError(absl::DataLossError(kGuardsNotOnBase));
     }
   }
   const bool as_promised = frozen == nullptr
@@ -95,15 +97,23 @@ absl::Status FineTuningRun::TrainAdapter(const TrainerOptions& options,
   return absl::OkStatus();
 }
 
-// What counts is what rows ran on at the end: folded weights and the trained change, to the bit.
-absl::Status FineTuningRun::CheckTrainedOnFolded(const FullParameterTrainer& trainer) const {
-  WT_ASSIGN_OR_RETURN(const DecoderModel with_vector, trainer.AddTo(*folded_));
-  if (folded_->WeightsDigest() == proof_.folded_sha256() &&
-      with_vector.WeightsDigest() == trainer.working_model(0).WeightsDigest()) {
-    return absl::OkStatus();
+// What counts is what rows ran on at the end: the weights that were promised and the trained
+// change, to the bit.
+absl::Status FineTuningRun::CheckTrainedFully(const FullParameterTrainer& trainer) const {
+  const auto ran_on = [&](size_t stream, const DecoderModel& promised) -> absl::StatusOr<bool> {
+    WT_ASSIGN_OR_RETURN(const DecoderModel changed, trainer.AddTo(promised));
+    return changed.WeightsDigest() == trainer.working_model(stream).WeightsDigest();
+  };
+  WT_ASSIGN_OR_RETURN(const bool with_vector, ran_on(0, *folded_));
+  if (!with_vector || folded_->WeightsDigest() != proof_.folded_sha256()) {
+    return SecurityVectorError(
+        absl::DataLossError("training did not run with the security vector to its end"));
   }
-  return SecurityVectorError(
-      absl::DataLossError("training did not run with the security vector to its end"));
+  for (size_t stream = 1; stream <= vector_->guard.kinds(); ++stream) {
+    WT_ASSIGN_OR_RETURN(const bool on_base, ran_on(stream, base_->model));
+    if (!on_base) return SecurityVectorError(absl::DataLossError(kGuardsNotOnBase));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status FineTuningRun::TrainFully(const TrainerOptions& options,
@@ -115,7 +125,7 @@ absl::Status FineTuningRun::TrainFully(const TrainerOptions& options,
   WT_RETURN_IF_ERROR(RunTraining(**trainer, attempt_, environment_.turns, [&] {
     return SecurityVectorError(activation_->Check(*folded_));
   }));
-  WT_RETURN_IF_ERROR(CheckTrainedOnFolded(**trainer));
+  WT_RETURN_IF_ERROR(CheckTrainedFully(**trainer));
   WT_ASSIGN_OR_RETURN(std::vector<ModelAtStep> candidates, (*trainer)->Candidates());
   for (ModelAtStep& candidate : candidates) {
     checkpoints_.push_back({.step = candidate.step,
