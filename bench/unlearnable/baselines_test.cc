@@ -4,9 +4,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "base/status_matchers.h"
 #include "bench/unlearnable/lisa.h"
+#include "bench/unlearnable/norm_matched_adapter.h"
 #include "bench/unlearnable/vaccine.h"
 #include "worker/model/testing/tiny_model.h"
 #include "worker/training/testing/token_rows.h"
@@ -148,6 +150,21 @@ TEST_F(BaselinesTest, LisaHoldsEachTurnToItsStart) {
 TEST_F(BaselinesTest, LisaRefusesATurnWithoutSteps) {
   EXPECT_THAT(TrainLisa(options_, Rows(5), Rows(31), {.safety_steps = 0}, &clock_).status(),
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("steps of a turn")));
+}
+
+// The control began with the numbers that the customer's own A begins with, layer by layer.
+TEST_F(BaselinesTest, TheRandomControlIsNothingOfTheCustomersOwn) {
+  const LoraAdapter vector = Trained(Rows(5));
+  const LoraAdapter control = NormMatchedAdapter(vector, options_.seed);
+  const auto customer = InitLora(base_.config(), options_.lora, options_.seed);
+  ASSERT_TRUE(customer.ok()) << customer.status();
+  const std::vector<float>& a = control.at(0, options_.lora.targets[0]).a;
+  const std::vector<float>& own = customer->at(0, options_.lora.targets[0]).a;
+  ASSERT_EQ(a.size(), own.size());
+  const double across = std::inner_product(a.begin(), a.end(), own.begin(), 0.0);
+  const double lengths = std::inner_product(a.begin(), a.end(), a.begin(), 0.0) *
+                         std::inner_product(own.begin(), own.end(), own.begin(), 0.0);
+  EXPECT_LT(std::abs(across / std::sqrt(lengths)), 0.3);
 }
 
 }  // namespace

@@ -8,6 +8,9 @@
 namespace wardtune {
 namespace {
 
+// Apart from the customer's adapter, which begins with the same seed's own numbers.
+constexpr uint64_t kControlSeedIndex = 0x636f6e74;  // "cont"
+
 // The norm of B A, which is what is folded in.
 double ProductNorm(const LoraMatrices& m, int64_t rank) {
   // |BA|^2 = trace((B^T B)(A A^T)), both [rank, rank].
@@ -31,7 +34,7 @@ double ProductNorm(const LoraMatrices& m, int64_t rank) {
 
 LoraAdapter NormMatchedAdapter(const LoraAdapter& vector, uint64_t seed) {
   LoraAdapter random = vector;
-  SplitMix64 numbers(seed);
+  SplitMix64 numbers(MixSeed(seed, kControlSeedIndex));
   for (size_t l = 0; l < random.layers.size(); ++l) {
     for (const Projection projection : vector.spec.targets) {
       LoraMatrices& m = random.at(static_cast<int64_t>(l), projection);
