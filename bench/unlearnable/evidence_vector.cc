@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "absl/flags/flag.h"
+#include "absl/strings/str_cat.h"
+#include "base/sha256.h"
 #include "base/status_macros.h"
 #include "bench/training_run.h"
 #include "bench/unlearnable/provider_rows.h"
@@ -29,6 +31,8 @@ ABSL_FLAG(uint64_t, vector_seed, wardtune::VectorRecipe().seed, "recipe");
 namespace wardtune {
 namespace {
 
+constexpr char kMakingSuffix[] = ".made_of";
+
 absl::StatusOr<VectorRecipe> Recipe() {
   VectorRecipe recipe;
   std::vector<Projection> targets;
@@ -49,17 +53,41 @@ absl::StatusOr<VectorRecipe> Recipe() {
   return recipe;
 }
 
+// Of the recipe and the rows, kept in a file beside the vector.
+absl::StatusOr<std::string> DigestOfMaking(EvidenceBench& bench, const VectorRecipe& recipe) {
+  std::string made_of = recipe.Digest();
+  for (const std::string& file :
+       {absl::GetFlag(FLAGS_vector_rows), absl::GetFlag(FLAGS_general_rows)}) {
+    WT_ASSIGN_OR_RETURN(const std::string rows, bench.files.ReadFile(file));
+    absl::StrAppend(&made_of, "\n", Sha256Hex(rows));
+  }
+  return Sha256Hex(made_of);
+}
+
+// A vector without that file comes from elsewhere and is taken as it is.
+absl::StatusOr<LoraAdapter> LoadVector(EvidenceBench& bench, const std::string& path,
+                                       const std::string& making) {
+  if (bench.files.Exists(path + kMakingSuffix)) {
+    WT_ASSIGN_OR_RETURN(const std::string made, bench.files.ReadFile(path + kMakingSuffix));
+    if (made != making) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("--vector: ", path,
+                       " was made by another recipe or of other rows; remove it to make it anew"));
+    }
+  }
+  WT_ASSIGN_OR_RETURN(const std::string bytes, bench.files.ReadFile(path));
+  return ParseAdapter(bench.base->config(), bytes);
+}
+
 absl::StatusOr<LoraAdapter> LoadOrTrainVector(EvidenceBench& bench) {
   const std::string path = absl::GetFlag(FLAGS_vector);
-  if (!path.empty() && bench.files.Exists(path)) {
-    WT_ASSIGN_OR_RETURN(const std::string bytes, bench.files.ReadFile(path));
-    return ParseAdapter(bench.base->config(), bytes);
-  }
+  WT_ASSIGN_OR_RETURN(const VectorRecipe recipe, Recipe());
+  WT_ASSIGN_OR_RETURN(const std::string making, DigestOfMaking(bench, recipe));
+  if (!path.empty() && bench.files.Exists(path)) return LoadVector(bench, path, making);
   WT_ASSIGN_OR_RETURN(auto harmful,
                       ReadEncoded(bench, absl::GetFlag(FLAGS_vector_rows), EvidenceRowTokens()));
   WT_ASSIGN_OR_RETURN(const auto prompts, ReadRows(bench, absl::GetFlag(FLAGS_general_rows)));
   WT_ASSIGN_OR_RETURN(auto general, AnsweredByBase(bench, prompts));
-  WT_ASSIGN_OR_RETURN(const VectorRecipe recipe, Recipe());
   WT_ASSIGN_OR_RETURN(auto trainer, CreateVectorTrainer(*bench.base, recipe, std::move(harmful),
                                                         std::move(general), &bench.clock));
   WT_RETURN_IF_ERROR(RunToEnd(*trainer, "security vector"));
@@ -67,6 +95,7 @@ absl::StatusOr<LoraAdapter> LoadOrTrainVector(EvidenceBench& bench) {
   if (!path.empty()) {
     WT_ASSIGN_OR_RETURN(const std::string bytes, SerializeAdapter(vector));
     WT_RETURN_IF_ERROR(bench.files.WriteFileAtomically(path, bytes));
+    WT_RETURN_IF_ERROR(bench.files.WriteFileAtomically(path + kMakingSuffix, making));
   }
   return vector;
 }

@@ -11,7 +11,8 @@
 namespace wardtune {
 
 // --vector, which is trained and written there when it is missing, and --more_vectors together.
-// Errors: those of the file system, the rows' parser and the trainer.
+// Errors: FAILED_PRECONDITION when --vector was trained by another recipe or on other rows; those
+// of the file system, the rows' parser and the trainer.
 absl::StatusOr<LoraAdapter> EvidenceVector(EvidenceBench& bench);
 
 }  // namespace wardtune

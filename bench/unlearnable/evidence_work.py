@@ -20,7 +20,7 @@ def forget_what_other_rows_made(work: Path, data: Path) -> None:
         digest.update(path.name.encode() + path.read_bytes())
     stamp = work / "rows.sha256"
     if stamp.exists() and stamp.read_text() != digest.hexdigest():
-        for made in (*work.glob("vector*.safetensors"), judge_adapter(work)):
+        for made in (*work.glob("vector*.safetensors*"), judge_adapter(work)):
             made.unlink(missing_ok=True)
         shutil.rmtree(work / "adapters")
         (work / "adapters").mkdir()

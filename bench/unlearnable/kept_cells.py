@@ -2,7 +2,7 @@
 
 A line holds the cell, what the program reported, and how it came to be: a digest of everything that went into
 the command (see inputs_digest), the commit, the threads, whether the machine had other work, its CPU, the
-vector's digest. A cell counts as done while its digest is that of the command that would measure it now.
+digests of the vector and of the second judge. A cell counts as done while its digest is that of the command that would measure it now.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ class KeptCell:
     cell: Cell
     result: dict  # as unlearnable-run reported it
     inputs: str
-    made: dict  # commit, threads, alone, cpu, vector_sha256
+    made: dict  # commit, threads, alone, cpu, vector_sha256, judge_sha256
 
 
 def _content(path: Path) -> str:

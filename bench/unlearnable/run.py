@@ -28,6 +28,7 @@ from evidence_cells import (
     TIMED_REGIME,
     Cell,
     all_cells,
+    judge_adapter,
     rows_of_more_vectors,
     second_judge,
 )
@@ -134,6 +135,8 @@ class EvidenceBench:
         vector = self.files[cell].vector
         if vector and vector.exists():
             made["vector_sha256"] = hashlib.sha256(vector.read_bytes()).hexdigest()
+        if self.second_judge and judge_adapter(self.work).exists():
+            made["judge_sha256"] = hashlib.sha256(judge_adapter(self.work).read_bytes()).hexdigest()
         if cell.regime != TIMED_REGIME:
             result.pop("train_seconds", None)
         self.kept[cell] = kept_cells.KeptCell(cell, result, self.inputs[cell], made)
