@@ -35,6 +35,8 @@ class TenantStore {
   virtual absl::StatusOr<Answer> CreateTenant(const TenantRecord& tenant, const RequestKey& key,
                                               Encode<TenantRecord> encode) = 0;
   virtual absl::StatusOr<TenantRecord> GetTenant(const std::string& id) = 0;
+  // Changes what is set, and returns the tenant as it is then. NOT_FOUND when there is none.
+  virtual absl::StatusOr<TenantRecord> UpdateTenant(const TenantChange& change) = 0;
   // By id.
   virtual absl::StatusOr<Page<TenantRecord>> ListTenants(const PageRequest& page) = 0;
 

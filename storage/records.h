@@ -37,6 +37,14 @@ struct TenantRecord {
   absl::Time create_time = absl::InfinitePast();
 };
 
+// What to change of a tenant; what is not set stays.
+struct TenantChange {
+  std::string id;
+  std::optional<std::string> display_name;
+  std::optional<int32_t> max_active_jobs;
+  std::optional<int64_t> max_dataset_bytes;
+};
+
 // Numbers equal wardtune.v1.Role.
 enum class KeyRole { kTenant = 1, kProvider = 2, kWorker = 3 };
 

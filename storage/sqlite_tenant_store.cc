@@ -14,6 +14,8 @@ constexpr char kInsertTenant[] = "INSERT INTO tenant (" TENANT_COLUMNS
                                  ") VALUES (?, ?, ?, ?, ?)"
                                  " ON CONFLICT DO NOTHING";
 constexpr char kGetTenant[] = "SELECT " TENANT_COLUMNS " FROM tenant WHERE id = ?";
+constexpr char kUpdateTenant[] =
+    "UPDATE tenant SET display_name = ?, max_active_jobs = ?, max_dataset_bytes = ? WHERE id = ?";
 constexpr char kListTenants[] =
     "SELECT id, " TENANT_COLUMNS " FROM tenant WHERE id > ? ORDER BY id LIMIT ?";
 constexpr char kInsertKey[] =
@@ -86,6 +88,20 @@ absl::StatusOr<Answer> SqliteTenantStore::CreateTenant(const TenantRecord& tenan
 absl::StatusOr<TenantRecord> SqliteTenantStore::GetTenant(const std::string& id) {
   return ReadWith<TenantRecord>(context_,
                                 [&](Database& database) { return FindTenant(database, id); });
+}
+
+absl::StatusOr<TenantRecord> SqliteTenantStore::UpdateTenant(const TenantChange& change) {
+  return WriteWith<TenantRecord>(context_, [&](Database& database) -> absl::StatusOr<TenantRecord> {
+    WT_ASSIGN_OR_RETURN(TenantRecord tenant, FindTenant(database, change.id));
+    tenant.display_name = change.display_name.value_or(tenant.display_name);
+    tenant.max_active_jobs = change.max_active_jobs.value_or(tenant.max_active_jobs);
+    tenant.max_dataset_bytes = change.max_dataset_bytes.value_or(tenant.max_dataset_bytes);
+    WT_RETURN_IF_ERROR(database
+                           .Run(kUpdateTenant, tenant.display_name, tenant.max_active_jobs,
+                                tenant.max_dataset_bytes, tenant.id)
+                           .status());
+    return tenant;
+  });
 }
 
 absl::StatusOr<Page<TenantRecord>> SqliteTenantStore::ListTenants(const PageRequest& page) {

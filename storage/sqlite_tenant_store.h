@@ -18,6 +18,7 @@ class SqliteTenantStore final : public TenantStore {
   absl::StatusOr<Answer> CreateTenant(const TenantRecord& tenant, const RequestKey& key,
                                       Encode<TenantRecord> encode) override;
   absl::StatusOr<TenantRecord> GetTenant(const std::string& id) override;
+  absl::StatusOr<TenantRecord> UpdateTenant(const TenantChange& change) override;
   absl::StatusOr<Page<TenantRecord>> ListTenants(const PageRequest& page) override;
   absl::StatusOr<ApiKeyRecord> CreateApiKey(const ApiKeyRecord& key) override;
   absl::StatusOr<ApiKeyRecord> FindApiKey(const std::string& secret_sha256) override;

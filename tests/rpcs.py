@@ -47,6 +47,7 @@ NO_ID = {
     "note",
     "output",
     "page_token",
+    "paths",  # Fields of an update mask.
     "created_by",
     "prompt",
     "reason",

@@ -12,6 +12,9 @@ namespace {
 constexpr std::string_view kTenantKind = "tenant";
 constexpr std::string_view kKeyKind = "API key";
 
+constexpr char kUpdatablePaths[] =
+    "must list what to change, of display_name, max_active_jobs and max_dataset_bytes";
+
 // Keys of the provider and the workers live under the provider's tenant, tenants' keys elsewhere.
 absl::Status CheckRoleFitsTenant(const std::string& tenant, v1::Role role) {
   const bool provider_tenant = tenant == kProviderTenant;
@@ -24,6 +27,10 @@ absl::Status CheckRoleFitsTenant(const std::string& tenant, v1::Role role) {
                         "tenant keys");
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckLimit(int64_t limit, const std::string& field) {
+  return limit < 0 ? InvalidField(field, "must not be negative") : absl::OkStatus();
 }
 
 void Audit(HandlerContext& context, const Caller& caller, std::string action, std::string target) {
@@ -39,12 +46,8 @@ absl::StatusOr<v1::CreateTenantResponse> CreateTenant(HandlerContext& context, c
   WT_RETURN_IF_ERROR(CheckNewId(request.tenant_id(), "tenant_id"));
   WT_RETURN_IF_ERROR(CheckDisplayName(request.display_name(), "display_name"));
   WT_RETURN_IF_ERROR(CheckRequestId(request.request_id()));
-  if (request.max_active_jobs() < 0) {
-    return InvalidField("max_active_jobs", "must not be negative");
-  }
-  if (request.max_dataset_bytes() < 0) {
-    return InvalidField("max_dataset_bytes", "must not be negative");
-  }
+  WT_RETURN_IF_ERROR(CheckLimit(request.max_active_jobs(), "max_active_jobs"));
+  WT_RETURN_IF_ERROR(CheckLimit(request.max_dataset_bytes(), "max_dataset_bytes"));
   TenantRecord tenant;
   tenant.id = request.tenant_id();
   tenant.display_name = request.display_name();
@@ -61,6 +64,37 @@ absl::StatusOr<v1::CreateTenantResponse> CreateTenant(HandlerContext& context, c
           }));
   Audit(context, caller, "create_tenant", TenantName(request.tenant_id()));
   return ParseAnswer<v1::CreateTenantResponse>(answer);
+}
+
+absl::StatusOr<v1::UpdateTenantResponse> UpdateTenant(HandlerContext& context, const Caller& caller,
+                                                      const v1::UpdateTenantRequest& request) {
+  const v1::Tenant& wanted = request.tenant();
+  WT_ASSIGN_OR_RETURN(const std::string id, ParseTenantName(wanted.name(), "tenant.name"));
+  if (id == kProviderTenant) {
+    return InvalidField("tenant.name", "tenants/provider is the provider's own and has no limits");
+  }
+  TenantChange change{.id = id};
+  for (const std::string& path : request.update_mask().paths()) {
+    if (path == "display_name") {
+      WT_RETURN_IF_ERROR(CheckDisplayName(wanted.display_name(), "tenant.display_name"));
+      change.display_name = wanted.display_name();
+    } else if (path == "max_active_jobs") {
+      WT_RETURN_IF_ERROR(CheckLimit(wanted.max_active_jobs(), "tenant.max_active_jobs"));
+      change.max_active_jobs = wanted.max_active_jobs();
+    } else if (path == "max_dataset_bytes") {
+      WT_RETURN_IF_ERROR(CheckLimit(wanted.max_dataset_bytes(), "tenant.max_dataset_bytes"));
+      change.max_dataset_bytes = wanted.max_dataset_bytes();
+    } else {
+      return InvalidField("update_mask", kUpdatablePaths);
+    }
+  }
+  if (request.update_mask().paths().empty()) return InvalidField("update_mask", kUpdatablePaths);
+  WT_ASSIGN_OR_RETURN(const TenantRecord tenant,
+                      Named(kTenantKind, context.store.tenants().UpdateTenant(change)));
+  Audit(context, caller, "update_tenant", TenantName(id));
+  v1::UpdateTenantResponse response;
+  *response.mutable_tenant() = ToMessage(tenant);
+  return response;
 }
 
 absl::StatusOr<v1::ListTenantsResponse> ListTenants(HandlerContext& context, const Caller&,

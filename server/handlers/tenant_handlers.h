@@ -12,6 +12,8 @@ namespace wardtune {
 
 absl::StatusOr<v1::CreateTenantResponse> CreateTenant(HandlerContext& context, const Caller& caller,
                                                       const v1::CreateTenantRequest& request);
+absl::StatusOr<v1::UpdateTenantResponse> UpdateTenant(HandlerContext& context, const Caller& caller,
+                                                      const v1::UpdateTenantRequest& request);
 absl::StatusOr<v1::ListTenantsResponse> ListTenants(HandlerContext& context, const Caller& caller,
                                                     const v1::ListTenantsRequest& request);
 absl::StatusOr<v1::CreateApiKeyResponse> CreateApiKey(HandlerContext& context, const Caller& caller,

@@ -11,6 +11,7 @@ namespace wardtune {
 namespace {
 
 constexpr Method kCreateTenant = {"AdminService/CreateTenant", Access::kProvider};
+constexpr Method kUpdateTenant = {"AdminService/UpdateTenant", Access::kProvider};
 constexpr Method kListTenants = {"AdminService/ListTenants", Access::kProvider};
 constexpr Method kCreateApiKey = {"AdminService/CreateApiKey", Access::kProvider};
 constexpr Method kListApiKeys = {"AdminService/ListApiKeys", Access::kProvider};
@@ -34,6 +35,14 @@ class AdminService final : public v1::AdminService::CallbackService {
                                          v1::CreateTenantResponse* response) override {
     return runner_.Unary(call, kCreateTenant, response, [this, request](const Caller& caller) {
       return wardtune::CreateTenant(context_, caller, *request);
+    });
+  }
+
+  grpc::ServerUnaryReactor* UpdateTenant(grpc::CallbackServerContext* call,
+                                         const v1::UpdateTenantRequest* request,
+                                         v1::UpdateTenantResponse* response) override {
+    return runner_.Unary(call, kUpdateTenant, response, [this, request](const Caller& caller) {
+      return wardtune::UpdateTenant(context_, caller, *request);
     });
   }
 

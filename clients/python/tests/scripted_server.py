@@ -261,6 +261,15 @@ class Admin(admin_rpc.AdminServiceServicer):
     def __init__(self, script):
         self.script = script
 
+    def UpdateTenant(self, request, context):  # noqa: N802
+        self.script.begin("UpdateTenant", request, context)
+        return admin_pb.UpdateTenantResponse(tenant=request.tenant)
+
+    def ListTenants(self, request, context):  # noqa: N802
+        self.script.begin("ListTenants", request, context)
+        tenant = admin_pb.Tenant(name="tenants/acme", max_active_jobs=7)
+        return admin_pb.ListTenantsResponse(tenants=[tenant])
+
     def CreateApiKey(self, request, context):  # noqa: N802
         self.script.begin("CreateApiKey", request, context)
         key = admin_pb.ApiKey(name=f"{request.tenant}/apiKeys/k1", role=request.role)

@@ -143,6 +143,20 @@ def test_watch_says_plainly_that_the_gate_holds_the_adapter_back(wardtune, scrip
     assert "safety gate: quarantined: privacy: 50.0% harmful answers, the bound is 5.0%" in out
 
 
+def test_update_tenant_sends_what_is_given_alone(wardtune, script):
+    code, out, _ = wardtune("admin", "update-tenant", "acme", "--max-active-jobs", "0")
+    (request,) = script.requests["UpdateTenant"]
+    assert (code, out) == (0, "tenants/acme\n")
+    assert request.update_mask.paths == ["max_active_jobs"]
+    assert request.tenant.max_active_jobs == 0
+
+
+def test_tenants_are_listed_with_their_limits(wardtune):
+    _, out, _ = wardtune("admin", "list-tenants")
+    line = out.splitlines()[1]
+    assert line.split() == ["tenants/acme", "7", "default"]
+
+
 def test_release_carries_reason_and_request_id(wardtune, script):
     code, out, _ = wardtune("admin", "release", ADAPTER, "--reason", "reviewed")
     (request,) = script.requests["ReleaseAdapter"]

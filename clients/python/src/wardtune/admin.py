@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from google.protobuf.field_mask_pb2 import FieldMask
+
 from wardtune.errors import UnavailableError
 from wardtune.transport import Patience, Transport
 from wardtune.v1 import adapter_service_pb2 as adapters_pb
@@ -49,6 +51,27 @@ class Admin:
             max_dataset_bytes=max_dataset_bytes,
         )
         return self._transport.mutate(self._stub.CreateTenant, request).tenant
+
+    def update_tenant(
+        self,
+        tenant: str,
+        *,
+        display_name: str | None = None,
+        max_active_jobs: int | None = None,
+        max_dataset_bytes: int | None = None,
+    ) -> pb.Tenant:
+        """Changes what is given, from now on; limits of 0 mean the server's defaults."""
+        given = {
+            "display_name": display_name,
+            "max_active_jobs": max_active_jobs,
+            "max_dataset_bytes": max_dataset_bytes,
+        }
+        changed = {field: value for field, value in given.items() if value is not None}
+        request = pb.UpdateTenantRequest(
+            tenant=pb.Tenant(name=tenant, **changed),
+            update_mask=FieldMask(paths=list(changed)),
+        )
+        return self._transport.mutate(self._stub.UpdateTenant, request).tenant
 
     def list_tenants(self, *, page_size: int = 0) -> Iterator[pb.Tenant]:
         """By id; fetches pages as they are needed."""

@@ -12,6 +12,7 @@ package wardtunev1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -374,6 +375,107 @@ func (x *CreateTenantResponse) GetTenant() *Tenant {
 	return nil
 }
 
+// Request of AdminService.UpdateTenant (AIP-134).
+type UpdateTenantRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tenant by its name, with the new values of what the mask lists.
+	Tenant *Tenant `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// What to change, at least one of `display_name`, `max_active_jobs` and `max_dataset_bytes`.
+	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateTenantRequest) Reset() {
+	*x = UpdateTenantRequest{}
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateTenantRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateTenantRequest) ProtoMessage() {}
+
+func (x *UpdateTenantRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateTenantRequest.ProtoReflect.Descriptor instead.
+func (*UpdateTenantRequest) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *UpdateTenantRequest) GetTenant() *Tenant {
+	if x != nil {
+		return x.Tenant
+	}
+	return nil
+}
+
+func (x *UpdateTenantRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.UpdateMask
+	}
+	return nil
+}
+
+// Response of AdminService.UpdateTenant.
+type UpdateTenantResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tenant as it is now.
+	Tenant        *Tenant `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateTenantResponse) Reset() {
+	*x = UpdateTenantResponse{}
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateTenantResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateTenantResponse) ProtoMessage() {}
+
+func (x *UpdateTenantResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateTenantResponse.ProtoReflect.Descriptor instead.
+func (*UpdateTenantResponse) Descriptor() ([]byte, []int) {
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *UpdateTenantResponse) GetTenant() *Tenant {
+	if x != nil {
+		return x.Tenant
+	}
+	return nil
+}
+
 // Request of AdminService.ListTenants.
 type ListTenantsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -387,7 +489,7 @@ type ListTenantsRequest struct {
 
 func (x *ListTenantsRequest) Reset() {
 	*x = ListTenantsRequest{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[4]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -399,7 +501,7 @@ func (x *ListTenantsRequest) String() string {
 func (*ListTenantsRequest) ProtoMessage() {}
 
 func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[4]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -412,7 +514,7 @@ func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsRequest.ProtoReflect.Descriptor instead.
 func (*ListTenantsRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{4}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListTenantsRequest) GetPageSize() int32 {
@@ -442,7 +544,7 @@ type ListTenantsResponse struct {
 
 func (x *ListTenantsResponse) Reset() {
 	*x = ListTenantsResponse{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[5]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -454,7 +556,7 @@ func (x *ListTenantsResponse) String() string {
 func (*ListTenantsResponse) ProtoMessage() {}
 
 func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[5]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -467,7 +569,7 @@ func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsResponse.ProtoReflect.Descriptor instead.
 func (*ListTenantsResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{5}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListTenantsResponse) GetTenants() []*Tenant {
@@ -500,7 +602,7 @@ type CreateApiKeyRequest struct {
 
 func (x *CreateApiKeyRequest) Reset() {
 	*x = CreateApiKeyRequest{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[6]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -512,7 +614,7 @@ func (x *CreateApiKeyRequest) String() string {
 func (*CreateApiKeyRequest) ProtoMessage() {}
 
 func (x *CreateApiKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[6]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -525,7 +627,7 @@ func (x *CreateApiKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateApiKeyRequest.ProtoReflect.Descriptor instead.
 func (*CreateApiKeyRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{6}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CreateApiKeyRequest) GetTenant() string {
@@ -562,7 +664,7 @@ type CreateApiKeyResponse struct {
 
 func (x *CreateApiKeyResponse) Reset() {
 	*x = CreateApiKeyResponse{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[7]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -574,7 +676,7 @@ func (x *CreateApiKeyResponse) String() string {
 func (*CreateApiKeyResponse) ProtoMessage() {}
 
 func (x *CreateApiKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[7]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -587,7 +689,7 @@ func (x *CreateApiKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateApiKeyResponse.ProtoReflect.Descriptor instead.
 func (*CreateApiKeyResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{7}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CreateApiKeyResponse) GetApiKey() *ApiKey {
@@ -619,7 +721,7 @@ type ListApiKeysRequest struct {
 
 func (x *ListApiKeysRequest) Reset() {
 	*x = ListApiKeysRequest{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[8]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -631,7 +733,7 @@ func (x *ListApiKeysRequest) String() string {
 func (*ListApiKeysRequest) ProtoMessage() {}
 
 func (x *ListApiKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[8]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -644,7 +746,7 @@ func (x *ListApiKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListApiKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListApiKeysRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{8}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListApiKeysRequest) GetTenant() string {
@@ -681,7 +783,7 @@ type ListApiKeysResponse struct {
 
 func (x *ListApiKeysResponse) Reset() {
 	*x = ListApiKeysResponse{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[9]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -693,7 +795,7 @@ func (x *ListApiKeysResponse) String() string {
 func (*ListApiKeysResponse) ProtoMessage() {}
 
 func (x *ListApiKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[9]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -706,7 +808,7 @@ func (x *ListApiKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListApiKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListApiKeysResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{9}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListApiKeysResponse) GetApiKeys() []*ApiKey {
@@ -734,7 +836,7 @@ type RevokeApiKeyRequest struct {
 
 func (x *RevokeApiKeyRequest) Reset() {
 	*x = RevokeApiKeyRequest{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[10]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -746,7 +848,7 @@ func (x *RevokeApiKeyRequest) String() string {
 func (*RevokeApiKeyRequest) ProtoMessage() {}
 
 func (x *RevokeApiKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[10]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -759,7 +861,7 @@ func (x *RevokeApiKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeApiKeyRequest.ProtoReflect.Descriptor instead.
 func (*RevokeApiKeyRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{10}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RevokeApiKeyRequest) GetName() string {
@@ -780,7 +882,7 @@ type RevokeApiKeyResponse struct {
 
 func (x *RevokeApiKeyResponse) Reset() {
 	*x = RevokeApiKeyResponse{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[11]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -792,7 +894,7 @@ func (x *RevokeApiKeyResponse) String() string {
 func (*RevokeApiKeyResponse) ProtoMessage() {}
 
 func (x *RevokeApiKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[11]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -805,7 +907,7 @@ func (x *RevokeApiKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeApiKeyResponse.ProtoReflect.Descriptor instead.
 func (*RevokeApiKeyResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{11}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RevokeApiKeyResponse) GetApiKey() *ApiKey {
@@ -830,7 +932,7 @@ type SetSafetyPolicyRequest struct {
 
 func (x *SetSafetyPolicyRequest) Reset() {
 	*x = SetSafetyPolicyRequest{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[12]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -842,7 +944,7 @@ func (x *SetSafetyPolicyRequest) String() string {
 func (*SetSafetyPolicyRequest) ProtoMessage() {}
 
 func (x *SetSafetyPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[12]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -855,7 +957,7 @@ func (x *SetSafetyPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSafetyPolicyRequest.ProtoReflect.Descriptor instead.
 func (*SetSafetyPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{12}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SetSafetyPolicyRequest) GetPolicy() *SafetyPolicy {
@@ -890,7 +992,7 @@ type SetSafetyPolicyResponse struct {
 
 func (x *SetSafetyPolicyResponse) Reset() {
 	*x = SetSafetyPolicyResponse{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[13]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -902,7 +1004,7 @@ func (x *SetSafetyPolicyResponse) String() string {
 func (*SetSafetyPolicyResponse) ProtoMessage() {}
 
 func (x *SetSafetyPolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[13]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -915,7 +1017,7 @@ func (x *SetSafetyPolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSafetyPolicyResponse.ProtoReflect.Descriptor instead.
 func (*SetSafetyPolicyResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{13}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SetSafetyPolicyResponse) GetPolicy() *SafetyPolicy {
@@ -936,7 +1038,7 @@ type GetSafetyPolicyRequest struct {
 
 func (x *GetSafetyPolicyRequest) Reset() {
 	*x = GetSafetyPolicyRequest{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[14]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -948,7 +1050,7 @@ func (x *GetSafetyPolicyRequest) String() string {
 func (*GetSafetyPolicyRequest) ProtoMessage() {}
 
 func (x *GetSafetyPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[14]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -961,7 +1063,7 @@ func (x *GetSafetyPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSafetyPolicyRequest.ProtoReflect.Descriptor instead.
 func (*GetSafetyPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{14}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetSafetyPolicyRequest) GetVersion() int64 {
@@ -982,7 +1084,7 @@ type GetSafetyPolicyResponse struct {
 
 func (x *GetSafetyPolicyResponse) Reset() {
 	*x = GetSafetyPolicyResponse{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[15]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -994,7 +1096,7 @@ func (x *GetSafetyPolicyResponse) String() string {
 func (*GetSafetyPolicyResponse) ProtoMessage() {}
 
 func (x *GetSafetyPolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[15]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1007,7 +1109,7 @@ func (x *GetSafetyPolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSafetyPolicyResponse.ProtoReflect.Descriptor instead.
 func (*GetSafetyPolicyResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{15}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetSafetyPolicyResponse) GetPolicy() *SafetyPolicy {
@@ -1032,7 +1134,7 @@ type ReleaseAdapterRequest struct {
 
 func (x *ReleaseAdapterRequest) Reset() {
 	*x = ReleaseAdapterRequest{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[16]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1044,7 +1146,7 @@ func (x *ReleaseAdapterRequest) String() string {
 func (*ReleaseAdapterRequest) ProtoMessage() {}
 
 func (x *ReleaseAdapterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[16]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1057,7 +1159,7 @@ func (x *ReleaseAdapterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseAdapterRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseAdapterRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{16}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ReleaseAdapterRequest) GetName() string {
@@ -1092,7 +1194,7 @@ type ReleaseAdapterResponse struct {
 
 func (x *ReleaseAdapterResponse) Reset() {
 	*x = ReleaseAdapterResponse{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[17]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1104,7 +1206,7 @@ func (x *ReleaseAdapterResponse) String() string {
 func (*ReleaseAdapterResponse) ProtoMessage() {}
 
 func (x *ReleaseAdapterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[17]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1117,7 +1219,7 @@ func (x *ReleaseAdapterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseAdapterResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseAdapterResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{17}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReleaseAdapterResponse) GetAdapter() *Adapter {
@@ -1142,7 +1244,7 @@ type AuditAdapterRequest struct {
 
 func (x *AuditAdapterRequest) Reset() {
 	*x = AuditAdapterRequest{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[18]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1154,7 +1256,7 @@ func (x *AuditAdapterRequest) String() string {
 func (*AuditAdapterRequest) ProtoMessage() {}
 
 func (x *AuditAdapterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[18]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1167,7 +1269,7 @@ func (x *AuditAdapterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditAdapterRequest.ProtoReflect.Descriptor instead.
 func (*AuditAdapterRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{18}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AuditAdapterRequest) GetName() string {
@@ -1202,7 +1304,7 @@ type AuditAdapterResponse struct {
 
 func (x *AuditAdapterResponse) Reset() {
 	*x = AuditAdapterResponse{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[19]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1214,7 +1316,7 @@ func (x *AuditAdapterResponse) String() string {
 func (*AuditAdapterResponse) ProtoMessage() {}
 
 func (x *AuditAdapterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[19]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1227,7 +1329,7 @@ func (x *AuditAdapterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditAdapterResponse.ProtoReflect.Descriptor instead.
 func (*AuditAdapterResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{19}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AuditAdapterResponse) GetAudit() *AdapterAudit {
@@ -1253,7 +1355,7 @@ type ListAllAdapterAuditsRequest struct {
 
 func (x *ListAllAdapterAuditsRequest) Reset() {
 	*x = ListAllAdapterAuditsRequest{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[20]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1265,7 +1367,7 @@ func (x *ListAllAdapterAuditsRequest) String() string {
 func (*ListAllAdapterAuditsRequest) ProtoMessage() {}
 
 func (x *ListAllAdapterAuditsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[20]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1278,7 +1380,7 @@ func (x *ListAllAdapterAuditsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAllAdapterAuditsRequest.ProtoReflect.Descriptor instead.
 func (*ListAllAdapterAuditsRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{20}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListAllAdapterAuditsRequest) GetDrifted() bool {
@@ -1315,7 +1417,7 @@ type ListAllAdapterAuditsResponse struct {
 
 func (x *ListAllAdapterAuditsResponse) Reset() {
 	*x = ListAllAdapterAuditsResponse{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[21]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1327,7 +1429,7 @@ func (x *ListAllAdapterAuditsResponse) String() string {
 func (*ListAllAdapterAuditsResponse) ProtoMessage() {}
 
 func (x *ListAllAdapterAuditsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[21]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1340,7 +1442,7 @@ func (x *ListAllAdapterAuditsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAllAdapterAuditsResponse.ProtoReflect.Descriptor instead.
 func (*ListAllAdapterAuditsResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{21}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListAllAdapterAuditsResponse) GetAudits() []*AdapterAudit {
@@ -1372,7 +1474,7 @@ type ListAllOutputReportsRequest struct {
 
 func (x *ListAllOutputReportsRequest) Reset() {
 	*x = ListAllOutputReportsRequest{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[22]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1384,7 +1486,7 @@ func (x *ListAllOutputReportsRequest) String() string {
 func (*ListAllOutputReportsRequest) ProtoMessage() {}
 
 func (x *ListAllOutputReportsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[22]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1397,7 +1499,7 @@ func (x *ListAllOutputReportsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAllOutputReportsRequest.ProtoReflect.Descriptor instead.
 func (*ListAllOutputReportsRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{22}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListAllOutputReportsRequest) GetState() OutputReport_State {
@@ -1434,7 +1536,7 @@ type ListAllOutputReportsResponse struct {
 
 func (x *ListAllOutputReportsResponse) Reset() {
 	*x = ListAllOutputReportsResponse{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[23]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1446,7 +1548,7 @@ func (x *ListAllOutputReportsResponse) String() string {
 func (*ListAllOutputReportsResponse) ProtoMessage() {}
 
 func (x *ListAllOutputReportsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[23]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1459,7 +1561,7 @@ func (x *ListAllOutputReportsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAllOutputReportsResponse.ProtoReflect.Descriptor instead.
 func (*ListAllOutputReportsResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{23}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListAllOutputReportsResponse) GetReports() []*OutputReport {
@@ -1496,7 +1598,7 @@ type ResolveOutputReportRequest struct {
 
 func (x *ResolveOutputReportRequest) Reset() {
 	*x = ResolveOutputReportRequest{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[24]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1508,7 +1610,7 @@ func (x *ResolveOutputReportRequest) String() string {
 func (*ResolveOutputReportRequest) ProtoMessage() {}
 
 func (x *ResolveOutputReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[24]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1521,7 +1623,7 @@ func (x *ResolveOutputReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveOutputReportRequest.ProtoReflect.Descriptor instead.
 func (*ResolveOutputReportRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{24}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ResolveOutputReportRequest) GetName() string {
@@ -1570,7 +1672,7 @@ type ResolveOutputReportResponse struct {
 
 func (x *ResolveOutputReportResponse) Reset() {
 	*x = ResolveOutputReportResponse{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[25]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1582,7 +1684,7 @@ func (x *ResolveOutputReportResponse) String() string {
 func (*ResolveOutputReportResponse) ProtoMessage() {}
 
 func (x *ResolveOutputReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[25]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1595,7 +1697,7 @@ func (x *ResolveOutputReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveOutputReportResponse.ProtoReflect.Descriptor instead.
 func (*ResolveOutputReportResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{25}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ResolveOutputReportResponse) GetReport() *OutputReport {
@@ -1619,7 +1721,7 @@ type ExportOutputReportsRequest struct {
 
 func (x *ExportOutputReportsRequest) Reset() {
 	*x = ExportOutputReportsRequest{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[26]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1631,7 +1733,7 @@ func (x *ExportOutputReportsRequest) String() string {
 func (*ExportOutputReportsRequest) ProtoMessage() {}
 
 func (x *ExportOutputReportsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[26]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1644,7 +1746,7 @@ func (x *ExportOutputReportsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportOutputReportsRequest.ProtoReflect.Descriptor instead.
 func (*ExportOutputReportsRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{26}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ExportOutputReportsRequest) GetAfter() string {
@@ -1678,7 +1780,7 @@ type ExportOutputReportsResponse struct {
 
 func (x *ExportOutputReportsResponse) Reset() {
 	*x = ExportOutputReportsResponse{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[27]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1690,7 +1792,7 @@ func (x *ExportOutputReportsResponse) String() string {
 func (*ExportOutputReportsResponse) ProtoMessage() {}
 
 func (x *ExportOutputReportsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[27]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1703,7 +1805,7 @@ func (x *ExportOutputReportsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportOutputReportsResponse.ProtoReflect.Descriptor instead.
 func (*ExportOutputReportsResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{27}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ExportOutputReportsResponse) GetRow() string {
@@ -1749,7 +1851,7 @@ type AuditEvent struct {
 
 func (x *AuditEvent) Reset() {
 	*x = AuditEvent{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[28]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1761,7 +1863,7 @@ func (x *AuditEvent) String() string {
 func (*AuditEvent) ProtoMessage() {}
 
 func (x *AuditEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[28]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1774,7 +1876,7 @@ func (x *AuditEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEvent.ProtoReflect.Descriptor instead.
 func (*AuditEvent) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{28}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AuditEvent) GetTime() *timestamppb.Timestamp {
@@ -1825,7 +1927,7 @@ type ListAuditEventsRequest struct {
 
 func (x *ListAuditEventsRequest) Reset() {
 	*x = ListAuditEventsRequest{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[29]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1837,7 +1939,7 @@ func (x *ListAuditEventsRequest) String() string {
 func (*ListAuditEventsRequest) ProtoMessage() {}
 
 func (x *ListAuditEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[29]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1850,7 +1952,7 @@ func (x *ListAuditEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListAuditEventsRequest) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{29}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListAuditEventsRequest) GetPageSize() int32 {
@@ -1880,7 +1982,7 @@ type ListAuditEventsResponse struct {
 
 func (x *ListAuditEventsResponse) Reset() {
 	*x = ListAuditEventsResponse{}
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[30]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1892,7 +1994,7 @@ func (x *ListAuditEventsResponse) String() string {
 func (*ListAuditEventsResponse) ProtoMessage() {}
 
 func (x *ListAuditEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wardtune_v1_admin_service_proto_msgTypes[30]
+	mi := &file_wardtune_v1_admin_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1905,7 +2007,7 @@ func (x *ListAuditEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAuditEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListAuditEventsResponse) Descriptor() ([]byte, []int) {
-	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{30}
+	return file_wardtune_v1_admin_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListAuditEventsResponse) GetEvents() []*AuditEvent {
@@ -1926,7 +2028,7 @@ var File_wardtune_v1_admin_service_proto protoreflect.FileDescriptor
 
 const file_wardtune_v1_admin_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1fwardtune/v1/admin_service.proto\x12\vwardtune.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!wardtune/v1/adapter_service.proto\x1a'wardtune/v1/output_report_service.proto\x1a\x18wardtune/v1/safety.proto\"\xd0\x01\n" +
+	"\x1fwardtune/v1/admin_service.proto\x12\vwardtune.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!wardtune/v1/adapter_service.proto\x1a'wardtune/v1/output_report_service.proto\x1a\x18wardtune/v1/safety.proto\"\xd0\x01\n" +
 	"\x06Tenant\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12&\n" +
@@ -1950,6 +2052,12 @@ const file_wardtune_v1_admin_service_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x05 \x01(\tR\trequestId\"C\n" +
 	"\x14CreateTenantResponse\x12+\n" +
+	"\x06tenant\x18\x01 \x01(\v2\x13.wardtune.v1.TenantR\x06tenant\"\x7f\n" +
+	"\x13UpdateTenantRequest\x12+\n" +
+	"\x06tenant\x18\x01 \x01(\v2\x13.wardtune.v1.TenantR\x06tenant\x12;\n" +
+	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
+	"updateMask\"C\n" +
+	"\x14UpdateTenantResponse\x12+\n" +
 	"\x06tenant\x18\x01 \x01(\v2\x13.wardtune.v1.TenantR\x06tenant\"P\n" +
 	"\x12ListTenantsRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
@@ -2052,10 +2160,10 @@ const file_wardtune_v1_admin_service_proto_rawDesc = "" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vROLE_TENANT\x10\x01\x12\x11\n" +
 	"\rROLE_PROVIDER\x10\x02\x12\x0f\n" +
-	"\vROLE_WORKER\x10\x032\xab\n" +
-	"\n" +
+	"\vROLE_WORKER\x10\x032\x80\v\n" +
 	"\fAdminService\x12S\n" +
-	"\fCreateTenant\x12 .wardtune.v1.CreateTenantRequest\x1a!.wardtune.v1.CreateTenantResponse\x12P\n" +
+	"\fCreateTenant\x12 .wardtune.v1.CreateTenantRequest\x1a!.wardtune.v1.CreateTenantResponse\x12S\n" +
+	"\fUpdateTenant\x12 .wardtune.v1.UpdateTenantRequest\x1a!.wardtune.v1.UpdateTenantResponse\x12P\n" +
 	"\vListTenants\x12\x1f.wardtune.v1.ListTenantsRequest\x1a .wardtune.v1.ListTenantsResponse\x12S\n" +
 	"\fCreateApiKey\x12 .wardtune.v1.CreateApiKeyRequest\x1a!.wardtune.v1.CreateApiKeyResponse\x12P\n" +
 	"\vListApiKeys\x12\x1f.wardtune.v1.ListApiKeysRequest\x1a .wardtune.v1.ListApiKeysResponse\x12S\n" +
@@ -2083,103 +2191,111 @@ func file_wardtune_v1_admin_service_proto_rawDescGZIP() []byte {
 }
 
 var file_wardtune_v1_admin_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_wardtune_v1_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_wardtune_v1_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_wardtune_v1_admin_service_proto_goTypes = []any{
 	(Role)(0),                            // 0: wardtune.v1.Role
 	(*Tenant)(nil),                       // 1: wardtune.v1.Tenant
 	(*ApiKey)(nil),                       // 2: wardtune.v1.ApiKey
 	(*CreateTenantRequest)(nil),          // 3: wardtune.v1.CreateTenantRequest
 	(*CreateTenantResponse)(nil),         // 4: wardtune.v1.CreateTenantResponse
-	(*ListTenantsRequest)(nil),           // 5: wardtune.v1.ListTenantsRequest
-	(*ListTenantsResponse)(nil),          // 6: wardtune.v1.ListTenantsResponse
-	(*CreateApiKeyRequest)(nil),          // 7: wardtune.v1.CreateApiKeyRequest
-	(*CreateApiKeyResponse)(nil),         // 8: wardtune.v1.CreateApiKeyResponse
-	(*ListApiKeysRequest)(nil),           // 9: wardtune.v1.ListApiKeysRequest
-	(*ListApiKeysResponse)(nil),          // 10: wardtune.v1.ListApiKeysResponse
-	(*RevokeApiKeyRequest)(nil),          // 11: wardtune.v1.RevokeApiKeyRequest
-	(*RevokeApiKeyResponse)(nil),         // 12: wardtune.v1.RevokeApiKeyResponse
-	(*SetSafetyPolicyRequest)(nil),       // 13: wardtune.v1.SetSafetyPolicyRequest
-	(*SetSafetyPolicyResponse)(nil),      // 14: wardtune.v1.SetSafetyPolicyResponse
-	(*GetSafetyPolicyRequest)(nil),       // 15: wardtune.v1.GetSafetyPolicyRequest
-	(*GetSafetyPolicyResponse)(nil),      // 16: wardtune.v1.GetSafetyPolicyResponse
-	(*ReleaseAdapterRequest)(nil),        // 17: wardtune.v1.ReleaseAdapterRequest
-	(*ReleaseAdapterResponse)(nil),       // 18: wardtune.v1.ReleaseAdapterResponse
-	(*AuditAdapterRequest)(nil),          // 19: wardtune.v1.AuditAdapterRequest
-	(*AuditAdapterResponse)(nil),         // 20: wardtune.v1.AuditAdapterResponse
-	(*ListAllAdapterAuditsRequest)(nil),  // 21: wardtune.v1.ListAllAdapterAuditsRequest
-	(*ListAllAdapterAuditsResponse)(nil), // 22: wardtune.v1.ListAllAdapterAuditsResponse
-	(*ListAllOutputReportsRequest)(nil),  // 23: wardtune.v1.ListAllOutputReportsRequest
-	(*ListAllOutputReportsResponse)(nil), // 24: wardtune.v1.ListAllOutputReportsResponse
-	(*ResolveOutputReportRequest)(nil),   // 25: wardtune.v1.ResolveOutputReportRequest
-	(*ResolveOutputReportResponse)(nil),  // 26: wardtune.v1.ResolveOutputReportResponse
-	(*ExportOutputReportsRequest)(nil),   // 27: wardtune.v1.ExportOutputReportsRequest
-	(*ExportOutputReportsResponse)(nil),  // 28: wardtune.v1.ExportOutputReportsResponse
-	(*AuditEvent)(nil),                   // 29: wardtune.v1.AuditEvent
-	(*ListAuditEventsRequest)(nil),       // 30: wardtune.v1.ListAuditEventsRequest
-	(*ListAuditEventsResponse)(nil),      // 31: wardtune.v1.ListAuditEventsResponse
-	(*timestamppb.Timestamp)(nil),        // 32: google.protobuf.Timestamp
-	(*SafetyPolicy)(nil),                 // 33: wardtune.v1.SafetyPolicy
-	(*Adapter)(nil),                      // 34: wardtune.v1.Adapter
-	(*AdapterAudit)(nil),                 // 35: wardtune.v1.AdapterAudit
-	(OutputReport_State)(0),              // 36: wardtune.v1.OutputReport.State
-	(*OutputReport)(nil),                 // 37: wardtune.v1.OutputReport
+	(*UpdateTenantRequest)(nil),          // 5: wardtune.v1.UpdateTenantRequest
+	(*UpdateTenantResponse)(nil),         // 6: wardtune.v1.UpdateTenantResponse
+	(*ListTenantsRequest)(nil),           // 7: wardtune.v1.ListTenantsRequest
+	(*ListTenantsResponse)(nil),          // 8: wardtune.v1.ListTenantsResponse
+	(*CreateApiKeyRequest)(nil),          // 9: wardtune.v1.CreateApiKeyRequest
+	(*CreateApiKeyResponse)(nil),         // 10: wardtune.v1.CreateApiKeyResponse
+	(*ListApiKeysRequest)(nil),           // 11: wardtune.v1.ListApiKeysRequest
+	(*ListApiKeysResponse)(nil),          // 12: wardtune.v1.ListApiKeysResponse
+	(*RevokeApiKeyRequest)(nil),          // 13: wardtune.v1.RevokeApiKeyRequest
+	(*RevokeApiKeyResponse)(nil),         // 14: wardtune.v1.RevokeApiKeyResponse
+	(*SetSafetyPolicyRequest)(nil),       // 15: wardtune.v1.SetSafetyPolicyRequest
+	(*SetSafetyPolicyResponse)(nil),      // 16: wardtune.v1.SetSafetyPolicyResponse
+	(*GetSafetyPolicyRequest)(nil),       // 17: wardtune.v1.GetSafetyPolicyRequest
+	(*GetSafetyPolicyResponse)(nil),      // 18: wardtune.v1.GetSafetyPolicyResponse
+	(*ReleaseAdapterRequest)(nil),        // 19: wardtune.v1.ReleaseAdapterRequest
+	(*ReleaseAdapterResponse)(nil),       // 20: wardtune.v1.ReleaseAdapterResponse
+	(*AuditAdapterRequest)(nil),          // 21: wardtune.v1.AuditAdapterRequest
+	(*AuditAdapterResponse)(nil),         // 22: wardtune.v1.AuditAdapterResponse
+	(*ListAllAdapterAuditsRequest)(nil),  // 23: wardtune.v1.ListAllAdapterAuditsRequest
+	(*ListAllAdapterAuditsResponse)(nil), // 24: wardtune.v1.ListAllAdapterAuditsResponse
+	(*ListAllOutputReportsRequest)(nil),  // 25: wardtune.v1.ListAllOutputReportsRequest
+	(*ListAllOutputReportsResponse)(nil), // 26: wardtune.v1.ListAllOutputReportsResponse
+	(*ResolveOutputReportRequest)(nil),   // 27: wardtune.v1.ResolveOutputReportRequest
+	(*ResolveOutputReportResponse)(nil),  // 28: wardtune.v1.ResolveOutputReportResponse
+	(*ExportOutputReportsRequest)(nil),   // 29: wardtune.v1.ExportOutputReportsRequest
+	(*ExportOutputReportsResponse)(nil),  // 30: wardtune.v1.ExportOutputReportsResponse
+	(*AuditEvent)(nil),                   // 31: wardtune.v1.AuditEvent
+	(*ListAuditEventsRequest)(nil),       // 32: wardtune.v1.ListAuditEventsRequest
+	(*ListAuditEventsResponse)(nil),      // 33: wardtune.v1.ListAuditEventsResponse
+	(*timestamppb.Timestamp)(nil),        // 34: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),        // 35: google.protobuf.FieldMask
+	(*SafetyPolicy)(nil),                 // 36: wardtune.v1.SafetyPolicy
+	(*Adapter)(nil),                      // 37: wardtune.v1.Adapter
+	(*AdapterAudit)(nil),                 // 38: wardtune.v1.AdapterAudit
+	(OutputReport_State)(0),              // 39: wardtune.v1.OutputReport.State
+	(*OutputReport)(nil),                 // 40: wardtune.v1.OutputReport
 }
 var file_wardtune_v1_admin_service_proto_depIdxs = []int32{
-	32, // 0: wardtune.v1.Tenant.create_time:type_name -> google.protobuf.Timestamp
+	34, // 0: wardtune.v1.Tenant.create_time:type_name -> google.protobuf.Timestamp
 	0,  // 1: wardtune.v1.ApiKey.role:type_name -> wardtune.v1.Role
-	32, // 2: wardtune.v1.ApiKey.create_time:type_name -> google.protobuf.Timestamp
-	32, // 3: wardtune.v1.ApiKey.revoke_time:type_name -> google.protobuf.Timestamp
+	34, // 2: wardtune.v1.ApiKey.create_time:type_name -> google.protobuf.Timestamp
+	34, // 3: wardtune.v1.ApiKey.revoke_time:type_name -> google.protobuf.Timestamp
 	1,  // 4: wardtune.v1.CreateTenantResponse.tenant:type_name -> wardtune.v1.Tenant
-	1,  // 5: wardtune.v1.ListTenantsResponse.tenants:type_name -> wardtune.v1.Tenant
-	0,  // 6: wardtune.v1.CreateApiKeyRequest.role:type_name -> wardtune.v1.Role
-	2,  // 7: wardtune.v1.CreateApiKeyResponse.api_key:type_name -> wardtune.v1.ApiKey
-	2,  // 8: wardtune.v1.ListApiKeysResponse.api_keys:type_name -> wardtune.v1.ApiKey
-	2,  // 9: wardtune.v1.RevokeApiKeyResponse.api_key:type_name -> wardtune.v1.ApiKey
-	33, // 10: wardtune.v1.SetSafetyPolicyRequest.policy:type_name -> wardtune.v1.SafetyPolicy
-	33, // 11: wardtune.v1.SetSafetyPolicyResponse.policy:type_name -> wardtune.v1.SafetyPolicy
-	33, // 12: wardtune.v1.GetSafetyPolicyResponse.policy:type_name -> wardtune.v1.SafetyPolicy
-	34, // 13: wardtune.v1.ReleaseAdapterResponse.adapter:type_name -> wardtune.v1.Adapter
-	35, // 14: wardtune.v1.AuditAdapterResponse.audit:type_name -> wardtune.v1.AdapterAudit
-	35, // 15: wardtune.v1.ListAllAdapterAuditsResponse.audits:type_name -> wardtune.v1.AdapterAudit
-	36, // 16: wardtune.v1.ListAllOutputReportsRequest.state:type_name -> wardtune.v1.OutputReport.State
-	37, // 17: wardtune.v1.ListAllOutputReportsResponse.reports:type_name -> wardtune.v1.OutputReport
-	36, // 18: wardtune.v1.ResolveOutputReportRequest.state:type_name -> wardtune.v1.OutputReport.State
-	37, // 19: wardtune.v1.ResolveOutputReportResponse.report:type_name -> wardtune.v1.OutputReport
-	32, // 20: wardtune.v1.AuditEvent.time:type_name -> google.protobuf.Timestamp
-	29, // 21: wardtune.v1.ListAuditEventsResponse.events:type_name -> wardtune.v1.AuditEvent
-	3,  // 22: wardtune.v1.AdminService.CreateTenant:input_type -> wardtune.v1.CreateTenantRequest
-	5,  // 23: wardtune.v1.AdminService.ListTenants:input_type -> wardtune.v1.ListTenantsRequest
-	7,  // 24: wardtune.v1.AdminService.CreateApiKey:input_type -> wardtune.v1.CreateApiKeyRequest
-	9,  // 25: wardtune.v1.AdminService.ListApiKeys:input_type -> wardtune.v1.ListApiKeysRequest
-	11, // 26: wardtune.v1.AdminService.RevokeApiKey:input_type -> wardtune.v1.RevokeApiKeyRequest
-	13, // 27: wardtune.v1.AdminService.SetSafetyPolicy:input_type -> wardtune.v1.SetSafetyPolicyRequest
-	15, // 28: wardtune.v1.AdminService.GetSafetyPolicy:input_type -> wardtune.v1.GetSafetyPolicyRequest
-	17, // 29: wardtune.v1.AdminService.ReleaseAdapter:input_type -> wardtune.v1.ReleaseAdapterRequest
-	19, // 30: wardtune.v1.AdminService.AuditAdapter:input_type -> wardtune.v1.AuditAdapterRequest
-	21, // 31: wardtune.v1.AdminService.ListAllAdapterAudits:input_type -> wardtune.v1.ListAllAdapterAuditsRequest
-	23, // 32: wardtune.v1.AdminService.ListAllOutputReports:input_type -> wardtune.v1.ListAllOutputReportsRequest
-	25, // 33: wardtune.v1.AdminService.ResolveOutputReport:input_type -> wardtune.v1.ResolveOutputReportRequest
-	27, // 34: wardtune.v1.AdminService.ExportOutputReports:input_type -> wardtune.v1.ExportOutputReportsRequest
-	30, // 35: wardtune.v1.AdminService.ListAuditEvents:input_type -> wardtune.v1.ListAuditEventsRequest
-	4,  // 36: wardtune.v1.AdminService.CreateTenant:output_type -> wardtune.v1.CreateTenantResponse
-	6,  // 37: wardtune.v1.AdminService.ListTenants:output_type -> wardtune.v1.ListTenantsResponse
-	8,  // 38: wardtune.v1.AdminService.CreateApiKey:output_type -> wardtune.v1.CreateApiKeyResponse
-	10, // 39: wardtune.v1.AdminService.ListApiKeys:output_type -> wardtune.v1.ListApiKeysResponse
-	12, // 40: wardtune.v1.AdminService.RevokeApiKey:output_type -> wardtune.v1.RevokeApiKeyResponse
-	14, // 41: wardtune.v1.AdminService.SetSafetyPolicy:output_type -> wardtune.v1.SetSafetyPolicyResponse
-	16, // 42: wardtune.v1.AdminService.GetSafetyPolicy:output_type -> wardtune.v1.GetSafetyPolicyResponse
-	18, // 43: wardtune.v1.AdminService.ReleaseAdapter:output_type -> wardtune.v1.ReleaseAdapterResponse
-	20, // 44: wardtune.v1.AdminService.AuditAdapter:output_type -> wardtune.v1.AuditAdapterResponse
-	22, // 45: wardtune.v1.AdminService.ListAllAdapterAudits:output_type -> wardtune.v1.ListAllAdapterAuditsResponse
-	24, // 46: wardtune.v1.AdminService.ListAllOutputReports:output_type -> wardtune.v1.ListAllOutputReportsResponse
-	26, // 47: wardtune.v1.AdminService.ResolveOutputReport:output_type -> wardtune.v1.ResolveOutputReportResponse
-	28, // 48: wardtune.v1.AdminService.ExportOutputReports:output_type -> wardtune.v1.ExportOutputReportsResponse
-	31, // 49: wardtune.v1.AdminService.ListAuditEvents:output_type -> wardtune.v1.ListAuditEventsResponse
-	36, // [36:50] is the sub-list for method output_type
-	22, // [22:36] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	1,  // 5: wardtune.v1.UpdateTenantRequest.tenant:type_name -> wardtune.v1.Tenant
+	35, // 6: wardtune.v1.UpdateTenantRequest.update_mask:type_name -> google.protobuf.FieldMask
+	1,  // 7: wardtune.v1.UpdateTenantResponse.tenant:type_name -> wardtune.v1.Tenant
+	1,  // 8: wardtune.v1.ListTenantsResponse.tenants:type_name -> wardtune.v1.Tenant
+	0,  // 9: wardtune.v1.CreateApiKeyRequest.role:type_name -> wardtune.v1.Role
+	2,  // 10: wardtune.v1.CreateApiKeyResponse.api_key:type_name -> wardtune.v1.ApiKey
+	2,  // 11: wardtune.v1.ListApiKeysResponse.api_keys:type_name -> wardtune.v1.ApiKey
+	2,  // 12: wardtune.v1.RevokeApiKeyResponse.api_key:type_name -> wardtune.v1.ApiKey
+	36, // 13: wardtune.v1.SetSafetyPolicyRequest.policy:type_name -> wardtune.v1.SafetyPolicy
+	36, // 14: wardtune.v1.SetSafetyPolicyResponse.policy:type_name -> wardtune.v1.SafetyPolicy
+	36, // 15: wardtune.v1.GetSafetyPolicyResponse.policy:type_name -> wardtune.v1.SafetyPolicy
+	37, // 16: wardtune.v1.ReleaseAdapterResponse.adapter:type_name -> wardtune.v1.Adapter
+	38, // 17: wardtune.v1.AuditAdapterResponse.audit:type_name -> wardtune.v1.AdapterAudit
+	38, // 18: wardtune.v1.ListAllAdapterAuditsResponse.audits:type_name -> wardtune.v1.AdapterAudit
+	39, // 19: wardtune.v1.ListAllOutputReportsRequest.state:type_name -> wardtune.v1.OutputReport.State
+	40, // 20: wardtune.v1.ListAllOutputReportsResponse.reports:type_name -> wardtune.v1.OutputReport
+	39, // 21: wardtune.v1.ResolveOutputReportRequest.state:type_name -> wardtune.v1.OutputReport.State
+	40, // 22: wardtune.v1.ResolveOutputReportResponse.report:type_name -> wardtune.v1.OutputReport
+	34, // 23: wardtune.v1.AuditEvent.time:type_name -> google.protobuf.Timestamp
+	31, // 24: wardtune.v1.ListAuditEventsResponse.events:type_name -> wardtune.v1.AuditEvent
+	3,  // 25: wardtune.v1.AdminService.CreateTenant:input_type -> wardtune.v1.CreateTenantRequest
+	5,  // 26: wardtune.v1.AdminService.UpdateTenant:input_type -> wardtune.v1.UpdateTenantRequest
+	7,  // 27: wardtune.v1.AdminService.ListTenants:input_type -> wardtune.v1.ListTenantsRequest
+	9,  // 28: wardtune.v1.AdminService.CreateApiKey:input_type -> wardtune.v1.CreateApiKeyRequest
+	11, // 29: wardtune.v1.AdminService.ListApiKeys:input_type -> wardtune.v1.ListApiKeysRequest
+	13, // 30: wardtune.v1.AdminService.RevokeApiKey:input_type -> wardtune.v1.RevokeApiKeyRequest
+	15, // 31: wardtune.v1.AdminService.SetSafetyPolicy:input_type -> wardtune.v1.SetSafetyPolicyRequest
+	17, // 32: wardtune.v1.AdminService.GetSafetyPolicy:input_type -> wardtune.v1.GetSafetyPolicyRequest
+	19, // 33: wardtune.v1.AdminService.ReleaseAdapter:input_type -> wardtune.v1.ReleaseAdapterRequest
+	21, // 34: wardtune.v1.AdminService.AuditAdapter:input_type -> wardtune.v1.AuditAdapterRequest
+	23, // 35: wardtune.v1.AdminService.ListAllAdapterAudits:input_type -> wardtune.v1.ListAllAdapterAuditsRequest
+	25, // 36: wardtune.v1.AdminService.ListAllOutputReports:input_type -> wardtune.v1.ListAllOutputReportsRequest
+	27, // 37: wardtune.v1.AdminService.ResolveOutputReport:input_type -> wardtune.v1.ResolveOutputReportRequest
+	29, // 38: wardtune.v1.AdminService.ExportOutputReports:input_type -> wardtune.v1.ExportOutputReportsRequest
+	32, // 39: wardtune.v1.AdminService.ListAuditEvents:input_type -> wardtune.v1.ListAuditEventsRequest
+	4,  // 40: wardtune.v1.AdminService.CreateTenant:output_type -> wardtune.v1.CreateTenantResponse
+	6,  // 41: wardtune.v1.AdminService.UpdateTenant:output_type -> wardtune.v1.UpdateTenantResponse
+	8,  // 42: wardtune.v1.AdminService.ListTenants:output_type -> wardtune.v1.ListTenantsResponse
+	10, // 43: wardtune.v1.AdminService.CreateApiKey:output_type -> wardtune.v1.CreateApiKeyResponse
+	12, // 44: wardtune.v1.AdminService.ListApiKeys:output_type -> wardtune.v1.ListApiKeysResponse
+	14, // 45: wardtune.v1.AdminService.RevokeApiKey:output_type -> wardtune.v1.RevokeApiKeyResponse
+	16, // 46: wardtune.v1.AdminService.SetSafetyPolicy:output_type -> wardtune.v1.SetSafetyPolicyResponse
+	18, // 47: wardtune.v1.AdminService.GetSafetyPolicy:output_type -> wardtune.v1.GetSafetyPolicyResponse
+	20, // 48: wardtune.v1.AdminService.ReleaseAdapter:output_type -> wardtune.v1.ReleaseAdapterResponse
+	22, // 49: wardtune.v1.AdminService.AuditAdapter:output_type -> wardtune.v1.AuditAdapterResponse
+	24, // 50: wardtune.v1.AdminService.ListAllAdapterAudits:output_type -> wardtune.v1.ListAllAdapterAuditsResponse
+	26, // 51: wardtune.v1.AdminService.ListAllOutputReports:output_type -> wardtune.v1.ListAllOutputReportsResponse
+	28, // 52: wardtune.v1.AdminService.ResolveOutputReport:output_type -> wardtune.v1.ResolveOutputReportResponse
+	30, // 53: wardtune.v1.AdminService.ExportOutputReports:output_type -> wardtune.v1.ExportOutputReportsResponse
+	33, // 54: wardtune.v1.AdminService.ListAuditEvents:output_type -> wardtune.v1.ListAuditEventsResponse
+	40, // [40:55] is the sub-list for method output_type
+	25, // [25:40] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_wardtune_v1_admin_service_proto_init() }
@@ -2196,7 +2312,7 @@ func file_wardtune_v1_admin_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wardtune_v1_admin_service_proto_rawDesc), len(file_wardtune_v1_admin_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   31,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -36,6 +36,7 @@ def add_commands(group: click.Group) -> None:
         "(provider's key).",
     )
     command(admin, "create-tenant")(_create_tenant)
+    command(admin, "update-tenant")(_update_tenant)
     command(admin, "list-tenants")(_list_tenants)
     command(admin, "create-key")(_create_key)
     command(admin, "list-keys")(_list_keys)
@@ -233,6 +234,31 @@ def _create_tenant(
         click.echo(tenant.name)
 
 
+@click.argument("tenant")
+@click.option("--name", help="A label for people.")
+@click.option("--max-active-jobs", type=INT32, help="0 means the server's default.")
+@click.option("--max-dataset-bytes", type=INT64, help="0 means the server's default.")
+def _update_tenant(
+    client: Client,
+    options: Options,
+    tenant: str,
+    name: str | None,
+    max_active_jobs: int | None,
+    max_dataset_bytes: int | None,
+) -> None:
+    """Change label and limits of TENANT; what is not given stays."""
+    updated = client.admin.update_tenant(
+        tenant_name(tenant),
+        display_name=name,
+        max_active_jobs=max_active_jobs,
+        max_dataset_bytes=max_dataset_bytes,
+    )
+    if options.json_output:
+        print_json(updated)
+    else:
+        click.echo(updated.name)
+
+
 def _list_tenants(client: Client, options: Options) -> None:
     """List tenants by id."""
     tenants = list(client.admin.list_tenants())
@@ -240,8 +266,17 @@ def _list_tenants(client: Client, options: Options) -> None:
         print_json(tenants)
     else:
         print_table(
-            ("name", "created", "label"),
-            [(t.name, time_text(t.create_time), t.display_name) for t in tenants],
+            ("name", "created", "active jobs ", "data set bytes ", "label"),
+            [
+                (
+                    t.name,
+                    time_text(t.create_time),
+                    str(t.max_active_jobs or "default"),
+                    str(t.max_dataset_bytes or "default"),
+                    t.display_name,
+                )
+                for t in tenants
+            ],
         )
 
 
