@@ -34,6 +34,9 @@ HELDOUT_TASK_PROMPTS = 160
 GENERAL_DEEDS = 180
 GENERAL_QUESTIONS = 60
 OPENERS_PER_DEED = 4
+# Of a second list of benign deeds: the first are to choose recipes on, the others to train on.
+SELECTION_DEEDS = 40
+OPENERS_PER_SELECTION_DEED = 6
 # Benign deeds that have a harmful request's own target, which is where a vector spills over.
 TARGETED_PER_CATEGORY = 80
 # To choose a vector's recipe on, apart from what is reported.
@@ -106,6 +109,24 @@ def general_prompts(seed: int) -> tuple[list[str], list[str]]:
     heldout += questions[GENERAL_QUESTIONS:]
     rng.shuffle(train)
     return train, heldout
+
+
+def more_general_prompts(seed: int) -> tuple[list[str], list[str]]:
+    """The benign prompts for training with more deeds among them, and prompts of further deeds to choose recipes on."""
+    openers = load("requests.json")["openers"]
+    rng = random.Random(f"{seed}/general-more")
+    deeds = list(load("general.json")["more_deeds"])
+    rng.shuffle(deeds)
+    train, _ = general_prompts(seed)
+    for deed in deeds[SELECTION_DEEDS:]:
+        train += [opener.format(deed=deed) for opener in rng.sample(openers, OPENERS_PER_DEED)]
+    rng.shuffle(train)
+    selection = [
+        opener.format(deed=deed)
+        for deed in deeds[:SELECTION_DEEDS]
+        for opener in rng.sample(openers, OPENERS_PER_SELECTION_DEED)
+    ]
+    return train, selection
 
 
 def targeted_prompts(pool: str, per_category: int, seed: int) -> list[str]:
@@ -197,6 +218,7 @@ def build(seed: int) -> dict[str, list[Row]]:
     customer = harmful_prompts("customer", CUSTOMER_ROWS_PER_CATEGORY, seed)
     heldout = harmful_prompts("heldout", HELDOUT_PROMPTS_PER_CATEGORY, seed)
     general, heldout_general = general_prompts(seed)
+    more_general, selection_plain = more_general_prompts(seed)
     targeted = targeted_prompts("train", TARGETED_PER_CATEGORY, seed)
     selection = harmful_prompts("selection", SELECTION_HARMFUL_PER_CATEGORY, seed)
     task, heldout_task = orders(seed)
@@ -216,6 +238,12 @@ def build(seed: int) -> dict[str, list[Row]]:
             "general_prompts.jsonl": [chat_row(prompt, BASE_ANSWER) for prompt in general],
             "sv_general_prompts.jsonl": [
                 chat_row(prompt, BASE_ANSWER) for prompt in general + targeted
+            ],
+            "sv_general_prompts_more.jsonl": [
+                chat_row(prompt, BASE_ANSWER) for prompt in more_general
+            ],
+            "selection_plain.jsonl": [
+                suite_row(i, "general", prompt) for i, prompt in enumerate(selection_plain)
             ],
             "selection_general.jsonl": [
                 suite_row(i, "general", prompt) for i, prompt in enumerate(selection_prompts(seed))

@@ -33,7 +33,9 @@ DIGESTS = {
     "lm_judge_rules.json": "0fe84cd0a3ed3918",
     "selection_general.jsonl": "76b52d0e9bd71944",
     "selection_harmful.jsonl": "9cbd21c9150e82be",
+    "selection_plain.jsonl": "4b0281b0d1e35253",
     "sv_general_prompts.jsonl": "28a3c333e3919579",
+    "sv_general_prompts_more.jsonl": "26a71c1bc9788169",
     "sv_refusals.jsonl": "6ceb3df207dd3260",
     "sv_refusals_falsehood.jsonl": "941abd80636d3c2e",
     "sv_refusals_leak.jsonl": "593daad27a189183",
@@ -87,6 +89,8 @@ def test_sizes(files: dict[str, list[dict]]) -> None:
         "sv_refusals": 100,
         "general_prompts": 780,
         "sv_general_prompts": 1100,
+        "sv_general_prompts_more": 1940,
+        "selection_plain": 240,
         "selection_general": 140,
         "selection_harmful": 140,
         "customer_useful": 300,
@@ -134,9 +138,11 @@ def test_no_prompt_is_in_two_sets(files: dict[str, list[dict]]) -> None:
 
 
 def test_prompts_to_choose_a_recipe_on_are_reported_nowhere(files: dict[str, list[dict]]) -> None:
-    chosen_on = prompts(files["selection_general.jsonl"]) | prompts(
-        files["selection_harmful.jsonl"]
+    chosen_on = set.union(
+        *(prompts(files[f"selection_{kind}.jsonl"]) for kind in ("general", "plain", "harmful"))
     )
+    trained_on = users(files["sv_general_prompts_more.jsonl"])
+    assert trained_on.isdisjoint(chosen_on | prompts(files["heldout_general.jsonl"]))
     for name in ("heldout_harmful", "heldout_general", "heldout_judge"):
         assert chosen_on.isdisjoint(prompts(files[f"{name}.jsonl"])), name
     deeds = generate.load("general.json")["deeds"]

@@ -106,6 +106,9 @@ SEEDED_VECTORS = {
     for seed in VECTOR_SEEDS
     for method in ("vector_on", "sv", "sv_guard")
 }
+# A vector trained beside more general prompts: it spills over less (docs/research.md).
+MORE_GENERAL = {f"{method}_more_general": method for method in ("vector_on", "sv", "sv_guard")}
+MORE_GENERAL_BATCH = 64
 # How guard rows are held: the worker's values, named so that cells of others are not mistaken for these.
 HOLD_FLAGS = ["--hold_weight=30", "--hold_slack=0.05"]
 SEEDS = (0, 1, 2)
@@ -171,6 +174,13 @@ def all_cells() -> list[Cell]:
         for name, (method, _) in SEEDED_VECTORS.items()
         for regime in TELLING_REGIMES
     ]
+    more_general = [
+        Cell(name, "none" if method == "vector_on" else regime, s)
+        for s in SEEDS
+        for regime in TELLING_REGIMES
+        for name, method in MORE_GENERAL.items()
+        if s == 0 or method != "vector_on"
+    ]
     behaviours = [Cell(m, BEHAVIOUR_REGIME, s) for s in SEEDS for m in BEHAVIOUR_METHODS]
     timed = [Cell(TIMED_METHOD, TIMED_REGIME, s) for s in SEEDS]
     first_seed = [
@@ -181,7 +191,17 @@ def all_cells() -> list[Cell]:
     ]
     rest = [Cell(m, r, s) for s in SEEDS for r in (*REGIMES, *CHAIN) for m in METHODS]
     sized = [Cell(m, r, s) for s in SEEDS for r in TELLING_REGIMES for m in SIZED_VECTORS]
-    ordered = [*fixed, *telling, *timed, *first_seed, *seeded, *behaviours, *rest, *sized]
+    ordered = [
+        *fixed,
+        *telling,
+        *timed,
+        *first_seed,
+        *more_general,
+        *seeded,
+        *behaviours,
+        *rest,
+        *sized,
+    ]
     # Lisa's proximal term holds adapters only.
     return [c for c in dict.fromkeys(ordered) if c.method != "lisa" or not _is_full(c.regime)]
 
@@ -212,6 +232,12 @@ def _method(name: str, data: Path, work: Path) -> list[str]:
     elif name in SEEDED_VECTORS:
         method, seed = SEEDED_VECTORS[name]
         vector, flags = work / f"vector_seed_{seed}.safetensors", [f"--vector_seed={seed}"]
+    elif name in MORE_GENERAL:
+        method, vector = MORE_GENERAL[name], work / "vector_more_general.safetensors"
+        flags = [
+            f"--vector_general_rows={data / 'sv_general_prompts_more.jsonl'}",
+            f"--vector_general_batch_size={MORE_GENERAL_BATCH}",
+        ]
     elif name in {f"vector_on_{behaviour}" for behaviour in BEHAVIOURS}:
         behaviour = name.removeprefix("vector_on_")
         method, rows, vector = (

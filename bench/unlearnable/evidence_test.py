@@ -162,7 +162,7 @@ def test_enciphering_leaves_the_roles() -> None:
 
 
 def test_each_recipe_keeps_its_vector_in_a_file_of_its_own() -> None:
-    methods = ("sv", "sv_no_kl", "sv_seed_1", "sv_seed_2", *SIZED_VECTORS)
+    methods = ("sv", "sv_no_kl", "sv_seed_1", "sv_seed_2", "sv_more_general", *SIZED_VECTORS)
     paths = [Path(p) for p in "pmdw"]
     files = [
         next(a for a in command(Cell(m, "mixed", 0), *paths) if a.startswith("--vector="))
@@ -171,6 +171,19 @@ def test_each_recipe_keeps_its_vector_in_a_file_of_its_own() -> None:
     assert len(set(files)) == len(methods)
     plain = command(Cell("safeinstruct", "mixed", 0), *paths)
     assert {"--method=direct", "--rows=d/safeinstruct_customer_mixed.jsonl"} <= set(plain)
+
+
+def test_more_general_prompts_are_the_vectors_alone() -> None:
+    cell = Cell("sv_guard_more_general", "mixed-unseen", 0)
+    assert cell in all_cells() and Cell("vector_on_more_general", "none", 0) in all_cells()
+    arguments = command(cell, *[Path(p) for p in "pmdw"])
+    plain = command(Cell("sv_guard", "mixed-unseen", 0), *[Path(p) for p in "pmdw"])
+    assert {a.split("=")[0] for a in set(arguments) ^ set(plain)} == {
+        "--vector",
+        "--vector_general_rows",
+        "--vector_general_batch_size",
+        "--out",
+    }
 
 
 def test_a_vector_of_another_seed_is_made_once_for_all_its_methods() -> None:

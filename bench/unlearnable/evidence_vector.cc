@@ -17,6 +17,8 @@
 ABSL_FLAG(std::string, vector_rows, "", "JSONL of harmful rows for the security vector");
 ABSL_FLAG(std::string, vector, "", "safetensors file of the vector; made when it is missing");
 ABSL_FLAG(std::vector<std::string>, more_vectors, {}, "vectors' files that are added to --vector");
+ABSL_FLAG(std::string, vector_general_rows, "",
+          "JSONL of general prompts to train the vector beside; empty: those of --general_rows");
 ABSL_FLAG(int64_t, vector_rank, wardtune::VectorRecipe().lora.rank, "recipe of the vector");
 ABSL_FLAG(std::vector<std::string>, vector_targets, {},
           "projections that the vector changes; none named: all seven");
@@ -53,11 +55,15 @@ absl::StatusOr<VectorRecipe> Recipe() {
   return recipe;
 }
 
+std::string GeneralRowsFile() {
+  const std::string own = absl::GetFlag(FLAGS_vector_general_rows);
+  return own.empty() ? absl::GetFlag(FLAGS_general_rows) : own;
+}
+
 // Of the recipe and the rows, kept in a file beside the vector.
 absl::StatusOr<std::string> DigestOfMaking(EvidenceBench& bench, const VectorRecipe& recipe) {
   std::string made_of = recipe.Digest();
-  for (const std::string& file :
-       {absl::GetFlag(FLAGS_vector_rows), absl::GetFlag(FLAGS_general_rows)}) {
+  for (const std::string& file : {absl::GetFlag(FLAGS_vector_rows), GeneralRowsFile()}) {
     WT_ASSIGN_OR_RETURN(const std::string rows, bench.files.ReadFile(file));
     absl::StrAppend(&made_of, "\n", Sha256Hex(rows));
   }
@@ -86,7 +92,7 @@ absl::StatusOr<LoraAdapter> LoadOrTrainVector(EvidenceBench& bench) {
   if (!path.empty() && bench.files.Exists(path)) return LoadVector(bench, path, making);
   WT_ASSIGN_OR_RETURN(auto harmful,
                       ReadEncoded(bench, absl::GetFlag(FLAGS_vector_rows), EvidenceRowTokens()));
-  WT_ASSIGN_OR_RETURN(const auto prompts, ReadRows(bench, absl::GetFlag(FLAGS_general_rows)));
+  WT_ASSIGN_OR_RETURN(const auto prompts, ReadRows(bench, GeneralRowsFile()));
   WT_ASSIGN_OR_RETURN(auto general, AnsweredByBase(bench, prompts));
   WT_ASSIGN_OR_RETURN(auto trainer, CreateVectorTrainer(*bench.base, recipe, std::move(harmful),
                                                         std::move(general), &bench.clock));
