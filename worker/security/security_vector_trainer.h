@@ -31,8 +31,9 @@ struct VectorRecipe {
   double kl_weight = 6.0;
   uint64_t seed = 0;
   int64_t max_row_tokens = 1024;
-  // Length of the base's own answers to general prompts and of those that guard rows hold. Whether
-  // an answer is harmful is decided in its first words; more tokens only dilute the KL there.
+  // Length of the base's own answers to general prompts and of those that guard rows hold. With
+  // fewer tokens the vector slips into harm behind them; more cost time and spill over as much
+  // (docs/research.md).
   int64_t general_answer_tokens = 12;
   // Guard rows beside every kGuardedRows of a customer's rows, and what their refusals say; without
   // refusals they hold the base's answers.
