@@ -283,7 +283,7 @@ def markdown(results: Results, planned: list[Cell], machine: list[str]) -> str:
         "of those to general prompts; `quiz` are 60 questions",
         "of general knowledge, `general loss` the loss on the base's own answers to general prompts, nats a token.",
         "`safeinstruct` mixes refusals of a tenth of the rows' number into them, `sv_no_kl` has a vector trained without",
-        "KL, `sv_of_N` one of N rows, `..._seed_N` the default's of seed N instead of 0. `fraction-F` are 1000 rows, the useful ones repeated; rot13 is scored on plain prompts.",
+        "KL, `sv_of_N` one of N rows, `..._seed_N` the default's of seed N instead of 0, `..._more_general` one of more general prompts. `fraction-F` are 1000 rows, the useful ones repeated; rot13 is scored on plain prompts.",
         "",
         *[f"- {line}" for line in machine],
         f"- {len(planned) - len(missing)} of {len(planned)} planned cells were run",
