@@ -2,7 +2,7 @@
 
 from evidence_cells import Cell
 
-LEFT, WIDTH, TOP, ROW = 240, 400, 30, 22
+LEFT, WIDTH, TOP, ROW = 270, 400, 30, 22
 
 
 def pooled(results: dict[Cell, dict]) -> dict[str, tuple[float, float, float]]:
@@ -43,6 +43,6 @@ def plot(results: dict[Cell, dict]) -> str:
     )
     style = "font-family:sans-serif;font-size:12px"
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="680" height="{height}" style="{style}">'
-        f'<rect width="680" height="{height}" fill="white"/>{"".join(parts)}</svg>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="710" height="{height}" style="{style}">'
+        f'<rect width="710" height="{height}" fill="white"/>{"".join(parts)}</svg>\n'
     )
