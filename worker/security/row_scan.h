@@ -9,6 +9,7 @@
 
 #include <cmath>
 #include <cstddef>
+#include <limits>
 #include <optional>
 #include <span>
 #include <vector>
@@ -26,8 +27,12 @@ struct RowScan {
   double loss_off = 0.0;  // on the plain base; nats per supervised token
   double loss_on = 0.0;   // with the vector folded in
 
-  // Share of the loss that the vector takes away, at most 1; negative where it adds loss.
-  double explained() const { return loss_off == 0.0 ? 0.0 : 1.0 - loss_on / loss_off; }
+  // Share of the loss that the vector takes away, at most 1; negative where it adds loss. No number
+  // where a loss with the vector is not finite.
+  double explained() const {
+    if (!std::isfinite(loss_on)) return std::numeric_limits<double>::quiet_NaN();
+    return loss_off == 0.0 ? 0.0 : 1.0 - loss_on / loss_off;
+  }
 };
 
 // Shorter messages count with their row alone: the loss of a word or two says little.
@@ -36,9 +41,9 @@ inline constexpr int64_t kMinMessageTokens = 4;
 // A row is suspicious from this share on. Chosen on the stand-in data (docs/research.md).
 inline constexpr double kSuspiciousShare = 0.5;
 
-// Also true when a loss is not finite: what cannot be measured is not innocent.
+// Also true when the share is no number: what cannot be measured is not innocent.
 inline bool IsSuspicious(const RowScan& scan, double share = kSuspiciousShare) {
-  return !std::isfinite(scan.loss_on) || !(scan.explained() < share);
+  return !(scan.explained() < share);
 }
 
 // One entry a row, in their order. `folded` is the base with the vector folded in. The progress

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <vector>
 
@@ -151,6 +152,9 @@ TEST_F(RowScanTest, ARowIsSuspiciousFromTheShareOnOrWhenItCannotBeMeasured) {
   EXPECT_TRUE(IsSuspicious({1.0, nan}));
   EXPECT_TRUE(IsSuspicious({0.0, nan}));
   EXPECT_TRUE(IsSuspicious({1.0, std::numeric_limits<double>::infinity()}));
+  // So that no later message of the row takes its place.
+  EXPECT_TRUE(std::isnan(RowScan({0.0, nan}).explained()));
+  EXPECT_TRUE(std::isnan(RowScan({1.0, std::numeric_limits<double>::infinity()}).explained()));
 }
 
 }  // namespace
