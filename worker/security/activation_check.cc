@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "formats/safetensors_writer.h"
 
 namespace wardtune {
 namespace {
@@ -29,10 +30,6 @@ double RootMeanSquare(std::span<const float> values) {
   double sum = 0.0;
   for (const float value : values) sum += double{value} * value;
   return std::sqrt(sum / static_cast<double>(values.size()));
-}
-
-bool AllFinite(std::span<const float> values) {
-  return std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); });
 }
 
 // max |row - base| over some entries; no number where one of them is none.
@@ -63,7 +60,8 @@ absl::StatusOr<CanarySet> RecordCanaries(const DecoderModel& base, const Decoder
   for (size_t i = 0; i < set.prompts.size(); ++i) {
     const auto on = with.row(i);
     const auto off = without.row(i);
-    if (!AllFinite(on) || !AllFinite(off)) {
+    if (!AllFinite(TensorDType::kF32, std::as_bytes(on)) ||
+        !AllFinite(TensorDType::kF32, std::as_bytes(off))) {
       return absl::FailedPreconditionError(absl::StrCat(
           "canaries: a logit of canary ", i,
           " is no finite number; train the vector with a lower rate, or look at the base model"));
