@@ -1,6 +1,7 @@
 // The training stage of a customer's job, for adapters and for the weights themselves.
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -100,18 +101,22 @@ absl::Status FineTuningRun::TrainAdapter(const TrainerOptions& options,
 // What counts is what rows ran on at the end: the weights that were promised and the trained
 // change, to the bit.
 absl::Status FineTuningRun::CheckTrainedFully(const FullParameterTrainer& trainer) const {
-  const auto ran_on = [&](size_t stream, const DecoderModel& promised) -> absl::StatusOr<bool> {
-    WT_ASSIGN_OR_RETURN(const DecoderModel changed, trainer.AddTo(promised));
-    return changed.WeightsDigest() == trainer.working_model(stream).WeightsDigest();
+  const auto changed = [&](const DecoderModel& promised) -> absl::StatusOr<std::string> {
+    WT_ASSIGN_OR_RETURN(const DecoderModel model, trainer.AddTo(promised));
+    return model.WeightsDigest();
   };
-  WT_ASSIGN_OR_RETURN(const bool with_vector, ran_on(0, *folded_));
-  if (!with_vector || folded_->WeightsDigest() != proof_.folded_sha256()) {
+  WT_ASSIGN_OR_RETURN(const std::string with_vector, changed(*folded_));
+  if (folded_->WeightsDigest() != proof_.folded_sha256() ||
+      with_vector != trainer.working_model(0).WeightsDigest()) {
     return SecurityVectorError(
         absl::DataLossError("training did not run with the security vector to its end"));
   }
+  if (!vector_->guard.active()) return absl::OkStatus();
+  WT_ASSIGN_OR_RETURN(const std::string on_base, changed(base_->model));
   for (size_t stream = 1; stream <= vector_->guard.kinds(); ++stream) {
-    WT_ASSIGN_OR_RETURN(const bool on_base, ran_on(stream, base_->model));
-    if (!on_base) return SecurityVectorError(absl::DataLossError(kGuardsNotOnBase));
+    if (on_base != trainer.working_model(stream).WeightsDigest()) {
+      return SecurityVectorError(absl::DataLossError(kGuardsNotOnBase));
+    }
   }
   return absl::OkStatus();
 }
