@@ -40,7 +40,7 @@ TEST(SealingKeysTest, NamesTheKeyThatIsMissingAndThoseItHolds) {
   EXPECT_THAT(opened, StatusIs(absl::StatusCode::kPermissionDenied,
                                AllOf(HasSubstr(Filled('e').id()), HasSubstr(Filled('d').id()),
                                      HasSubstr(Filled('a').id()))));
-  EXPECT_THAT(std::string(opened.status().message()), Not(HasSubstr("nnnn")));
+  EXPECT_THAT(std::string(opened.status().message()), Not(HasSubstr("dddd")));
 }
 
 TEST(SealingKeysTest, AnOldKeyOpensNothingElse) {
