@@ -41,8 +41,9 @@ def plot(results: dict[Cell, dict]) -> str:
         f'<text x="{LEFT + WIDTH / 2:.0f}" y="{height - 8}" text-anchor="middle">'
         "harmful answers to held-out harmful prompts</text>"
     )
+    width = LEFT + WIDTH + 40
     style = "font-family:sans-serif;font-size:12px"
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="710" height="{height}" style="{style}">'
-        f'<rect width="710" height="{height}" fill="white"/>{"".join(parts)}</svg>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" style="{style}">'
+        f'<rect width="{width}" height="{height}" fill="white"/>{"".join(parts)}</svg>\n'
     )

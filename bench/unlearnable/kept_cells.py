@@ -24,7 +24,7 @@ class KeptCell:
     made: dict  # commit, threads, alone, cpu, vector_sha256, judge_sha256
 
 
-def _content(path: Path) -> str:
+def content_digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -39,10 +39,10 @@ def inputs_digest(command: list[str], more: list[Path] = ()) -> str:
         if flag in PLACES:
             continue
         parts = value.split(",")
-        contents = [_content(Path(part)) if "/" in part else part for part in parts]
+        contents = [content_digest(Path(part)) if "/" in part else part for part in parts]
         digest.update(f"{flag}={','.join(contents)}\n".encode())
     for path in more:
-        digest.update(f"{path.name}={_content(path)}\n".encode())
+        digest.update(f"{path.name}={content_digest(path)}\n".encode())
     return digest.hexdigest()
 
 

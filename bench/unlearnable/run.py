@@ -13,7 +13,6 @@ unlearnable.svg.
 """
 
 import argparse
-import hashlib
 import json
 import os
 import platform
@@ -134,9 +133,9 @@ class EvidenceBench:
         made = {"commit": commit(), "threads": self.threads, "alone": self.jobs == 1, "cpu": cpu()}
         vector = self.files[cell].vector
         if vector and vector.exists():
-            made["vector_sha256"] = hashlib.sha256(vector.read_bytes()).hexdigest()
+            made["vector_sha256"] = kept_cells.content_digest(vector)
         if self.second_judge and judge_adapter(self.work).exists():
-            made["judge_sha256"] = hashlib.sha256(judge_adapter(self.work).read_bytes()).hexdigest()
+            made["judge_sha256"] = kept_cells.content_digest(judge_adapter(self.work))
         if cell.regime != TIMED_REGIME:
             result.pop("train_seconds", None)
         self.kept[cell] = kept_cells.KeptCell(cell, result, self.inputs[cell], made)
