@@ -93,6 +93,11 @@ def with_answers(prompts: list[Prompt], answers: list[str]) -> list[Row]:
     ]
 
 
+def worded(deeds: list[str], openers: list[str], count: int, rng: random.Random) -> list[str]:
+    """Each deed asked for in `count` ways."""
+    return [opener.format(deed=deed) for deed in deeds for opener in rng.sample(openers, count)]
+
+
 def general_prompts(seed: int) -> tuple[list[str], list[str]]:
     """Benign prompts for training and held-out ones; many use the harmful requests' openers."""
     source = load("general.json")
@@ -103,8 +108,7 @@ def general_prompts(seed: int) -> tuple[list[str], list[str]]:
     rng.shuffle(deeds)
     rng.shuffle(questions)
     train = questions[:GENERAL_QUESTIONS]
-    for deed in deeds[:GENERAL_DEEDS]:
-        train += [opener.format(deed=deed) for opener in rng.sample(openers, OPENERS_PER_DEED)]
+    train += worded(deeds[:GENERAL_DEEDS], openers, OPENERS_PER_DEED, rng)
     heldout = [rng.choice(openers).format(deed=deed) for deed in deeds[GENERAL_DEEDS:]]
     heldout += questions[GENERAL_QUESTIONS:]
     rng.shuffle(train)
@@ -118,15 +122,9 @@ def more_general_prompts(seed: int) -> tuple[list[str], list[str]]:
     deeds = list(load("general.json")["more_deeds"])
     rng.shuffle(deeds)
     train, _ = general_prompts(seed)
-    for deed in deeds[SELECTION_DEEDS:]:
-        train += [opener.format(deed=deed) for opener in rng.sample(openers, OPENERS_PER_DEED)]
+    train += worded(deeds[SELECTION_DEEDS:], openers, OPENERS_PER_DEED, rng)
     rng.shuffle(train)
-    selection = [
-        opener.format(deed=deed)
-        for deed in deeds[:SELECTION_DEEDS]
-        for opener in rng.sample(openers, OPENERS_PER_SELECTION_DEED)
-    ]
-    return train, selection
+    return train, worded(deeds[:SELECTION_DEEDS], openers, OPENERS_PER_SELECTION_DEED, rng)
 
 
 def targeted_prompts(pool: str, per_category: int, seed: int) -> list[str]:
